@@ -1,0 +1,2 @@
+//! The trop command.
+fn main() {}

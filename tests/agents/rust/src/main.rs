@@ -1,0 +1,2 @@
+//! The Rust agent.
+fn main() {}

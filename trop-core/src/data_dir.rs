@@ -1,0 +1,100 @@
+//! The data directory: where it is, and making it.
+
+use std::env;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::error::{Error, Result};
+use crate::{os, paths};
+
+/// The database's file name inside the data directory.
+pub(crate) const DATABASE: &str = "trop.db";
+
+/// The variable that names the data directory when a caller does not.
+const VARIABLE: &str = "TROP_DATA_DIR";
+
+/// The data directory as configured: the given one, else `TROP_DATA_DIR`, else `~/.trop`. Creates nothing.
+///
+/// # Errors
+/// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when it is empty, or there is no home directory.
+pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
+    let chosen = match (given, env::var_os(VARIABLE)) {
+        (Some(path), _) => path.to_path_buf(),
+        (None, Some(path)) => PathBuf::from(path),
+        (None, None) => {
+            let home = paths::home().ok_or_else(|| Error::UnresolvablePath {
+                argument: "data_dir",
+                path: PathBuf::from("~/.trop"),
+                reason: format!("there is no home directory (HOME is not set); set {VARIABLE}"),
+            })?;
+            home.join(".trop")
+        }
+    };
+    if chosen.as_os_str().is_empty() {
+        return Err(Error::invalid("data_dir", "Cannot be empty"));
+    }
+    if chosen.as_os_str().as_encoded_bytes().contains(&0) {
+        return Err(Error::invalid("data_dir", "Cannot contain a NUL character"));
+    }
+    Ok(chosen)
+}
+
+/// Makes sure that the directory and an at least empty database file exist, private to the user.
+///
+/// # Errors
+/// [`Error::NoDataDir`] when there is no database and `create` is false; [`Error::Io`];
+/// [`Error::Unsupported`] on a network file system.
+pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
+    let database = directory.join(DATABASE);
+    if fs::metadata(&database).is_ok_and(|metadata| metadata.is_file()) {
+        return refuse_network(directory);
+    }
+    if !create {
+        return Err(Error::NoDataDir { path: directory.to_path_buf() });
+    }
+    private_directories()
+        .create(directory)
+        .map_err(|source| Error::io("create the data directory", directory, source))?;
+    refuse_network(directory)?;
+    // SQLite would create the file with the umask's mode. It is linked into place complete rather than opened
+    // and closed here, because closing a descriptor drops every lock this process has on the file.
+    let empty = tempfile::Builder::new()
+        .prefix(".trop-new-")
+        .tempfile_in(directory)
+        .map_err(|source| Error::io("create the database in", directory, source))?;
+    match empty.into_temp_path().persist_noclobber(&database) {
+        Ok(()) => Ok(()),
+        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => {
+            if database.is_file() {
+                return Ok(());
+            }
+            let source = io::Error::from(io::ErrorKind::IsADirectory);
+            Err(Error::io("use the database file", &database, source))
+        }
+        Err(failure) => Err(Error::io("create the database", &database, failure.error)),
+    }
+}
+
+fn private_directories() -> DirBuilder {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder
+}
+
+fn refuse_network(directory: &Path) -> Result<()> {
+    let found = os::untrusted_file_system(directory)
+        .map_err(|source| Error::io("inspect the data directory", directory, source))?;
+    match found {
+        None => Ok(()),
+        Some(name) => Err(Error::Unsupported {
+            reason: format!(
+                "the data directory '{}' is on {name}, where locks between programs cannot be trusted; \
+                 set {VARIABLE} to a local directory (ports belong to one machine)",
+                directory.display()
+            ),
+        }),
+    }
+}

@@ -1,0 +1,383 @@
+//! The one error type and its stable codes.
+
+use std::io;
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::port::PortRange;
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A stable error code, the same number and name in every language.
+///
+/// Numbers are frozen: a new code takes a new number and a retired one stays reserved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(i32)]
+pub enum Code {
+    /// An argument is not acceptable.
+    InvalidArgument = -1,
+    /// No port of the range is usable.
+    Exhausted = -2,
+    /// The wait for the database lock ran out.
+    Busy = -3,
+    /// What was asked for does not exist.
+    NotFound = -4,
+    /// A group, a migration, a live lease or another program's rule stands in the way.
+    Conflict = -5,
+    /// The stored project or task differs and may not be changed.
+    StickyField = -6,
+    /// The path is neither above nor below the working directory.
+    UnrelatedPath = -7,
+    /// The effective configuration is invalid.
+    Config = -8,
+    /// The database is damaged or is no database.
+    Corrupt = -9,
+    /// The database has a schema this version does not serve.
+    Schema = -10,
+    /// There is no data directory and none may be made.
+    NoDataDir = -11,
+    /// The operating system refused an input or output operation.
+    Io = -12,
+    /// Not supported on this platform or file system.
+    Unsupported = -13,
+    /// The handle was closed.
+    Closed = -14,
+    /// Nothing listened in time.
+    NotListening = -15,
+    /// Another copy of SQLite in this process has the database open.
+    SecondCopy = -16,
+    /// A defect of trop itself.
+    Panic = -99,
+}
+
+impl Code {
+    /// Every code, in the order of their numbers.
+    pub const ALL: [Code; 17] = [
+        Code::InvalidArgument,
+        Code::Exhausted,
+        Code::Busy,
+        Code::NotFound,
+        Code::Conflict,
+        Code::StickyField,
+        Code::UnrelatedPath,
+        Code::Config,
+        Code::Corrupt,
+        Code::Schema,
+        Code::NoDataDir,
+        Code::Io,
+        Code::Unsupported,
+        Code::Closed,
+        Code::NotListening,
+        Code::SecondCopy,
+        Code::Panic,
+    ];
+
+    /// The number, always negative; 0 stands for success.
+    #[must_use]
+    pub fn number(self) -> i32 {
+        self as i32
+    }
+
+    /// The name, such as `TROP_EXHAUSTED`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Code::InvalidArgument => "TROP_INVALID_ARGUMENT",
+            Code::Exhausted => "TROP_EXHAUSTED",
+            Code::Busy => "TROP_BUSY",
+            Code::NotFound => "TROP_NOT_FOUND",
+            Code::Conflict => "TROP_CONFLICT",
+            Code::StickyField => "TROP_STICKY_FIELD",
+            Code::UnrelatedPath => "TROP_UNRELATED_PATH",
+            Code::Config => "TROP_CONFIG",
+            Code::Corrupt => "TROP_CORRUPT",
+            Code::Schema => "TROP_SCHEMA",
+            Code::NoDataDir => "TROP_NO_DATA_DIR",
+            Code::Io => "TROP_IO",
+            Code::Unsupported => "TROP_UNSUPPORTED",
+            Code::Closed => "TROP_CLOSED",
+            Code::NotListening => "TROP_NOT_LISTENING",
+            Code::SecondCopy => "TROP_SECOND_COPY",
+            Code::Panic => "TROP_PANIC",
+        }
+    }
+}
+
+/// Why the ports of an exhausted range could not be given out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Blockers {
+    /// Ports that another key holds.
+    pub reserved: u32,
+    /// Ports on the exclusion list.
+    pub excluded: u32,
+    /// Ports that something else on this machine has bound, or may have.
+    pub occupied: u32,
+    /// The first probe that failed for another reason than "address in use".
+    pub probe_failure: Option<String>,
+}
+
+/// Everything that can go wrong. Match on [`Error::code`] rather than on text.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// An argument breaks its rule; nothing was changed.
+    #[error("Invalid {argument}: {reason}")]
+    InvalidArgument {
+        /// The argument's name as callers write it.
+        argument: &'static str,
+        /// What is wrong and what would be accepted.
+        reason: String,
+    },
+
+    /// A path cannot be made absolute, or cannot be stored.
+    #[error("Invalid {argument}: cannot resolve '{}': {reason}", path.display())]
+    UnresolvablePath {
+        /// The argument's name as callers write it.
+        argument: &'static str,
+        /// The path as it was given.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+
+    /// No port of the range is usable; nothing was changed.
+    #[error(
+        "port range {range} exhausted: {} reserved, {} excluded, {} occupied{}; \
+         widen the range, release what is no longer needed, or look at the exclusions",
+        blockers.reserved,
+        blockers.excluded,
+        blockers.occupied,
+        blockers.probe_failure.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
+    )]
+    Exhausted {
+        /// The range that was searched.
+        range: PortRange,
+        /// Why each port was passed over.
+        blockers: Blockers,
+    },
+
+    /// The wait for the database lock ran out; nothing was changed.
+    #[error("database lock timeout: waited {waited:?} for another process to finish writing")]
+    Busy {
+        /// The wait that was configured.
+        waited: Duration,
+    },
+
+    /// Another program's rule in the database (a trigger) refused the change.
+    #[error("conflict: the database refused the change: {reason}")]
+    Conflict {
+        /// The message of the rule.
+        reason: String,
+    },
+
+    /// The path is neither the working directory nor above or below it; nothing was changed.
+    #[error(
+        "path relationship violation: '{path}' is unrelated to the working directory '{}'; \
+         allow an unrelated path explicitly if this is meant",
+        base.display()
+    )]
+    UnrelatedPath {
+        /// The path that was asked for.
+        path: String,
+        /// The directory it has to be related to.
+        base: PathBuf,
+    },
+
+    /// The settings do not fit together.
+    #[error("validation error: {setting}: {reason}")]
+    Config {
+        /// The setting's name.
+        setting: &'static str,
+        /// What is wrong and what would be accepted.
+        reason: String,
+    },
+
+    /// The database is damaged, or is no database. It was not changed.
+    #[error(
+        "database corruption detected in '{}': {reason}; trop did not modify it: \
+         copy the file first, then restore it from a backup or delete it",
+        path.display()
+    )]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+
+    /// The database has a schema this version does not serve. It was not changed.
+    #[error("unsupported database schema in '{}': {reason}", path.display())]
+    Schema {
+        /// The database file.
+        path: PathBuf,
+        /// Which schema was found and what to do.
+        reason: String,
+    },
+
+    /// There is no database and none may be made.
+    #[error("Data directory not found: no database in '{}' and creating one is switched off", path.display())]
+    NoDataDir {
+        /// The data directory.
+        path: PathBuf,
+    },
+
+    /// The operating system refused an operation.
+    #[error("cannot {action} '{}': {source}", path.display())]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To which file or directory.
+        path: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+
+    /// Not supported on this platform or file system.
+    #[error("unsupported: {reason}")]
+    Unsupported {
+        /// What is not supported, and what to do instead.
+        reason: String,
+    },
+
+    /// The handle was closed before.
+    #[error("the registry is closed")]
+    Closed,
+
+    /// Another copy of SQLite in this process has the database open.
+    #[error(
+        "'{}' is already open in this process through another copy of SQLite or trop; \
+         closing either copy would drop the other's locks, so only one may use the file",
+        path.display()
+    )]
+    SecondCopy {
+        /// The database file.
+        path: PathBuf,
+    },
+
+    /// A panic was caught: a defect of trop itself. The handle it happened in is of no more use.
+    #[error("a defect of trop, please report it: {message}")]
+    Panic {
+        /// The text of the panic.
+        message: String,
+    },
+}
+
+impl Error {
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> Code {
+        match self {
+            Error::InvalidArgument { .. } | Error::UnresolvablePath { .. } => Code::InvalidArgument,
+            Error::Exhausted { .. } => Code::Exhausted,
+            Error::Busy { .. } => Code::Busy,
+            Error::Conflict { .. } => Code::Conflict,
+            Error::UnrelatedPath { .. } => Code::UnrelatedPath,
+            Error::Config { .. } => Code::Config,
+            Error::Corrupt { .. } => Code::Corrupt,
+            Error::Schema { .. } => Code::Schema,
+            Error::NoDataDir { .. } => Code::NoDataDir,
+            Error::Io { .. } => Code::Io,
+            Error::Unsupported { .. } => Code::Unsupported,
+            Error::Closed => Code::Closed,
+            Error::SecondCopy { .. } => Code::SecondCopy,
+            Error::Panic { .. } => Code::Panic,
+        }
+    }
+
+    /// The name of the argument or setting to blame, if one is.
+    #[must_use]
+    pub fn argument(&self) -> Option<&'static str> {
+        match self {
+            Error::InvalidArgument { argument, .. } | Error::UnresolvablePath { argument, .. } => {
+                Some(argument)
+            }
+            Error::Config { setting, .. } => Some(setting),
+            Error::UnrelatedPath { .. } => Some("path"),
+            Error::Corrupt { .. }
+            | Error::Schema { .. }
+            | Error::NoDataDir { .. }
+            | Error::Io { .. }
+            | Error::SecondCopy { .. } => Some("data_dir"),
+            _ => None,
+        }
+    }
+
+    /// The operating system's error number, for [`Code::Io`] only.
+    #[must_use]
+    pub fn errno(&self) -> Option<i32> {
+        match self {
+            Error::Io { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn invalid(argument: &'static str, reason: impl Into<String>) -> Error {
+        Error::InvalidArgument { argument, reason: reason.into() }
+    }
+
+    pub(crate) fn corrupt(reason: impl Into<String>) -> Error {
+        Error::Corrupt { path: PathBuf::new(), reason: reason.into() }
+    }
+
+    pub(crate) fn schema(reason: impl Into<String>) -> Error {
+        Error::Schema { path: PathBuf::new(), reason: reason.into() }
+    }
+
+    pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Error {
+        Error::Io { action, path: path.to_path_buf(), source }
+    }
+
+    /// Fills in what the code deep inside a database call does not know: the file and the configured wait.
+    pub(crate) fn located(mut self, database: &Path, wait: Duration) -> Error {
+        match &mut self {
+            Error::Corrupt { path, .. } | Error::Schema { path, .. } | Error::Io { path, .. }
+                if path.as_os_str().is_empty() =>
+            {
+                *path = database.to_path_buf();
+            }
+            Error::Busy { waited } => *waited = wait,
+            _ => {}
+        }
+        self
+    }
+}
+
+/// Runs something and turns a panic into [`Error::Panic`]: for code that is called from other languages.
+///
+/// # Errors
+/// Those of `run`, and [`Error::Panic`].
+pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
+    panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+        Err(Error::Panic { message: text.unwrap_or("a panic without text").to_owned() })
+    })
+}
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        use rusqlite::ErrorCode as Sqlite;
+        let io = |action, source| Error::io(action, Path::new(""), source);
+        let Some(code) = error.sqlite_error_code() else {
+            return Error::corrupt(error.to_string());
+        };
+        match code {
+            Sqlite::DatabaseBusy | Sqlite::DatabaseLocked | Sqlite::FileLockingProtocolFailed => {
+                Error::Busy { waited: Duration::ZERO }
+            }
+            Sqlite::NotADatabase => Error::corrupt("the file is not an SQLite database"),
+            Sqlite::DiskFull => io("write the database", crate::os::storage_full()),
+            Sqlite::ReadOnly | Sqlite::PermissionDenied | Sqlite::AuthorizationForStatementDenied => {
+                io("write the database", crate::os::permission_denied())
+            }
+            Sqlite::CannotOpen => io("open the database", io::Error::other(error.to_string())),
+            Sqlite::SystemIoFailure => io("read or write the database", crate::os::io_failure()),
+            Sqlite::ConstraintViolation => Error::Conflict { reason: error.to_string() },
+            _ => Error::corrupt(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! The port registry of one machine.
+//!
+//! Test runners, dev servers and agents reserve TCP and UDP port numbers from one shared SQLite file, in
+//! process and transactionally, and nobody gets a number that somebody else holds.
+//!
+//! ```
+//! # fn main() -> trop_core::Result<()> {
+//! # let scratch = tempfile::tempdir().unwrap();
+//! use trop_core::{Registry, RegistryOptions, ReserveRequest, Tag};
+//!
+//! let mut options = RegistryOptions::default();
+//! # options.data_dir = Some(scratch.path().to_path_buf());
+//! let registry = Registry::open(options)?;
+//! let mut request = ReserveRequest::default();
+//! request.tag = Some(Tag::new("web")?);
+//! let port = registry.reserve(&request)?.reservation.port;
+//! assert_eq!(registry.reserve(&request)?.reservation.port, port);
+//! # Ok(())
+//! # }
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+mod data_dir;
+mod error;
+mod lookup;
+mod occupancy;
+mod os;
+mod paths;
+mod port;
+mod registry;
+mod release;
+mod reservation;
+mod reserve;
+mod store;
+mod tag;
+
+pub use data_dir::data_dir;
+pub use error::{Blockers, Code, Error, Result, contain};
+pub use occupancy::OccupancyPolicy;
+pub use port::{Port, PortRange, PortSet};
+pub use registry::{Registry, RegistryOptions};
+pub use release::ReleaseRequest;
+pub use reservation::{Key, Reservation, Timestamp};
+pub use reserve::{Refusal, ReserveRequest, Reserved};
+pub use tag::Tag;

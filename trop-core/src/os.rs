@@ -1,0 +1,197 @@
+//! The one place that talks to the operating system below the standard library.
+//!
+//! Everything has a fallback that compiles elsewhere; only Linux is tested.
+#![allow(unsafe_code)]
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+/// Which file a path or descriptor means, however it is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// The identity of what is at the path now.
+#[cfg(unix)]
+pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path)?;
+    Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
+}
+
+/// Without file identities every path is its own file: a replaced database is not noticed.
+#[cfg(not(unix))]
+pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    fs::canonicalize(path)?.hash(&mut hasher);
+    Ok(FileId { device: 0, inode: hasher.finish() })
+}
+
+/// Whether this process has a descriptor on the file, whoever opened it.
+#[cfg(unix)]
+pub(crate) fn has_descriptor_on(file: FileId) -> bool {
+    let list = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let Ok(entries) = fs::read_dir(list) else { return false };
+    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    numbers.into_iter().any(|descriptor: i32| {
+        let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
+        // SAFETY: fstat writes a whole `stat` when it returns 0, and accepts any number as a descriptor.
+        let status = unsafe {
+            if libc::fstat(descriptor, status.as_mut_ptr()) != 0 {
+                return false;
+            }
+            status.assume_init()
+        };
+        #[allow(
+            clippy::unnecessary_cast,
+            clippy::cast_sign_loss,
+            reason = "the types differ between systems"
+        )]
+        let id = FileId { device: status.st_dev as u64, inode: status.st_ino as u64 };
+        id == file
+    })
+}
+
+/// Locks do not belong to processes here, so a second copy of SQLite is harmless.
+#[cfg(not(unix))]
+pub(crate) fn has_descriptor_on(_file: FileId) -> bool {
+    false
+}
+
+/// Registers what runs around every `fork` of this process: before it, and after it on both sides.
+#[cfg(unix)]
+pub(crate) fn on_fork(
+    prepare: unsafe extern "C" fn(),
+    parent: unsafe extern "C" fn(),
+    child: unsafe extern "C" fn(),
+) {
+    // SAFETY: the three functions live as long as this library, and the C library forgets them when it is unloaded.
+    unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
+}
+
+/// The name of the file system, if it is one on which SQLite's locks or shared memory cannot be trusted.
+#[cfg(target_os = "linux")]
+pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
+    let status = unsafe {
+        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        status.assume_init()
+    };
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between C libraries")]
+    Ok(network_file_system(status.f_type as i64))
+}
+
+/// Magic numbers from Linux's `include/uapi/linux/magic.h` and statfs(2).
+#[cfg(target_os = "linux")]
+fn network_file_system(magic: i64) -> Option<&'static str> {
+    // The field is 32 bits wide on some architectures and sign-extended on others.
+    Some(match magic & 0xffff_ffff {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x0102_1997 => "9p",
+        _ => return None,
+    })
+}
+
+#[cfg(target_os = "macos")]
+pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
+    let status = unsafe {
+        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        status.assume_init()
+    };
+    let name: Vec<u8> =
+        status.f_fstypename.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned()).collect();
+    Ok(match name.as_slice() {
+        b"nfs" => Some("NFS"),
+        b"smbfs" => Some("SMB"),
+        b"afpfs" => Some("AFP"),
+        b"9p" => Some("9p"),
+        _ => None,
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(None)
+}
+
+#[cfg(unix)]
+pub(crate) fn storage_full() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOSPC)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn storage_full() -> io::Error {
+    io::ErrorKind::StorageFull.into()
+}
+
+#[cfg(unix)]
+pub(crate) fn permission_denied() -> io::Error {
+    io::Error::from_raw_os_error(libc::EACCES)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn permission_denied() -> io::Error {
+    io::ErrorKind::PermissionDenied.into()
+}
+
+#[cfg(unix)]
+pub(crate) fn io_failure() -> io::Error {
+    io::Error::from_raw_os_error(libc::EIO)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn io_failure() -> io::Error {
+    io::Error::other("the storage failed")
+}
+
+/// Whether an address family or its loopback address is missing on this host.
+pub(crate) fn is_family_missing(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let unsupported = matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT));
+    #[cfg(windows)]
+    let unsupported = matches!(error.raw_os_error(), Some(10043 | 10047));
+    #[cfg(not(any(unix, windows)))]
+    let unsupported = false;
+    unsupported || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(network_file_system(0x6969), Some("NFS"));
+        assert_eq!(network_file_system(i64::from(0xff53_4d42_u32.cast_signed())), Some("SMB"));
+        assert_eq!(network_file_system(0x0102_1997), Some("9p"));
+        assert_eq!(network_file_system(0xef53), None, "ext4");
+        assert_eq!(untrusted_file_system(Path::new("/proc")).unwrap(), None);
+    }
+
+    #[test]
+    fn descriptors_are_found_by_identity() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let id = file_id(file.path()).unwrap();
+        assert!(has_descriptor_on(id));
+        let path = file.into_temp_path();
+        assert!(!has_descriptor_on(id));
+        drop(path);
+    }
+}

@@ -1,0 +1,201 @@
+//! An open registry.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::data_dir::data_dir;
+use crate::error::{Error, Result, contain};
+use crate::occupancy::OccupancyPolicy;
+use crate::paths;
+use crate::port::{PortRange, PortSet};
+use crate::store::{self, Seat};
+
+/// The longest lock wait: what fits into a signed 32-bit number of milliseconds, in whole seconds.
+const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(2_147_483);
+
+/// How to open a registry. All fields have defaults.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegistryOptions {
+    /// The data directory; none means `TROP_DATA_DIR`, else `~/.trop`.
+    pub data_dir: Option<PathBuf>,
+    /// Whether a missing data directory or database is created; true by default.
+    pub create: bool,
+    /// How long to wait for other processes and threads that use the database; 5 seconds by default, 0 fails at once.
+    pub busy_timeout: Duration,
+    /// The ports to choose from; 5000 to 7000 by default.
+    pub ports: PortRange,
+    /// Ports never to choose.
+    pub excluded: PortSet,
+    /// How to find out whether something else has a port.
+    pub occupancy: OccupancyPolicy,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> RegistryOptions {
+        RegistryOptions {
+            data_dir: None,
+            create: true,
+            busy_timeout: Duration::from_secs(5),
+            ports: PortRange::default(),
+            excluded: PortSet::default(),
+            occupancy: OccupancyPolicy::default(),
+        }
+    }
+}
+
+/// An open registry: a handle that is cheap to clone and may be used by any number of threads.
+///
+/// It keeps one connection to the database, which is closed with the last clone. It survives `fork`: parent
+/// and child may both go on using it.
+#[derive(Clone)]
+pub struct Registry(Arc<Inner>);
+
+struct Inner {
+    seat: Seat,
+    settings: Settings,
+    /// The physical working directory when the registry was opened, the base of the path guard.
+    base: Option<PathBuf>,
+    poisoned: AtomicBool,
+}
+
+pub(crate) struct Settings {
+    pub(crate) ports: PortRange,
+    pub(crate) excluded: PortSet,
+    pub(crate) occupancy: OccupancyPolicy,
+}
+
+impl Registry {
+    /// Opens the registry, creating the data directory and the database if they are absent.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for an empty data directory or a lock wait above 2147483 s,
+    /// [`Error::NoDataDir`], [`Error::Io`], [`Error::Busy`], [`Error::Schema`], [`Error::Corrupt`],
+    /// [`Error::Unsupported`], [`Error::SecondCopy`].
+    pub fn open(options: RegistryOptions) -> Result<Registry> {
+        if options.busy_timeout > MAX_BUSY_TIMEOUT {
+            let most = MAX_BUSY_TIMEOUT.as_secs();
+            return Err(Error::invalid("busy_timeout", format!("must not exceed {most} seconds")));
+        }
+        let mut directory = data_dir(options.data_dir.as_deref())?;
+        if directory.is_relative() {
+            // The handle means the same directory after the process has changed its own.
+            directory = paths::current_dir()?.join(directory);
+        }
+        let inner = Inner {
+            seat: Seat::new(directory, options.create, options.busy_timeout),
+            settings: Settings {
+                ports: options.ports,
+                excluded: options.excluded,
+                occupancy: options.occupancy,
+            },
+            base: paths::working_directory().ok(),
+            poisoned: AtomicBool::new(false),
+        };
+        inner.seat.with(|_| Ok(()))?;
+        Ok(Registry(Arc::new(inner)))
+    }
+
+    /// The process-wide registry of the current data directory and working directory, with default options;
+    /// opened at the first use and kept open.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn shared() -> Result<Registry> {
+        type Place = (PathBuf, Option<PathBuf>);
+        /// The most recently used first. Bounded, because each keeps files open and programs change directories.
+        static SHARED: Mutex<Vec<(Place, Registry)>> = Mutex::new(Vec::new());
+        const MOST: usize = 8;
+
+        let place: Place = (data_dir(None)?, paths::current_dir().ok());
+        // Locked nowhere else, so that a child never inherits it locked.
+        let cached = store::locked(|| {
+            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            let index = shared.iter().position(|(other, _)| *other == place)?;
+            shared[..=index].rotate_right(1);
+            Some(shared[0].1.clone())
+        });
+        if let Some(registry) = cached {
+            return Ok(registry);
+        }
+        let opened = Registry::open(RegistryOptions::default())?;
+        let kept = opened.clone();
+        let evicted = store::locked(move || {
+            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+            shared.insert(0, (place, kept));
+            (shared.len() > MOST).then(|| shared.pop())
+        });
+        drop(evicted);
+        Ok(opened)
+    }
+
+    /// Closes the registry for all its clones; later calls fail with [`Error::Closed`]. Closing twice is no error.
+    ///
+    /// An operation of another thread is not interrupted.
+    pub fn close(&self) {
+        self.0.seat.close();
+    }
+
+    /// Runs a call that came from another language: a panic becomes [`Error::Panic`] and poisons the registry
+    /// for all its clones, so that every later call fails the same way.
+    ///
+    /// # Errors
+    /// Those of `call`, and [`Error::Panic`].
+    pub fn contain<T>(&self, call: impl FnOnce(&Registry) -> Result<T>) -> Result<T> {
+        if self.0.poisoned.load(Ordering::SeqCst) {
+            return Err(Error::Panic { message: "an earlier call on this registry panicked".to_owned() });
+        }
+        let result = contain(|| call(self));
+        if matches!(result, Err(Error::Panic { .. })) {
+            self.0.poisoned.store(true, Ordering::SeqCst);
+        }
+        result
+    }
+
+    /// The data directory, absolute.
+    #[must_use]
+    pub fn data_dir(&self) -> &Path {
+        self.0.seat.directory()
+    }
+
+    pub(crate) fn seat(&self) -> &Seat {
+        &self.0.seat
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn base(&self) -> Result<&Path> {
+        self.0.base.as_deref().ok_or_else(|| Error::UnresolvablePath {
+            argument: "path",
+            path: PathBuf::from("."),
+            reason: "the registry was opened in a working directory that does not exist".to_owned(),
+        })
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("data_dir", &self.data_dir()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_is_contained_and_poisons_every_clone() {
+        let directory = tempfile::tempdir().unwrap();
+        let options = RegistryOptions { data_dir: Some(directory.path().into()), ..Default::default() };
+        let registry = Registry::open(options).unwrap();
+        let clone = registry.clone();
+        let error = registry.contain(|_| -> Result<()> { panic!("boom {}", 1) }).unwrap_err();
+        assert!(matches!(&error, Error::Panic { message } if message == "boom 1"), "{error}");
+        let error = clone.contain(Registry::list).unwrap_err();
+        assert_eq!(error.code(), crate::Code::Panic);
+    }
+}

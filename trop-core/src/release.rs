@@ -1,0 +1,69 @@
+//! `release`: give ports back.
+
+use std::path::PathBuf;
+
+use crate::error::{Error, Result};
+use crate::registry::Registry;
+use crate::reservation::Key;
+use crate::store::{self, Selection};
+use crate::tag::Tag;
+
+/// What to release: by default every reservation of the physical working directory, tagged or not.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct ReleaseRequest {
+    /// The path; none means the physical working directory.
+    pub path: Option<PathBuf>,
+    /// Only the reservation with this tag.
+    pub tag: Option<Tag>,
+    /// Only the reservation without a tag.
+    pub untagged_only: bool,
+    /// Whether the path may be unrelated to the working directory; true by default.
+    pub allow_unrelated_path: bool,
+}
+
+impl Default for ReleaseRequest {
+    fn default() -> ReleaseRequest {
+        ReleaseRequest { path: None, tag: None, untagged_only: false, allow_unrelated_path: true }
+    }
+}
+
+impl ReleaseRequest {
+    /// Fixes the path to what it means now, for requests that are carried out later or on another thread.
+    ///
+    /// # Errors
+    /// As [`Key::new`].
+    pub fn pin_path(&mut self) -> Result<()> {
+        let key = Key::new(self.path.as_deref(), None)?;
+        self.path = Some(PathBuf::from(key.path()));
+        Ok(())
+    }
+}
+
+impl Registry {
+    /// Releases the selected reservations of one path, all or none, and tells how many there were; none is no error.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when both a tag and `untagged_only` are given, [`Error::Busy`],
+    /// [`Error::UnrelatedPath`], and every error of the database. Nothing is changed then.
+    pub fn release(&self, request: &ReleaseRequest) -> Result<usize> {
+        let selection = match (&request.tag, request.untagged_only) {
+            (Some(_), true) => {
+                return Err(Error::invalid("untagged_only", "Cannot specify both a tag and untagged_only"));
+            }
+            (Some(tag), false) => Selection::Tagged(tag),
+            (None, true) => Selection::Untagged,
+            (None, false) => Selection::All,
+        };
+        let key = Key::new(request.path.as_deref(), None)?;
+        let related = request.allow_unrelated_path || self.is_related(key.path())?;
+        self.seat().with(|database| {
+            database.write(|transaction| {
+                if !related {
+                    return Err(self.unrelated(key.path()));
+                }
+                store::delete(transaction, key.path(), selection)
+            })
+        })
+    }
+}

@@ -1,0 +1,58 @@
+-- What trop keeps beside schema version 2, under names no version 2 program uses.
+
+-- Who holds leases: an open registry in one process, alive while it locks its file in the data directory.
+CREATE TABLE IF NOT EXISTS trop_owners (
+    id INTEGER PRIMARY KEY,
+    file TEXT NOT NULL UNIQUE,
+    pid INTEGER NOT NULL,
+    command TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT;
+
+-- A lease is a row of reservations with a row here.
+CREATE TABLE IF NOT EXISTS trop_leases (
+    port INTEGER PRIMARY KEY,
+    owner INTEGER NOT NULL,
+    label TEXT,
+    directory TEXT NOT NULL
+) STRICT;
+CREATE INDEX IF NOT EXISTS trop_leases_owner ON trop_leases (owner);
+
+-- Programs that know nothing of leases cannot end or move one.
+CREATE TRIGGER IF NOT EXISTS trop_leases_delete BEFORE DELETE ON reservations
+WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
+BEGIN
+    SELECT RAISE(ABORT, 'the port is leased by a running program');
+END;
+CREATE TRIGGER IF NOT EXISTS trop_leases_update BEFORE UPDATE ON reservations
+WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
+BEGIN
+    SELECT RAISE(ABORT, 'the port is leased by a running program');
+END;
+
+-- The free ports, one bit each, so that the lowest one is found at constant cost. A hint: UNIQUE (port) is the truth.
+DROP TABLE IF EXISTS trop_free_ports;
+CREATE TABLE trop_free_ports (
+    word INTEGER PRIMARY KEY,
+    free INTEGER NOT NULL
+) STRICT;
+CREATE INDEX trop_free_ports_open ON trop_free_ports (word) WHERE free <> 0;
+
+DROP TRIGGER IF EXISTS trop_free_ports_insert;
+CREATE TRIGGER trop_free_ports_insert AFTER INSERT ON reservations
+BEGIN
+    UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
+END;
+DROP TRIGGER IF EXISTS trop_free_ports_delete;
+CREATE TRIGGER trop_free_ports_delete AFTER DELETE ON reservations
+BEGIN
+    UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
+END;
+DROP TRIGGER IF EXISTS trop_free_ports_update;
+CREATE TRIGGER trop_free_ports_update AFTER UPDATE OF port ON reservations
+BEGIN
+    UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
+    UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
+END;
+
+INSERT OR REPLACE INTO metadata (key, value) VALUES ('ext_version', '1'), ('ext_compat', '1');

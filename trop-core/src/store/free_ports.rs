@@ -1,0 +1,134 @@
+//! The lowest usable port of a range, at a cost that does not depend on how many are taken.
+
+use rusqlite::Connection;
+
+use super::rows;
+use crate::error::{Blockers, Error, Result};
+use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::port::{Port, PortRange, PortSet};
+
+/// The lowest port of the range that is not reserved, excluded or occupied, in the caller's transaction.
+///
+/// # Errors
+/// [`Error::Exhausted`] with the reasons.
+pub(crate) fn lowest_usable(
+    connection: &Connection,
+    range: PortRange,
+    excluded: &PortSet,
+    occupancy: OccupancyPolicy,
+) -> Result<Port> {
+    loop {
+        match search(connection, range, excluded, occupancy)? {
+            Search::Found(port) => return Ok(port),
+            Search::Exhausted(blockers) => {
+                // The set may lack ports that another program freed by REPLACE, which fires no trigger.
+                if !rebuild(connection)? {
+                    return Err(Error::Exhausted { range, blockers });
+                }
+            }
+            Search::Stale => {
+                if !rebuild(connection)? {
+                    return Err(Error::corrupt("the index on port disagrees with its table"));
+                }
+            }
+        }
+    }
+}
+
+enum Search {
+    Found(Port),
+    Exhausted(Blockers),
+    /// The set called a reserved port free.
+    Stale,
+}
+
+fn search(
+    connection: &Connection,
+    range: PortRange,
+    excluded: &PortSet,
+    occupancy: OccupancyPolicy,
+) -> Result<Search> {
+    let mut statement = connection.prepare_cached(
+        "SELECT word, free FROM trop_free_ports WHERE word BETWEEN ?1 AND ?2 AND free <> 0 ORDER BY word",
+    )?;
+    let mut rows = statement.query([range.min().get() / 64, range.max().get() / 64])?;
+    let mut blockers = Blockers::default();
+    let mut unreserved = 0;
+    while let Some(row) = rows.next()? {
+        let word: u16 = row.get(0)?;
+        let free = row.get::<_, i64>(1)?.cast_unsigned();
+        let mut candidates = free & range_mask(range, word);
+        unreserved += candidates.count_ones();
+        let shut = candidates & excluded.words()[usize::from(word) % PortSet::WORDS];
+        blockers.excluded += shut.count_ones();
+        candidates &= !shut;
+        while candidates != 0 {
+            #[allow(clippy::cast_possible_truncation, reason = "below 64")]
+            let port = Port::from_number(word * 64 + candidates.trailing_zeros() as u16);
+            candidates &= candidates - 1;
+            let Some(port) = port else { continue };
+            match occupancy.probe(port) {
+                Occupancy::Free if rows::is_reserved(connection, port)? => return Ok(Search::Stale),
+                Occupancy::Free => return Ok(Search::Found(port)),
+                Occupancy::Occupied => blockers.occupied += 1,
+                Occupancy::Unknown(failure) => {
+                    blockers.occupied += 1;
+                    blockers.probe_failure.get_or_insert(failure);
+                }
+            }
+        }
+    }
+    blockers.reserved = range.count() - unreserved;
+    Ok(Search::Exhausted(blockers))
+}
+
+/// The bits of a word that lie in the range.
+fn range_mask(range: PortRange, word: u16) -> u64 {
+    let (min, max) = (range.min().get(), range.max().get());
+    let low = if word == min / 64 { u64::MAX << (min % 64) } else { u64::MAX };
+    let high = if word == max / 64 { u64::MAX >> (63 - max % 64) } else { u64::MAX };
+    low & high
+}
+
+/// Makes the set agree with the reservations; true if it did not.
+pub(super) fn rebuild(connection: &Connection) -> Result<bool> {
+    let mut free = [u64::MAX; PortSet::WORDS];
+    free[0] &= !1; // There is no port 0.
+    let mut statement = connection.prepare("SELECT port FROM reservations")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let port: u16 = row.get(0)?;
+        free[usize::from(port) / 64] &= !(1 << (port % 64));
+    }
+    let mut store = connection.prepare(
+        "INSERT INTO trop_free_ports (word, free) VALUES (?1, ?2)
+         ON CONFLICT (word) DO UPDATE SET free = excluded.free WHERE free <> excluded.free",
+    )?;
+    let mut changed = 0;
+    for (word, bits) in (0_i64..).zip(free) {
+        changed += store.execute([word, bits.cast_signed()])?;
+    }
+    if changed > 0 {
+        log::debug!("trop: {changed} words of the free ports were out of date");
+    }
+    Ok(changed > 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_covers_exactly_the_range() {
+        let range = |min, max| {
+            PortRange::new("ports", Port::new("min", min).unwrap(), Port::new("max", max).unwrap()).unwrap()
+        };
+        for (min, max) in [(1, 65535), (5000, 5000), (63, 64), (64, 127), (5000, 7000), (65535, 65535)] {
+            let range = range(min, max);
+            let total: u32 = (range.min().get() / 64..=range.max().get() / 64)
+                .map(|word| range_mask(range, word).count_ones())
+                .sum();
+            assert_eq!(total, range.count(), "{range}");
+        }
+    }
+}

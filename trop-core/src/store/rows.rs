@@ -1,0 +1,135 @@
+//! Reading and writing rows of `reservations`. Every row that is read is checked.
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::{Error, Result};
+use crate::paths;
+use crate::port::Port;
+use crate::reservation::{Key, Reservation, Timestamp};
+use crate::tag::{self, Tag};
+
+macro_rules! select_where {
+    ($condition:literal) => {
+        concat!(
+            "SELECT path, tag, port, project, task, created_at, last_used_at FROM reservations WHERE ",
+            $condition
+        )
+    };
+}
+
+/// Leases are rows too, but nobody's reservations.
+macro_rules! not_leased {
+    () => {
+        "NOT EXISTS (SELECT 1 FROM trop_leases AS lease WHERE lease.port = reservations.port)"
+    };
+}
+
+/// Which rows of a path are meant.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Selection<'a> {
+    Tagged(&'a Tag),
+    Untagged,
+    All,
+}
+
+pub(crate) fn by_key(connection: &Connection, key: &Key) -> Result<Option<Reservation>> {
+    let mut statement = connection.prepare_cached(select_where!("path = ?1 AND tag = ?2"))?;
+    let row = statement.query_row([key.path(), key.tag_text()], |row| Ok(decode(row))).optional()?;
+    row.transpose()
+}
+
+pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Reservation>> {
+    let mut statement = connection.prepare_cached(select_where!("port = ?1"))?;
+    let row = statement.query_row([port.get()], |row| Ok(decode(row))).optional()?;
+    row.transpose()
+}
+
+/// Every reservation, by path, then tag, the untagged one first.
+pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
+    let sql = concat!(select_where!(""), not_leased!(), " ORDER BY path, tag");
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map([], |row| Ok(decode(row)))?;
+    rows.map(|row| row?).collect()
+}
+
+pub(crate) fn is_reserved(connection: &Connection, port: Port) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM reservations WHERE port = ?1")?;
+    Ok(statement.exists([port.get()])?)
+}
+
+/// A plain insert: a conflict over the port must never delete another key's row.
+pub(crate) fn insert(connection: &Connection, key: &Key, port: Port, now: Timestamp) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO reservations (path, tag, port, created_at, last_used_at) VALUES (?1, ?2, ?3, ?4, ?4)",
+    )?;
+    statement.execute(params![key.path(), key.tag_text(), port.get(), now.seconds()])?;
+    Ok(())
+}
+
+pub(crate) fn touch(connection: &Connection, key: &Key, now: Timestamp) -> Result<()> {
+    let mut statement = connection
+        .prepare_cached("UPDATE reservations SET last_used_at = ?3 WHERE path = ?1 AND tag = ?2")?;
+    statement.execute(params![key.path(), key.tag_text(), now.seconds()])?;
+    Ok(())
+}
+
+/// Deletes the selected rows of exactly this path and tells how many there were.
+pub(crate) fn delete(connection: &Connection, path: &str, selection: Selection<'_>) -> Result<usize> {
+    let tag = match selection {
+        Selection::Tagged(tag) => Some(tag.as_str()),
+        Selection::Untagged => Some(""),
+        Selection::All => None,
+    };
+    let sql =
+        concat!("DELETE FROM reservations WHERE path = ?1 AND (?2 IS NULL OR tag = ?2) AND ", not_leased!());
+    Ok(connection.prepare_cached(sql)?.execute(params![path, tag])?)
+}
+
+fn decode(row: &Row<'_>) -> Result<Reservation> {
+    let path = text(row, 0, "path")?.filter(|path| paths::is_normal(path)).ok_or_else(|| bad("path"))?;
+    let tag = match text(row, 1, "tag")? {
+        Some("") => None,
+        Some(tag) if tag::is_identifier(tag) => Some(Tag::new(tag)?),
+        _ => return Err(bad("tag")),
+    };
+    let port = Port::new("port", integer(row, 2, "port")?).map_err(|_| bad("port"))?;
+    Ok(Reservation {
+        port,
+        project: identifier(row, 3, "project")?,
+        task: identifier(row, 4, "task")?,
+        created_at: timestamp(row, 5, "created_at")?,
+        last_used_at: timestamp(row, 6, "last_used_at")?,
+        key: Key::stored(path.to_owned(), tag),
+    })
+}
+
+fn text<'r>(row: &'r Row<'_>, column: usize, name: &str) -> Result<Option<&'r str>> {
+    match row.get_ref(column)? {
+        ValueRef::Null => Ok(None),
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).map(Some).map_err(|_| bad(name)),
+        _ => Err(bad(name)),
+    }
+}
+
+fn identifier(row: &Row<'_>, column: usize, name: &str) -> Result<Option<String>> {
+    match text(row, column, name)? {
+        Some(value) if !tag::is_identifier(value) => Err(bad(name)),
+        value => Ok(value.map(str::to_owned)),
+    }
+}
+
+fn integer(row: &Row<'_>, column: usize, name: &str) -> Result<i64> {
+    match row.get_ref(column)? {
+        ValueRef::Integer(number) => Ok(number),
+        _ => Err(bad(name)),
+    }
+}
+
+fn timestamp(row: &Row<'_>, column: usize, name: &str) -> Result<Timestamp> {
+    Timestamp::from_seconds(integer(row, column, name)?).ok_or_else(|| bad(name))
+}
+
+fn bad(field: &str) -> Error {
+    Error::corrupt(format!("a reservation has an invalid value in field={field}"))
+}

@@ -1,0 +1,135 @@
+//! Which schema a file has, and making the one this version serves.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::free_ports;
+use crate::error::{Error, Result};
+
+const SCHEMA_VERSION: i64 = 2;
+
+/// The version of the additional tables. A newer one that says it is compatible with ours is used untouched.
+const EXTENSION_VERSION: i64 = 1;
+
+/// What a look at the file says has to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing: it can be used.
+    Ready,
+    /// The additional tables are absent or older.
+    WithoutExtension,
+    /// There is nothing in it yet.
+    Empty,
+}
+
+/// SQLite's counter of schema changes.
+pub(super) fn cookie(connection: &Connection) -> Result<i64> {
+    Ok(connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?)
+}
+
+/// Looks without changing anything.
+///
+/// # Errors
+/// [`Error::Schema`] for a schema this version does not serve, [`Error::Corrupt`] for a version that is none.
+pub(super) fn check(connection: &Connection) -> Result<State> {
+    let version = match metadata(connection, "schema_version") {
+        Ok(version) => version,
+        // There is no such table, or it is not ours: the slower look says which.
+        Err(Error::Corrupt { .. }) if !has_metadata_table(connection)? => None,
+        Err(error) => return Err(error),
+    };
+    let Some(version) = version else {
+        refuse_strangers(connection)?;
+        return Ok(State::Empty);
+    };
+    match version {
+        SCHEMA_VERSION => {}
+        1 => {
+            return Err(Error::schema(
+                "version 1 was made by an older program and this version of trop cannot migrate it; \
+                 use another data directory",
+            ));
+        }
+        newer if newer > SCHEMA_VERSION => {
+            return Err(Error::schema(format!(
+                "version {version} is newer than version {SCHEMA_VERSION}, the newest this trop knows; update trop"
+            )));
+        }
+        _ => {
+            return Err(Error::corrupt(format!("key=\"schema_version\" is {version}, which is no version")));
+        }
+    }
+    let extension = metadata(connection, "ext_version")?;
+    let compatible = metadata(connection, "ext_compat")?;
+    match extension {
+        Some(EXTENSION_VERSION) => Ok(State::Ready),
+        Some(newer) if newer > EXTENSION_VERSION => {
+            if compatible.is_some_and(|oldest| oldest <= EXTENSION_VERSION) {
+                return Ok(State::Ready);
+            }
+            Err(Error::schema(format!(
+                "the extension has version {newer}, newer than version {EXTENSION_VERSION}; update trop"
+            )))
+        }
+        _ => Ok(State::WithoutExtension),
+    }
+}
+
+/// Makes what is absent, inside the caller's write transaction.
+pub(super) fn bring_up_to_date(connection: &Connection) -> Result<()> {
+    let state = check(connection)?;
+    if state == State::Empty {
+        connection
+            .execute_batch(include_str!("schema.sql"))
+            .map_err(|error| stranger_or(error, "the schema cannot be created beside what is there"))?;
+    }
+    if state != State::Ready {
+        connection.execute_batch(include_str!("extension.sql"))?;
+        free_ports::rebuild(connection)?;
+    }
+    Ok(())
+}
+
+fn stranger_or(error: rusqlite::Error, reason: &str) -> Error {
+    match Error::from(error) {
+        Error::Corrupt { reason: detail, .. } | Error::Conflict { reason: detail } => {
+            Error::schema(format!("{reason}: {detail}"))
+        }
+        other => other,
+    }
+}
+
+fn metadata(connection: &Connection, key: &str) -> Result<Option<i64>> {
+    let value = connection
+        .prepare_cached("SELECT value FROM metadata WHERE key = ?1")?
+        .query_row([key], |row| row.get::<_, Value>(0))
+        .optional()?;
+    match value {
+        None => Ok(None),
+        Some(Value::Text(text)) if text.parse::<i64>().is_ok() => Ok(text.parse().ok()),
+        Some(_) => Err(Error::corrupt(format!("key=\"{key}\" is not a number"))),
+    }
+}
+
+fn has_metadata_table(connection: &Connection) -> Result<bool> {
+    let found = connection.query_row(
+        "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'metadata')",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(found)
+}
+
+/// A file with other tables is somebody else's database.
+fn refuse_strangers(connection: &Connection) -> Result<()> {
+    let mut statement = connection.prepare(
+        "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> 'metadata'
+         ORDER BY name LIMIT 5",
+    )?;
+    let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let names = names.join(", ").escape_debug().to_string();
+    Err(Error::schema(format!("there is no schema version, but other tables are in the way: {names}")))
+}

@@ -1,0 +1,65 @@
+//! Tags, and the rule every identifier follows.
+
+use std::fmt;
+
+use crate::error::{Error, Result};
+
+/// The longest identifier, in bytes of UTF-8 after trimming.
+const MAX_BYTES: usize = 255;
+
+/// The optional second half of a reservation's key: trimmed, 1 to 255 bytes, without NUL.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Tag(String);
+
+impl Tag {
+    /// A tag from text; leading and trailing white space is dropped.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when nothing is left, when more than 255 bytes
+    /// are left, or when there is a NUL.
+    pub fn new(text: &str) -> Result<Tag> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Err(Error::invalid("tag", "Cannot be empty"));
+        }
+        if text.len() > MAX_BYTES {
+            let length = text.len();
+            return Err(Error::invalid("tag", format!("{length} bytes are more than {MAX_BYTES}")));
+        }
+        if text.contains('\0') {
+            return Err(Error::invalid("tag", "Cannot contain a NUL character"));
+        }
+        Ok(Tag(text.to_owned()))
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Whether stored text follows the identifier rule.
+pub(crate) fn is_identifier(text: &str) -> bool {
+    Tag::new(text).is_ok_and(|tag| tag.0 == text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tag_is_trimmed_and_bounded() {
+        assert_eq!(Tag::new(" \u{2003}web \n").unwrap().as_str(), "web");
+        assert!(Tag::new(&"é".repeat(127)).is_ok());
+        for bad in ["", "  ", "\u{3000}", "a\0b", &"é".repeat(128), &"x".repeat(300)] {
+            assert!(Tag::new(bad).is_err(), "{bad:?}");
+        }
+    }
+}
