@@ -43,3 +43,6 @@ pub use release::ReleaseRequest;
 pub use reservation::{Key, Reservation, Timestamp};
 pub use reserve::{Refusal, ReserveRequest, Reserved};
 pub use tag::Tag;
+
+/// The version of the SQLite inside, such as `3.54.0`.
+pub const SQLITE_VERSION: &std::ffi::CStr = rusqlite::ffi::SQLITE_VERSION;

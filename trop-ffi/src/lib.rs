@@ -1,1 +1,18 @@
-//! The C interface.
+//! The C interface of trop. What callers have to know is in the header's first chapter (`cbindgen.toml`);
+//! it is the safety contract of every function here.
+#![allow(unsafe_code)]
+#![allow(non_camel_case_types, reason = "the names are those of the header")]
+#![allow(clippy::missing_safety_doc, reason = "the header's conventions are the safety contract")]
+#![allow(clippy::doc_markdown, reason = "the documentation is that of the header")]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
+
+pub mod abi;
+pub mod error;
+pub mod options;
+pub mod registry;
+pub mod reservation;
+pub mod strings;
+pub mod version;
+
+#[cfg(test)]
+mod tests;

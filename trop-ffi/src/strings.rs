@@ -1,0 +1,59 @@
+//! Text across the boundary: UTF-8, ended by NUL.
+
+use std::ffi::{CStr, CString, c_char};
+use std::path::PathBuf;
+
+use trop_core::{Error, Result};
+
+/// Text that callers borrow; an inner NUL, which C cannot see, ends it.
+pub(crate) fn c_string(text: &str) -> CString {
+    let end = text.find('\0').unwrap_or(text.len());
+    CString::new(&text[..end]).unwrap_or_default()
+}
+
+/// A borrowed pointer to text that may be absent.
+pub(crate) fn as_pointer(text: Option<&CString>) -> *const c_char {
+    text.map_or(std::ptr::null(), |text| text.as_ptr())
+}
+
+/// Optional text of the caller; NULL is none.
+///
+/// # Safety
+/// NULL, or a NUL-terminated string that lives until the end of the call.
+pub(crate) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) -> Result<Option<&'a str>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let text = unsafe { CStr::from_ptr(pointer) };
+    text.to_str()
+        .map(Some)
+        .map_err(|_| Error::InvalidArgument { argument, reason: "it is not valid UTF-8".to_owned() })
+}
+
+/// An optional path of the caller; NULL is none. Whether it has to be UTF-8 is not decided here.
+///
+/// # Safety
+/// As [`text`].
+pub(crate) unsafe fn path(argument: &'static str, pointer: *const c_char) -> Result<Option<PathBuf>> {
+    #[cfg(unix)]
+    if !pointer.is_null() {
+        use std::os::unix::ffi::OsStrExt;
+        // SAFETY: the caller's promise.
+        let bytes = unsafe { CStr::from_ptr(pointer) }.to_bytes();
+        return Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes))));
+    }
+    // SAFETY: the caller's promise.
+    Ok(unsafe { text(argument, pointer) }?.map(PathBuf::from))
+}
+
+/// Frees a string that trop allocated, such as the one from trop_list_json. NULL is allowed.
+///
+/// string: the string; it is gone afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_string_free(string: *mut c_char) {
+    if !string.is_null() {
+        // SAFETY: it came from `CString::into_raw` and is freed once.
+        drop(unsafe { CString::from_raw(string) });
+    }
+}

@@ -1,0 +1,141 @@
+//! What Rust can prove of the C interface; the C programs in `tests/c` prove the rest.
+
+use std::ffi::{CStr, CString};
+use std::path::Path;
+use std::ptr;
+
+use trop_core::{Code, Error};
+
+use crate::error::*;
+use crate::options::*;
+use crate::registry::*;
+use crate::version::*;
+
+/// Compares with a committed file; with `TROP_BLESS=1` writes it.
+fn golden(path: &str, made: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    if std::env::var_os("TROP_BLESS").is_some() {
+        std::fs::write(&path, made).unwrap();
+    }
+    let committed = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == made, "{} is out of date: run `make bless` and read the difference", path.display());
+}
+
+#[test]
+fn the_committed_header_is_what_cbindgen_makes_now() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
+    let bindings = cbindgen::Builder::new().with_crate(root).with_config(config).generate().unwrap();
+    let mut header = Vec::new();
+    bindings.write(&mut header);
+    golden("../include/trop.h", &String::from_utf8(header).unwrap());
+}
+
+#[test]
+fn status_codes_are_the_codes_of_the_core() {
+    let codes = [
+        TROP_ERR_INVALID_ARGUMENT,
+        TROP_ERR_EXHAUSTED,
+        TROP_ERR_BUSY,
+        TROP_ERR_NOT_FOUND,
+        TROP_ERR_CONFLICT,
+        TROP_ERR_STICKY_FIELD,
+        TROP_ERR_UNRELATED_PATH,
+        TROP_ERR_CONFIG,
+        TROP_ERR_CORRUPT,
+        TROP_ERR_SCHEMA,
+        TROP_ERR_NO_DATA_DIR,
+        TROP_ERR_IO,
+        TROP_ERR_UNSUPPORTED,
+        TROP_ERR_CLOSED,
+        TROP_ERR_NOT_LISTENING,
+        TROP_ERR_SECOND_COPY,
+        TROP_ERR_PANIC,
+    ];
+    assert_eq!(codes.to_vec(), Code::ALL.map(Code::number).to_vec());
+}
+
+#[test]
+fn version_macros_are_the_version_of_the_package() {
+    let macros = format!("{TROP_VERSION_MAJOR}.{TROP_VERSION_MINOR}.{TROP_VERSION_PATCH}");
+    assert_eq!(macros, env!("CARGO_PKG_VERSION"));
+    // SAFETY: both live for ever.
+    let (version, sqlite) =
+        unsafe { (CStr::from_ptr(trop_version()), CStr::from_ptr(trop_sqlite_version())) };
+    assert_eq!(version.to_str().unwrap(), macros);
+    assert!(sqlite.to_str().unwrap().starts_with("3."));
+}
+
+#[test]
+fn a_panic_becomes_a_status_with_an_error_object() {
+    let mut error = ptr::null_mut();
+    // SAFETY: a place for a pointer.
+    let status = unsafe { call(&raw mut error, || panic!("boom")) };
+    assert_eq!(status, TROP_ERR_PANIC);
+    // SAFETY: the error is live until it is freed.
+    unsafe {
+        assert_eq!(trop_error_code(error), TROP_ERR_PANIC);
+        assert!(CStr::from_ptr(trop_error_message(error)).to_str().unwrap().contains("boom"));
+        trop_error_free(error);
+        assert_eq!(call(ptr::null_mut(), || panic!("boom")), TROP_ERR_PANIC);
+    }
+}
+
+#[test]
+fn options_of_other_sizes_are_told_apart() {
+    #[repr(C)]
+    struct Longer {
+        known: trop_release_options,
+        unknown: [u8; 16],
+    }
+    let mut longer = Longer { known: trop_release_options::DEFAULT, unknown: [0; 16] };
+    longer.known.size = u32::try_from(size_of::<Longer>()).unwrap();
+    let argument = |longer: &Longer| {
+        // SAFETY: as many bytes as the size says, except where it is refused unread.
+        unsafe { read((&raw const *longer).cast::<trop_release_options>()) }
+            .err()
+            .map(|error| error.argument().unwrap_or("").to_owned())
+    };
+    assert_eq!(argument(&longer), None, "a newer caller that asks for nothing new");
+    longer.unknown[7] = 1;
+    assert_eq!(argument(&longer).as_deref(), Some("options"));
+    longer.unknown[7] = 0;
+    for size in [0, 4, 8, size_of::<trop_release_options>() - 1, 4097] {
+        longer.known.size = u32::try_from(size).unwrap();
+        assert_eq!(argument(&longer).as_deref(), Some("options"), "{size}");
+    }
+    longer.known = trop_release_options { flags: 4, ..trop_release_options::DEFAULT };
+    assert_eq!(argument(&longer).as_deref(), Some("flags"));
+}
+
+#[test]
+fn a_shared_registry_allows_no_other_option() {
+    let directory = CString::new("/nowhere").unwrap();
+    let options = trop_open_options {
+        flags: TROP_OPEN_SHARED,
+        data_dir: directory.as_ptr(),
+        ..trop_open_options::DEFAULT
+    };
+    let (mut registry, mut error) = (ptr::null_mut(), ptr::null_mut());
+    // SAFETY: everything lives long enough.
+    unsafe {
+        assert_eq!(
+            trop_open(&raw const options, &raw mut registry, &raw mut error),
+            TROP_ERR_INVALID_ARGUMENT
+        );
+        assert!(registry.is_null());
+        assert_eq!(CStr::from_ptr(trop_error_argument(error)), c"flags");
+        trop_error_free(error);
+    }
+}
+
+#[test]
+fn texts_with_a_nul_inside_do_not_lose_the_error() {
+    let error = Error::InvalidArgument { argument: "tag", reason: "a\0b".to_owned() };
+    let object = Box::into_raw(Box::new(trop_error::from(&error)));
+    // SAFETY: live until it is freed.
+    unsafe {
+        assert_eq!(CStr::from_ptr(trop_error_message(object)), c"Invalid tag: a");
+        trop_error_free(object);
+    }
+}
