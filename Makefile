@@ -1,0 +1,145 @@
+# Everything a fresh machine with Rust, a C compiler, Python 3, Node.js and Go needs: `make demo` and `make test`.
+# Nothing is installed outside this folder, except by `make install`.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+RELEASE := target/release
+ABI := $(shell sed -n 's/.*TROP_ABI_VERSION: u32 = \([0-9]*\);.*/\1/p' trop-ffi/src/abi.rs)
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -1)
+PREFIX ?= /usr/local
+DESTDIR ?=
+CFLAGS_STRICT := -std=c99 -O1 -g -Wall -Wextra -pedantic -Werror
+
+.PHONY: help
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+
+# ---- what has to be there ---------------------------------------------------------------------------------------
+
+.PHONY: tools
+tools:
+	@fail() { echo "make: $$1" >&2; exit 1; }; \
+	need() { command -v "$$1" >/dev/null 2>&1 || fail "$$2 is missing ($$1)"; }; \
+	need cargo "Rust 1.89 or newer"; \
+	need cc "a C compiler"; \
+	need python3 "Python 3.10 or newer"; \
+	need node "Node.js 20 or newer"; need npm "npm, which comes with Node.js,"; \
+	need go "Go 1.23 or newer"; \
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "Python 3.10 or newer is needed, this is $$(python3 -V)"; \
+	python3 -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv module is missing (package python3-venv)"; \
+	node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || fail "Node.js 20 or newer is needed, this is $$(node -v)"
+
+$(VENV)/installed: bindings/python/requirements-dev.txt
+	python3 -m venv $(VENV)
+	$(PYTHON) -m pip install --quiet --requirement bindings/python/requirements-dev.txt
+	@touch $@
+
+bindings/node/node_modules/.package-lock.json: bindings/node/package-lock.json
+	cd bindings/node && npm ci --no-audit --no-fund
+	@touch $@
+
+examples/jest/node_modules/.package-lock.json: examples/jest/package-lock.json
+	cd examples/jest && npm ci --no-audit --no-fund
+	@touch $@
+
+# ---- building ---------------------------------------------------------------------------------------------------
+
+.PHONY: build libtrop cli python node go examples agents
+build: libtrop cli python node go examples ## Build the library, the bindings, the command and the examples
+
+libtrop: tools
+	cargo build --release -p trop-ffi
+	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
+
+cli: tools
+	cargo build --release -p trop-cli
+
+python: tools $(VENV)/installed
+	cd bindings/python && ../../$(PYTHON) -m maturin develop --release --quiet
+
+node: tools bindings/node/node_modules/.package-lock.json
+	cd bindings/node && npm run --silent build
+
+go: libtrop
+	cd bindings/go && go build ./...
+
+examples: libtrop node examples/jest/node_modules/.package-lock.json
+	$(MAKE) --no-print-directory -C examples/c
+	cd examples/go && go build -o ../../target/examples/go-example .
+
+agents: libtrop
+	mkdir -p target/agents
+	cargo build --release -p trop-agent
+	$(CC) $(CFLAGS_STRICT) -Iinclude tests/agents/c_agent.c -o target/agents/c-agent \
+		-L$(RELEASE) -ltrop -Wl,-rpath,$(CURDIR)/$(RELEASE)
+	cd tests/agents/go && go build -o ../../../target/agents/go-agent .
+
+# ---- the main job -----------------------------------------------------------------------------------------------
+
+.PHONY: demo
+demo: build ## Build everything and run every example at once against one registry
+	$(PYTHON) examples/demo.py
+
+# ---- checking ---------------------------------------------------------------------------------------------------
+
+.PHONY: test lint test-rust test-c test-go test-python test-node test-examples test-together
+test: lint test-rust test-c test-go test-python test-node test-examples test-together ## Format checks, lints and all tests
+
+lint: tools build agents ## Format checks, lints and type checks of every language
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --quiet -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p trop-core
+	$(VENV)/bin/ruff check bindings/python examples tests
+	$(VENV)/bin/ruff format --check bindings/python examples tests
+	$(VENV)/bin/mypy --strict --config-file bindings/python/pyproject.toml tests
+	@unformatted="$$(gofmt -l bindings/go examples/go tests/agents/go)"; \
+		test -z "$$unformatted" || { echo "gofmt is needed: $$unformatted" >&2; exit 1; }
+	cd bindings/go && go vet ./...
+	cd examples/go && go vet ./...
+	cd tests/agents/go && go vet ./...
+	cd bindings/node && npm run --silent lint
+
+test-rust: tools
+	cargo test --workspace
+
+test-c: libtrop
+	sh tests/c/run.sh
+
+test-go: libtrop
+	cd bindings/go && go test ./...
+
+test-python: python
+	cd bindings/python && ../../$(PYTHON) -m pytest
+
+test-node: node
+	cd bindings/node && npm test
+
+test-examples: examples cli python
+	cd examples/pytest && TROP_DATA_DIR="$$(mktemp -d)" ../../$(PYTHON) -m pytest -n 4
+	cd examples/jest && TROP_DATA_DIR="$$(mktemp -d)" npm test
+
+test-together: build agents
+	$(PYTHON) -m pytest tests
+
+.PHONY: bless
+bless: tools ## Write the golden files anew; read the difference before committing it
+	TROP_BLESS=1 cargo test -p trop-ffi --quiet
+
+# ---- installing -------------------------------------------------------------------------------------------------
+
+.PHONY: install clean
+install: libtrop ## Install the C library, header, pkg-config file into PREFIX (default /usr/local)
+	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+	install -m 755 $(RELEASE)/libtrop.so $(DESTDIR)$(PREFIX)/lib/libtrop.so.$(ABI)
+	ln -sf libtrop.so.$(ABI) $(DESTDIR)$(PREFIX)/lib/libtrop.so
+	install -m 644 $(RELEASE)/libtrop.a $(DESTDIR)$(PREFIX)/lib/libtrop.a
+	install -m 644 include/trop.h $(DESTDIR)$(PREFIX)/include/trop.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' trop-ffi/trop.pc.in \
+		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/trop.pc
+
+clean: ## Remove everything that was built or installed here
+	rm -rf target $(VENV) bindings/node/node_modules examples/jest/node_modules

@@ -1,0 +1,19 @@
+"""`make demo`, once everything is built."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from agents import ROOT
+
+
+def test_demo_runs_all_examples_together() -> None:
+    """Every language is in the table, and no port in it twice."""
+    done = subprocess.run([sys.executable, str(ROOT / "examples" / "demo.py")], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    table = [line.split() for line in done.stdout.splitlines() if line.endswith(" ms")]
+    assert {row[1] for row in table} == {"C", "Go", "Python", "Node.js", "shell"}
+    ports = [row[2] for row in table]
+    assert len(set(ports)) == len(ports)
+    assert "no port was given twice" in done.stdout
