@@ -1,2 +1,49 @@
-//! The trop command.
-fn main() {}
+//! The `trop` command: clap definitions, printing and exit codes. What it does is decided by `trop-core`.
+
+mod args;
+mod commands;
+mod output;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use trop_core::{Code, Error};
+
+fn main() -> ExitCode {
+    let cli = match args::Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
+    };
+    let quiet = cli.global.quiet;
+    let report = trop_core::contain(|| commands::run(cli));
+    match report.and_then(|report| report.print(quiet)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &Error) -> ExitCode {
+    let advice = match error {
+        Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
+        _ => "",
+    };
+    output::line(&format!("Error: {error}{advice}"));
+    ExitCode::from(exit_code(error))
+}
+
+/// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
+fn exit_code(error: &Error) -> u8 {
+    if let Error::UnresolvablePath { .. } = error {
+        return 6;
+    }
+    match error.code() {
+        Code::UnrelatedPath | Code::StickyField => 1,
+        Code::Busy => 2,
+        Code::NoDataDir => 3,
+        Code::InvalidArgument => 4,
+        Code::Io => 5,
+        Code::Config => 7,
+        Code::Panic => 70,
+        _ => 6,
+    }
+}

@@ -1,0 +1,199 @@
+//! What is printed: results on standard output, everything else on standard error.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+use clap::error::{ContextKind, ContextValue};
+use trop_core::{Error, Reservation, Result, Tag};
+
+use crate::args::{Cli, Format};
+
+const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
+
+/// What a successful command has to say.
+#[derive(Default)]
+pub(crate) struct Report {
+    result: Vec<u8>,
+    notes: Vec<String>,
+}
+
+impl Report {
+    /// A result, complete with its line ends.
+    pub(crate) fn result(result: impl Into<Vec<u8>>) -> Report {
+        Report { result: result.into(), notes: Vec::new() }
+    }
+
+    /// Adds a line for people, which `--quiet` suppresses.
+    pub(crate) fn note(&mut self, note: String) {
+        self.notes.push(note);
+    }
+
+    /// Prints the result, then the notes.
+    ///
+    /// # Errors
+    /// [`Error::Io`] when the result could not be written. A closed pipe is no error: the reader has seen enough.
+    pub(crate) fn print(&self, quiet: bool) -> Result<()> {
+        let mut stdout = io::stdout().lock();
+        written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
+        if !quiet {
+            self.notes.iter().for_each(|note| line(note));
+        }
+        Ok(())
+    }
+}
+
+/// Prints one line on standard error. There is nobody left to tell when that fails.
+pub(crate) fn line(text: &str) {
+    let _ = io::stderr().write_all(format!("{}\n", escape(text)).as_bytes());
+}
+
+/// Prints what clap answers instead of running a command: help, the version, or what is wrong with the syntax.
+///
+/// # Errors
+/// [`Error::Io`] when help could not be written.
+pub(crate) fn help_or_usage(mut answer: clap::Error) -> Result<ExitCode> {
+    // Clap echoes what was typed as it is.
+    let hostile: Vec<(ContextKind, ContextValue)> = answer
+        .context()
+        .filter_map(|(kind, value)| match value {
+            ContextValue::String(text) if text.contains(is_unsafe) => {
+                Some((kind, ContextValue::String(escape(text).into_owned())))
+            }
+            _ => None,
+        })
+        .collect();
+    if !hostile.is_empty() {
+        // A suggestion repeats what was typed, already formatted.
+        answer.remove(ContextKind::Suggested);
+    }
+    for (kind, value) in hostile {
+        answer.insert(kind, value);
+    }
+    if answer.use_stderr() && answer.get(ContextKind::Usage).is_none() {
+        answer.insert(ContextKind::Usage, ContextValue::StyledStr(Cli::command().render_usage()));
+    }
+    let printed = answer.print();
+    if !answer.use_stderr() {
+        written(printed)?;
+    }
+    Ok(ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2)))
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
+        _ => Ok(()),
+    }
+}
+
+fn cannot_write(source: io::Error) -> Error {
+    Error::Io { action: "write to", path: "standard output".into(), source }
+}
+
+/// All reservations in one format; the table shortens `home`, if given, to `~`.
+pub(crate) fn list(reservations: &[Reservation], format: Format, home: Option<&Path>) -> Result<Vec<u8>> {
+    match format {
+        Format::Table => Ok(table(reservations, home).into_bytes()),
+        Format::Json => json(reservations).map_err(|error| cannot_write(error.into())),
+        Format::Csv => delimited(reservations, b',').map_err(cannot_write),
+        Format::Tsv => delimited(reservations, b'\t').map_err(cannot_write),
+    }
+}
+
+fn table(reservations: &[Reservation], home: Option<&Path>) -> String {
+    let mut table = COLUMNS.join("\t").to_uppercase() + "\n";
+    for reservation in reservations {
+        let mut fields = fields(reservation).map(|field| field.unwrap_or("-".into()));
+        fields[1] = shorten(reservation.key.path(), home);
+        table += &fields.each_ref().map(|field| escape(field)).join("\t");
+        table.push('\n');
+    }
+    table
+}
+
+/// The path with the home directory it lies below written as `~`.
+fn shorten<'p>(path: &'p str, home: Option<&Path>) -> Cow<'p, str> {
+    let below =
+        home.filter(|home| home.is_absolute()).and_then(|home| Path::new(path).strip_prefix(home).ok());
+    match below.and_then(Path::to_str) {
+        Some(rest) if !rest.is_empty() => format!("~/{rest}").into(),
+        _ => path.into(),
+    }
+}
+
+fn json(reservations: &[Reservation]) -> serde_json::Result<Vec<u8>> {
+    let rows: Vec<_> = reservations.iter().map(Reservation::to_json).collect();
+    let mut text = serde_json::to_vec_pretty(&rows)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn delimited(reservations: &[Reservation], delimiter: u8) -> io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for reservation in reservations {
+        writer.write_record(fields(reservation).map(|field| field.unwrap_or_default().into_owned()))?;
+    }
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+}
+
+/// One reservation in the order of [`COLUMNS`].
+fn fields(reservation: &Reservation) -> [Option<Cow<'_, str>>; 7] {
+    [
+        Some(reservation.port.to_string().into()),
+        Some(reservation.key.path().into()),
+        reservation.key.tag().map(|tag| tag.as_str().into()),
+        reservation.project.as_deref().map(Cow::from),
+        reservation.task.as_deref().map(Cow::from),
+        Some(reservation.created_at.to_string().into()),
+        Some(reservation.last_used_at.to_string().into()),
+    ]
+}
+
+/// One reservation in labelled lines.
+pub(crate) fn describe(reservation: &Reservation) -> String {
+    let path = reservation.key.path();
+    let exists = if Path::new(path).exists() { "yes" } else { "no" };
+    let lines = [
+        ("Port", Some(reservation.port.to_string())),
+        ("Path", Some(path.to_owned())),
+        ("Tag", reservation.key.tag().map(Tag::to_string)),
+        ("Project", reservation.project.clone()),
+        ("Task", reservation.task.clone()),
+        ("Created", Some(reservation.created_at.to_string())),
+        ("Last used", Some(reservation.last_used_at.to_string())),
+        ("Path exists", Some(exists.to_owned())),
+    ];
+    let mut text = String::new();
+    for (label, value) in lines {
+        if let Some(value) = value {
+            text.extend([label, ": ", &escape(&value), "\n"]);
+        }
+    }
+    text
+}
+
+/// Text that stays on its line and cannot drive a terminal.
+fn escape(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unsafe) {
+        return text.into();
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for character in text.chars() {
+        if is_unsafe(character) {
+            safe.extend(character.escape_default());
+        } else {
+            safe.push(character);
+        }
+    }
+    safe.into()
+}
+
+/// Whether a character controls terminals, breaks lines, or turns the direction of what follows.
+fn is_unsafe(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}

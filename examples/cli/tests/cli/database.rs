@@ -1,0 +1,117 @@
+//! Databases that are locked, damaged, foreign or missing.
+
+use std::fs;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use crate::support::{Machine, Outcome, assert_failure, port};
+
+const NOTHING: [&str; 0] = [];
+const EVERY_COMMAND: [&[&str]; 4] = [&["reserve"], &["release"], &["list"], &["port-info", "5000"]];
+
+#[test]
+fn a_lock_is_waited_for_as_long_as_configured() {
+    let machine = Machine::new();
+    machine.reserve(NOTHING);
+    let lock = machine.lock();
+    for command in ["reserve", "release"] {
+        let started = Instant::now();
+        machine.refuses(2, &["Error: database lock timeout", "1s"], [command, "--busy-timeout", "1"]);
+        assert!(started.elapsed() >= Duration::from_millis(800));
+        machine.refuses(2, &["Error: database lock timeout"], [command, "--quiet", "--busy-timeout", "0"]);
+    }
+    for reader in [&["list", "--busy-timeout", "0"][..], &["port-info", "5000", "--busy-timeout", "0"]] {
+        let outcome = machine.trop(reader);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "readers need no lock");
+    }
+    lock.release();
+}
+
+#[test]
+fn a_lock_that_goes_away_in_time_is_no_failure() {
+    let machine = Machine::new();
+    let before = machine.reserve(NOTHING);
+    let lock = machine.lock();
+    let mut command = machine.command(["reserve", "--busy-timeout", "60"]);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    lock.release();
+    let outcome = Outcome::from(child.wait_with_output().unwrap());
+    assert_eq!((port(&outcome), outcome.stderr.as_str()), (before, ""));
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let machine = Machine::new();
+    machine.directory("data");
+    let content = "not a database, however long it is made ".repeat(100);
+    fs::write(machine.database(), &content).unwrap();
+    for command in EVERY_COMMAND {
+        let outcome = machine.trop(command);
+        assert_failure(&outcome, 6, &["database"]);
+        assert!(!outcome.stderr.contains("lock timeout"), "{outcome:?}");
+    }
+    assert_eq!(fs::read_to_string(machine.database()).unwrap(), content);
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let machine = Machine::new();
+    machine.reserve(NOTHING);
+    machine.sql(
+        "UPDATE metadata SET value = '3' WHERE key = 'schema_version'; PRAGMA wal_checkpoint(TRUNCATE);",
+    );
+    let before = fs::read(machine.database()).unwrap();
+    for command in EVERY_COMMAND {
+        assert_failure(&machine.trop(command), 6, &["unsupported", "schema"]);
+    }
+    assert_eq!(fs::read(machine.database()).unwrap(), before);
+}
+
+#[test]
+fn a_damaged_row_is_refused_with_the_name_of_its_field() {
+    for (change, field) in [
+        ("tag = ' web '", "field=tag"),
+        ("path = 'relative'", "field=path"),
+        ("project = ''", "field=project"),
+        ("created_at = 999999999999999", "field=created_at"),
+    ] {
+        let machine = Machine::new();
+        let port = machine.reserve(NOTHING).to_string();
+        machine.sql(&format!("UPDATE reservations SET {change}"));
+        let tokens = ["database corruption detected", field, "trop did not", "modify"];
+        for format in ["table", "json", "csv", "tsv"] {
+            assert_failure(&machine.trop(["list", "--format", format]), 6, &tokens);
+        }
+        assert_failure(&machine.trop(["port-info", &port]), 6, &tokens);
+    }
+}
+
+#[test]
+fn a_rule_of_another_program_refuses_the_whole_change() {
+    let machine = Machine::new();
+    machine.reserve(["--tag", "a"]);
+    machine.reserve(["--tag", "b"]);
+    machine.sql(
+        "CREATE TRIGGER keep BEFORE DELETE ON reservations WHEN old.tag = 'b'
+         BEGIN SELECT RAISE(ABORT, 'b stays'); END;",
+    );
+    machine.refuses(6, &["conflict", "b stays"], ["release"]);
+    assert_eq!(machine.rows().len(), 2);
+}
+
+#[test]
+fn what_the_system_refuses_is_an_input_output_failure() {
+    let machine = Machine::new();
+    let file = machine.path("file");
+    fs::write(&file, "").unwrap();
+    for directory in [file.clone(), file.join("below")] {
+        for command in EVERY_COMMAND {
+            let outcome = crate::support::run(machine.command(command).arg("--data-dir").arg(&directory));
+            assert_failure(&outcome, 5, &["data directory"]);
+        }
+    }
+    machine.directory("data/trop.db");
+    for command in EVERY_COMMAND {
+        assert_failure(&machine.trop(command), 5, &["database"]);
+    }
+}

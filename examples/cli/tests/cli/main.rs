@@ -1,0 +1,11 @@
+//! The command from outside: exit codes, both streams, and the rows it leaves.
+#![cfg(unix)]
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod arguments;
+mod database;
+mod guard;
+mod list;
+mod release;
+mod reserve;
+mod support;

@@ -1,0 +1,182 @@
+//! A machine of its own for each test: home, working directory and registry in a temporary directory.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+pub(crate) struct Machine {
+    root: PathBuf,
+    _directory: TempDir,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Outcome {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl From<Output> for Outcome {
+    fn from(output: Output) -> Outcome {
+        Outcome {
+            code: output.status.code().expect("ended by a signal"),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+}
+
+impl Machine {
+    pub(crate) fn new() -> Machine {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().canonicalize().unwrap();
+        fs::create_dir(root.join("work")).unwrap();
+        Machine { root, _directory: directory }
+    }
+
+    pub(crate) fn path(&self, relative: &str) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// A directory below the root, made if it is missing.
+    pub(crate) fn directory(&self, relative: &str) -> PathBuf {
+        let directory = self.path(relative);
+        fs::create_dir_all(&directory).unwrap();
+        directory
+    }
+
+    pub(crate) fn work(&self) -> String {
+        self.path("work").to_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.path("data/trop.db")
+    }
+
+    /// The command with arguments, nothing of the test's own environment, and the working directory `work`.
+    pub(crate) fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_trop"));
+        command.args(arguments).current_dir(self.path("work")).env_clear();
+        command.env("HOME", self.path("home")).env("TROP_DATA_DIR", self.path("data"));
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn trop<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Outcome {
+        run(&mut self.command(arguments))
+    }
+
+    /// Reserves, expects silent success, and returns the port.
+    pub(crate) fn reserve<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> u16 {
+        let outcome = run(self.command(["reserve"]).args(arguments));
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+        port(&outcome)
+    }
+
+    /// Every row; none when there is no database, which this does not change.
+    pub(crate) fn rows(&self) -> Vec<Value> {
+        if !self.database().exists() {
+            return Vec::new();
+        }
+        let outcome = self.trop(["list", "--format", "json"]);
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// Expects a failure of trop's own: one `Error:` line with the tokens, nothing else, nothing changed.
+    pub(crate) fn refuses<I: AsRef<OsStr>>(
+        &self,
+        code: i32,
+        tokens: &[&str],
+        arguments: impl IntoIterator<Item = I>,
+    ) {
+        self.refuses_command(code, tokens, &mut self.command(arguments));
+    }
+
+    pub(crate) fn refuses_command(&self, code: i32, tokens: &[&str], command: &mut Command) {
+        let (before, existed) = (self.rows(), self.path("data").exists());
+        let outcome = run(command);
+        assert_failure(&outcome, code, tokens);
+        assert_eq!(self.rows(), before, "{outcome:?}");
+        assert_eq!(self.path("data").exists(), existed, "{outcome:?}");
+    }
+
+    /// Runs SQL on the database in another process, as another program would.
+    pub(crate) fn sql(&self, script: &str) {
+        let program = "import sqlite3, sys\n\
+             connection = sqlite3.connect(sys.argv[1])\n\
+             connection.executescript(sys.argv[2])\n\
+             connection.close()";
+        let mut python = Command::new("python3");
+        let outcome = run(python.args(["-c", program]).arg(self.database()).arg(script));
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+    }
+
+    /// Another process that holds the write lock from now on.
+    pub(crate) fn lock(&self) -> Lock {
+        let program = "import sqlite3, sys\n\
+             connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+             connection.execute('BEGIN IMMEDIATE')\n\
+             print('locked', flush=True)\n\
+             sys.stdin.read()\n\
+             connection.execute('ROLLBACK')";
+        let mut python = Command::new("python3");
+        python.args(["-c", program]).arg(self.database());
+        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "locked\n");
+        Lock(child)
+    }
+}
+
+pub(crate) struct Lock(Child);
+
+impl Lock {
+    pub(crate) fn release(mut self) {
+        drop(self.0.stdin.take());
+        assert!(self.0.wait().unwrap().success());
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub(crate) fn run(command: &mut Command) -> Outcome {
+    command.output().unwrap().into()
+}
+
+/// The port on standard output, which has nothing else.
+pub(crate) fn port(outcome: &Outcome) -> u16 {
+    let port = outcome.stdout.trim_end().parse().unwrap();
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (0, format!("{port}\n").as_str()), "{outcome:?}");
+    port
+}
+
+pub(crate) fn assert_failure(outcome: &Outcome, code: i32, tokens: &[&str]) {
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (code, ""), "{outcome:?}");
+    assert!(outcome.stderr.starts_with("Error: "), "{outcome:?}");
+    assert_eq!(outcome.stderr.find('\n'), Some(outcome.stderr.len() - 1), "{outcome:?}");
+    for token in tokens {
+        assert!(outcome.stderr.contains(token), "{token}: {outcome:?}");
+    }
+}
+
+pub(crate) fn assert_syntax_error(outcome: &Outcome) {
+    assert_eq!((outcome.code, outcome.stdout.as_str()), (2, ""), "{outcome:?}");
+    assert!(outcome.stderr.starts_with("error: "), "{outcome:?}");
+    assert!(outcome.stderr.contains("Usage: trop"), "{outcome:?}");
+}
+
+pub(crate) fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
