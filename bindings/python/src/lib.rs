@@ -1,1 +1,30 @@
-//! The Python module.
+//! The native module `trop._trop`: translates arguments, results and errors between Python and `trop-core`.
+
+mod arguments;
+mod errors;
+mod registry;
+mod reservation;
+
+#[pyo3::pymodule(gil_used = false)]
+mod _trop {
+    use pyo3::prelude::*;
+    use pyo3::types::PyDict;
+
+    #[pymodule_export]
+    use super::registry::{Registry, list, release, reserve};
+    #[pymodule_export]
+    use super::reservation::{Reservation, restore};
+
+    #[pymodule_export]
+    #[allow(non_upper_case_globals, reason = "the name Python prescribes")]
+    const __version__: &str = env!("CARGO_PKG_VERSION");
+
+    #[pymodule_init]
+    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        let codes = PyDict::new(module.py());
+        for code in trop_core::Code::ALL {
+            codes.set_item(code.name(), code.number())?;
+        }
+        module.add("CODES", codes)
+    }
+}

@@ -1,0 +1,110 @@
+//! Python values as arguments of the core.
+//!
+//! A value the core cannot take is a typed error that names its argument, also where Python itself would
+//! complain first: about an integer too large for C, or text that has no encoding. A value of another type is
+//! a `TypeError`.
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+use trop_core::{Error, Port, PortRange, PortSet, Result, Tag};
+
+use crate::errors::exception;
+
+/// A value as the caller gave it; `None` is a value that was not given.
+pub(crate) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
+
+pub(crate) fn path(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<PathBuf>> {
+    given
+        .map(|value| extract(argument, value, "a path that the file system encoding can express"))
+        .transpose()
+}
+
+pub(crate) fn tag(given: Given<'_, '_>) -> PyResult<Option<Tag>> {
+    given.map(|value| checked(value.py(), Tag::new(&text("tag", value)?))).transpose()
+}
+
+pub(crate) fn port(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<Port>> {
+    given.map(|value| port_number(argument, value)).transpose()
+}
+
+/// Two ports, in a tuple or another sequence.
+pub(crate) fn ports(given: &Bound<'_, PyAny>) -> PyResult<PortRange> {
+    let ends: Vec<Bound<'_, PyAny>> = extract("ports", given, "a pair of ports")?;
+    let [min, max] = ends.as_slice() else {
+        return Err(invalid(given.py(), "ports", "must be a pair of ports (min, max)"));
+    };
+    let (min, max) = (port_number("ports", min)?, port_number("ports", max)?);
+    checked(given.py(), PortRange::new("ports", min, max))
+}
+
+/// Ports and texts of the core's list syntax, or one such text.
+pub(crate) fn excluded(given: &Bound<'_, PyAny>) -> PyResult<PortSet> {
+    let mut set = PortSet::default();
+    let mut insert = |entry: &Bound<'_, PyAny>| {
+        if entry.is_instance_of::<PyString>() {
+            checked(entry.py(), set.insert_list("excluded", &text("excluded", entry)?))
+        } else {
+            port_number("excluded", entry).map(|port| set.insert(port))
+        }
+    };
+    if given.is_instance_of::<PyString>() {
+        insert(given)?;
+    } else {
+        for entry in given.try_iter().map_err(|error| named(given.py(), "excluded", error))? {
+            insert(&entry?)?;
+        }
+    }
+    Ok(set)
+}
+
+/// A length of time in seconds.
+pub(crate) fn seconds(argument: &'static str, given: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let accepted = "a number of seconds from 0 to 2147483";
+    let seconds: f64 = extract(argument, given, accepted)?;
+    Duration::try_from_secs_f64(seconds)
+        .map_err(|_| invalid(given.py(), argument, &format!("{seconds} is not {accepted}")))
+}
+
+fn port_number(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Port> {
+    let number: i64 = extract(argument, value, "a port number (1 to 65535)")?;
+    checked(value.py(), Port::new(argument, number))
+}
+
+fn text<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+    extract(argument, value, "text that UTF-8 can express")
+}
+
+fn extract<'a, 'py, T>(argument: &'static str, value: &'a Bound<'py, PyAny>, accepted: &str) -> PyResult<T>
+where
+    T: FromPyObject<'a, 'py>,
+{
+    let py = value.py();
+    value.extract().map_err(|error: T::Error| {
+        let error: PyErr = error.into();
+        if error.is_instance_of::<PyOverflowError>(py) || error.is_instance_of::<PyUnicodeEncodeError>(py) {
+            return invalid(py, argument, &format!("it is not {accepted}"));
+        }
+        named(py, argument, error)
+    })
+}
+
+/// Adds the argument's name to a `TypeError`.
+fn named(py: Python<'_>, argument: &str, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyTypeError>(py) {
+        return PyTypeError::new_err(format!("argument '{argument}': {}", error.value(py)));
+    }
+    error
+}
+
+fn checked<T>(py: Python<'_>, result: Result<T>) -> PyResult<T> {
+    result.map_err(|error| exception(py, &error))
+}
+
+fn invalid(py: Python<'_>, argument: &'static str, reason: &str) -> PyErr {
+    exception(py, &Error::InvalidArgument { argument, reason: reason.to_owned() })
+}

@@ -1,0 +1,148 @@
+//! The class `Reservation`.
+
+use std::hash::{Hash, Hasher};
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDateTime, PyTzInfo};
+use trop_core::{Refusal, Reserved, Tag};
+
+/// A port that belongs to a path and a tag until it is released, as the registry had it at one moment.
+///
+/// It is an integer wherever Python asks for one. Two are equal when the registry held the same, whatever
+/// `created` and `refusal` say about the calls that returned them.
+#[pyclass(frozen, eq, hash, module = "trop")]
+pub(crate) struct Reservation {
+    /// The port number.
+    #[pyo3(get)]
+    port: u16,
+    /// The absolute, normal path it was reserved for.
+    #[pyo3(get)]
+    path: String,
+    /// The tag, if it has one.
+    #[pyo3(get)]
+    tag: Option<String>,
+    /// The project, for people reading lists.
+    #[pyo3(get)]
+    project: Option<String>,
+    /// The task, for people reading lists.
+    #[pyo3(get)]
+    task: Option<String>,
+    created_at: i64,
+    last_used_at: i64,
+    /// Whether this call of `reserve` made it; false in a list.
+    #[pyo3(get)]
+    created: bool,
+    /// Why the port asked for was not used: `outside_range`, `reserved`, `excluded` or `occupied`.
+    #[pyo3(get)]
+    refusal: Option<String>,
+}
+
+type Stored<'a> = (u16, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, i64, i64);
+
+#[pymethods]
+impl Reservation {
+    /// When the path and tag got their first port, in UTC.
+    #[getter]
+    fn created_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDateTime>> {
+        utc(py, self.created_at)
+    }
+
+    /// When they were last asked for, in UTC.
+    #[getter]
+    fn last_used_at<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDateTime>> {
+        utc(py, self.last_used_at)
+    }
+
+    fn __int__(&self) -> u16 {
+        self.port
+    }
+
+    fn __index__(&self) -> u16 {
+        self.port
+    }
+
+    fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
+        let (path, tag) = (slf.getattr("path")?.repr()?, slf.getattr("tag")?.repr()?);
+        Ok(format!("Reservation(port={}, path={path}, tag={tag})", slf.get().port))
+    }
+
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, impl IntoPyObject<'py>)> {
+        let state = (self.stored(), self.created, self.refusal.as_deref());
+        Ok((py.import("trop._trop")?.getattr("_restore")?, state))
+    }
+}
+
+impl Reservation {
+    fn stored(&self) -> Stored<'_> {
+        (
+            self.port,
+            &self.path,
+            self.tag.as_deref(),
+            self.project.as_deref(),
+            self.task.as_deref(),
+            self.created_at,
+            self.last_used_at,
+        )
+    }
+}
+
+impl PartialEq for Reservation {
+    fn eq(&self, other: &Reservation) -> bool {
+        self.stored() == other.stored()
+    }
+}
+
+impl Hash for Reservation {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.stored().hash(state);
+    }
+}
+
+impl From<trop_core::Reservation> for Reservation {
+    fn from(held: trop_core::Reservation) -> Reservation {
+        Reservation {
+            port: held.port.get(),
+            path: held.key.path().to_owned(),
+            tag: held.key.tag().map(Tag::as_str).map(str::to_owned),
+            project: held.project,
+            task: held.task,
+            created_at: held.created_at.seconds(),
+            last_used_at: held.last_used_at.seconds(),
+            created: false,
+            refusal: None,
+        }
+    }
+}
+
+impl From<Reserved> for Reservation {
+    fn from(reserved: Reserved) -> Reservation {
+        Reservation {
+            created: reserved.created,
+            refusal: reserved.refusal.map(Refusal::name).map(str::to_owned),
+            ..reserved.reservation.into()
+        }
+    }
+}
+
+/// Makes a reservation again that was pickled or copied.
+#[pyfunction]
+#[pyo3(name = "_restore")]
+pub(crate) fn restore(stored: Stored<'_>, created: bool, refusal: Option<String>) -> Reservation {
+    let (port, path, tag, project, task, created_at, last_used_at) = stored;
+    Reservation {
+        port,
+        path: path.to_owned(),
+        tag: tag.map(str::to_owned),
+        project: project.map(str::to_owned),
+        task: task.map(str::to_owned),
+        created_at,
+        last_used_at,
+        created,
+        refusal,
+    }
+}
+
+fn utc(py: Python<'_>, seconds: i64) -> PyResult<Bound<'_, PyDateTime>> {
+    #[allow(clippy::cast_precision_loss, reason = "the core's times end with the year 9999")]
+    PyDateTime::from_timestamp(py, seconds as f64, Some(&*PyTzInfo::utc(py)?))
+}

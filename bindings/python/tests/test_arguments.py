@@ -1,0 +1,152 @@
+"""Bad input is a typed error that names the argument, and changes nothing."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trop
+
+BAD_PORTS = [0, -1, 65536, 70000, 2**31, 2**63, -(2**63) - 1, 10**30, 10**5000]
+BAD_TAGS = ["", "  ", "x" * 300, "é" * 128, "a\0b", "\udcff", "\ud800"]
+BAD_PATHS = ["", "a\0b", "/caf\udce9", "/\ud800", "/..", "~nobody/x"]
+
+RESERVE = [
+    *[({name: port}, name) for name in ("port", "min", "max") for port in BAD_PORTS],
+    *[({"tag": tag}, "tag") for tag in BAD_TAGS],
+    *[({"path": path}, "path") for path in BAD_PATHS],
+    ({"min": 9000, "max": 8000}, "min"),
+]
+RELEASE = [
+    *[({"tag": tag}, "tag") for tag in BAD_TAGS],
+    *[({"path": path}, "path") for path in BAD_PATHS],
+    ({"tag": "x", "untagged_only": True}, "untagged_only"),
+]
+REGISTRY = [
+    *[({"data_dir": path}, "data_dir") for path in ("", "a\0b", "\ud800")],
+    *[({"ports": ports}, "ports") for ports in ((9000, 8000), (0, 1), (1, 65536), (1,), (1, 2, 3), ())],
+    *[({"ports": (1, port)}, "ports") for port in BAD_PORTS],
+    *[({"excluded": [port]}, "excluded") for port in BAD_PORTS],
+    *[({"excluded": [text]}, "excluded") for text in ("x", "0", "5..4", "1..70000", "\udcff", "5001\0")],
+    ({"excluded": "5001, x"}, "excluded"),
+    *[({"busy_timeout": t}, "busy_timeout") for t in (-1, -0.5, math.nan, math.inf, 1e300, 2147484, 10**400)],
+]
+
+
+def argument_name(value: object) -> str | None:
+    """Names the argument; the value may have more digits than Python shows."""
+    return value if isinstance(value, str) else None
+
+
+def blames(error: BaseException, argument: str) -> bool:
+    assert isinstance(error, trop.InvalidArgumentError)
+    assert isinstance(error, ValueError)
+    assert (error.code, error.number) == ("TROP_INVALID_ARGUMENT", -1)
+    assert str(error).startswith(f"Invalid {argument}: ")
+    return error.argument == argument
+
+
+@pytest.mark.parametrize(("arguments", "argument"), RESERVE, ids=argument_name)
+def test_reserve_refuses(registry: trop.Registry, arguments: dict[str, object], argument: str) -> None:
+    kept = registry.reserve("/kept")
+    for reserve in (registry.reserve, trop.reserve):
+        with pytest.raises(trop.Error) as raised:
+            reserve(**arguments)  # type: ignore[arg-type]
+        assert blames(raised.value, argument)
+    assert registry.list() == [kept]
+
+
+@pytest.mark.parametrize(("arguments", "argument"), RELEASE, ids=argument_name)
+def test_release_refuses(registry: trop.Registry, arguments: dict[str, object], argument: str) -> None:
+    kept = [registry.reserve(), registry.reserve(tag="x")]
+    for release in (registry.release, trop.release):
+        with pytest.raises(trop.Error) as raised:
+            release(**arguments)  # type: ignore[arg-type]
+        assert blames(raised.value, argument)
+    assert registry.list() == kept
+
+
+@pytest.mark.parametrize(("arguments", "argument"), REGISTRY, ids=argument_name)
+def test_a_registry_refuses(data_dir: Path, arguments: dict[str, object], argument: str) -> None:
+    with pytest.raises(trop.Error) as raised:
+        trop.Registry(**arguments)  # type: ignore[arg-type]
+    assert blames(raised.value, argument)
+    assert not data_dir.exists()
+
+
+class BytesPath:
+    def __fspath__(self) -> bytes:
+        return b"/a"
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        *[(lambda value=value: trop.reserve(value), "path") for value in (b"/a", BytesPath(), 1)],
+        (lambda: trop.release(b"/a"), "path"),
+        (lambda: trop.reserve(tag=b"a"), "tag"),
+        (lambda: trop.reserve(tag=1), "tag"),
+        *[(lambda value=value: trop.reserve(port=value), "port") for value in ("5000", 5000.0, [])],
+        (lambda: trop.reserve(min="1"), "min"),
+        (lambda: trop.reserve(max="1"), "max"),
+        (lambda: trop.Registry(b"/a"), "data_dir"),
+        (lambda: trop.Registry(ports=5000), "ports"),
+        (lambda: trop.Registry(ports="ab"), "ports"),
+        (lambda: trop.Registry(ports=("1", "2")), "ports"),
+        (lambda: trop.Registry(excluded=5000), "excluded"),
+        (lambda: trop.Registry(excluded=[5000.0]), "excluded"),
+        (lambda: trop.Registry(excluded=[None]), "excluded"),
+        (lambda: trop.Registry(busy_timeout="1"), "busy_timeout"),
+        (lambda: trop.Registry(create="no"), "create"),
+        (lambda: trop.reserve(allow_unrelated_path=None), "allow_unrelated_path"),
+    ],
+)
+def test_a_wrong_type_is_a_type_error_that_names_the_argument(
+    data_dir: Path, call: Callable[[], object], argument: str
+) -> None:
+    with pytest.raises(TypeError, match=f"'{argument}'"):
+        call()
+    assert not data_dir.exists()
+
+
+def test_what_the_callers_own_code_raises_passes_through() -> None:
+    class Broken:
+        def __fspath__(self) -> str:
+            raise KeyError("own")
+
+        def __index__(self) -> int:
+            raise KeyError("own")
+
+        def __iter__(self) -> None:
+            raise KeyError("own")
+
+    for call in (
+        lambda: trop.reserve(Broken()),
+        lambda: trop.reserve(port=Broken()),
+        lambda: trop.Registry(excluded=Broken()),  # type: ignore[arg-type]
+        lambda: trop.Registry(excluded=(1 // 0 for _ in "x")),
+    ):
+        with pytest.raises((KeyError, ZeroDivisionError)):
+            call()
+
+
+def test_unusual_values_that_are_fine(data_dir: Path) -> None:
+    class Integer:
+        def __index__(self) -> int:
+            return 20000
+
+    ports: Any = [Integer(), 29999]
+    with trop.Registry(data_dir, ports=ports, excluded=None, busy_timeout=0) as registry:
+        assert registry.reserve("/" + "é" * 3000, "é" * 127).tag == "é" * 127
+        assert registry.reserve("~", port=Integer()).path == os.environ["HOME"]
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes UTF-8 only")
+def test_only_paths_that_are_stored_have_to_be_utf_8(data_dir: Path) -> None:
+    with trop.Registry(data_dir / "caf\udce9") as registry:
+        assert registry.data_dir == data_dir / "caf\udce9"
