@@ -389,25 +389,28 @@ int32_t trop_error_errno(const struct trop_error *error);
 void trop_error_free(struct trop_error *error);
 
 /**
- * Initialises options with their defaults. NULL is allowed and ignored.
+ * Initialises options with their defaults, as TROP_OPEN_OPTIONS_INIT does.
  *
- * options: the struct to write.
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_open_options), so that a newer library writes no more than an older program has.
  */
-void trop_open_options_init(struct trop_open_options *options);
+void trop_open_options_init(struct trop_open_options *options, uint32_t size);
 
 /**
- * Initialises options with their defaults. NULL is allowed and ignored.
+ * Initialises options with their defaults, as TROP_RESERVE_OPTIONS_INIT does.
  *
- * options: the struct to write.
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_reserve_options), so that a newer library writes no more than an older program has.
  */
-void trop_reserve_options_init(struct trop_reserve_options *options);
+void trop_reserve_options_init(struct trop_reserve_options *options, uint32_t size);
 
 /**
- * Initialises options with their defaults. NULL is allowed and ignored.
+ * Initialises options with their defaults, as TROP_RELEASE_OPTIONS_INIT does.
  *
- * options: the struct to write.
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_release_options), so that a newer library writes no more than an older program has.
  */
-void trop_release_options_init(struct trop_release_options *options);
+void trop_release_options_init(struct trop_release_options *options, uint32_t size);
 
 /**
  * Opens the registry of a data directory, creating directory and database if they are absent.

@@ -215,35 +215,53 @@ pub(crate) fn port(argument: &'static str, number: i32) -> Result<Option<Port>> 
     if number == NOT_GIVEN { Ok(None) } else { Port::new(argument, i64::from(number)).map(Some) }
 }
 
-/// Initialises options with their defaults. NULL is allowed and ignored.
+/// Writes the defaults into as many bytes as the caller has, which may be of an older or newer version than ours.
 ///
-/// options: the struct to write.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_open_options_init(options: *mut trop_open_options) {
-    // SAFETY: NULL or writable.
-    if let Some(options) = unsafe { options.as_mut() } {
-        *options = Options::DEFAULT;
+/// # Safety
+/// `options` is NULL, or points to `size` writable bytes.
+unsafe fn initialise<T: Options>(options: *mut T, size: u32) {
+    if options.is_null() {
+        return;
+    }
+    let given = size as usize;
+    let known = given.min(size_of::<T>());
+    let defaults = T::DEFAULT;
+    // SAFETY: `given` bytes are writable there and `known` bytes are readable here; the size comes first.
+    unsafe {
+        ptr::write_bytes(options.cast::<u8>(), 0, given);
+        ptr::copy_nonoverlapping((&raw const defaults).cast::<u8>(), options.cast::<u8>(), known);
+        if given >= size_of::<u32>() {
+            options.cast::<u32>().write(size);
+        }
     }
 }
 
-/// Initialises options with their defaults. NULL is allowed and ignored.
+/// Initialises options with their defaults, as TROP_OPEN_OPTIONS_INIT does.
 ///
-/// options: the struct to write.
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_open_options), so that a newer library writes no more than an older program has.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_reserve_options_init(options: *mut trop_reserve_options) {
-    // SAFETY: NULL or writable.
-    if let Some(options) = unsafe { options.as_mut() } {
-        *options = Options::DEFAULT;
-    }
+pub unsafe extern "C" fn trop_open_options_init(options: *mut trop_open_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { initialise(options, size) }
 }
 
-/// Initialises options with their defaults. NULL is allowed and ignored.
+/// Initialises options with their defaults, as TROP_RESERVE_OPTIONS_INIT does.
 ///
-/// options: the struct to write.
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_reserve_options), so that a newer library writes no more than an older program has.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_release_options_init(options: *mut trop_release_options) {
-    // SAFETY: NULL or writable.
-    if let Some(options) = unsafe { options.as_mut() } {
-        *options = Options::DEFAULT;
-    }
+pub unsafe extern "C" fn trop_reserve_options_init(options: *mut trop_reserve_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { initialise(options, size) }
+}
+
+/// Initialises options with their defaults, as TROP_RELEASE_OPTIONS_INIT does.
+///
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_release_options), so that a newer library writes no more than an older program has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_release_options_init(options: *mut trop_release_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { initialise(options, size) }
 }

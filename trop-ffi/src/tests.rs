@@ -109,6 +109,19 @@ fn options_of_other_sizes_are_told_apart() {
 }
 
 #[test]
+fn initialising_writes_what_the_caller_has_and_no_more() {
+    let mut room = [0xff_u8; size_of::<trop_open_options>() + 16];
+    for size in [0, 4, size_of::<trop_open_options>(), size_of::<trop_open_options>() + 8] {
+        room.fill(0xff);
+        // SAFETY: `size` bytes are writable.
+        unsafe { trop_open_options_init(room.as_mut_ptr().cast(), u32::try_from(size).unwrap()) };
+        assert!(room[size..].iter().all(|byte| *byte == 0xff), "{size}");
+        assert!(size < 4 || room[..4] == u32::try_from(size).unwrap().to_ne_bytes(), "{size}");
+    }
+    assert!(room[size_of::<trop_open_options>()..][..8].iter().all(|byte| *byte == 0));
+}
+
+#[test]
 fn a_shared_registry_allows_no_other_option() {
     let directory = CString::new("/nowhere").unwrap();
     let options = trop_open_options {

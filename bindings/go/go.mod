@@ -1,0 +1,3 @@
+module trop
+
+go 1.23

@@ -1,0 +1,78 @@
+#!/bin/sh
+# Checks the C library as C programs meet it: header, exports, linking, behaviour, memory.
+# `make libtrop` comes first. Builds into target/c-tests.
+set -u
+cd "$(dirname "$0")/../.." || exit 1
+library=$PWD/target/release
+out=$PWD/target/c-tests
+rm -rf "$out"
+mkdir -p "$out" || exit 1
+work=$(mktemp -d) || exit 1
+trap 'rm -rf "$work"' EXIT
+
+CC=${CC:-cc}
+CXX=${CXX:-c++}
+strict="-std=c99 -Wall -Wextra -pedantic -Werror -g -Iinclude"
+# What rustc prints for `--print native-static-libs`; without more, a static program must link.
+native="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
+passed=0
+failed=0
+
+# step NAME COMMAND...: runs the command with a data directory of its own.
+step() {
+    name=$1
+    shift
+    export TROP_DATA_DIR="$work/$((passed + failed))"
+    if "$@" >"$work/log" 2>&1; then
+        passed=$((passed + 1))
+        echo "ok      $name"
+    else
+        failed=$((failed + 1))
+        echo "FAILED  $name"
+        sed 's/^/        /' "$work/log"
+    fi
+}
+
+exports() {
+    nm -D --defined-only "$library/libtrop.so" | awk '{ print $NF }' | LC_ALL=C sort | diff tests/c/exports.txt -
+}
+
+# The file name that programs record must carry the number of the binary interface.
+soname() {
+    number=$(sed -n 's/^#define TROP_ABI_VERSION //p' include/trop.h)
+    LC_ALL=C readelf -d "$library/libtrop.so" | grep -F "SONAME" | grep -F "[libtrop.so.$number]"
+}
+
+linked_statically() {
+    ! LC_ALL=C readelf -d "$out/reserve_static" | grep -F "libtrop"
+}
+
+# shellcheck disable=SC2086 # the variables are lists of options
+step "header as C99" $CC $strict -c tests/c/header_only.c -o "$out/header_c.o"
+if command -v "$CXX" >/dev/null; then
+    # shellcheck disable=SC2086
+    step "header as C++" $CXX -x c++ -Wall -Wextra -pedantic -Werror -Iinclude -c tests/c/header_only.c -o "$out/header_cxx.o"
+fi
+step "exports are those of exports.txt" exports
+command -v readelf >/dev/null && step "SONAME" soname
+
+for program in arguments handles reserve; do
+    # shellcheck disable=SC2086
+    step "build $program" $CC $strict "tests/c/$program.c" -o "$out/$program" \
+        -L"$library" -Wl,-rpath,"$library" -ltrop -lpthread
+    step "run $program" "$out/$program"
+done
+# shellcheck disable=SC2086
+step "link statically" $CC $strict tests/c/reserve.c -o "$out/reserve_static" "$library/libtrop.a" $native
+step "run reserve_static" "$out/reserve_static"
+command -v readelf >/dev/null && step "reserve_static needs no libtrop.so" linked_statically
+
+if command -v valgrind >/dev/null; then
+    for program in arguments handles reserve reserve_static; do
+        step "valgrind $program" valgrind -q --leak-check=full --error-exitcode=1 \
+            --child-silent-after-fork=yes "$out/$program"
+    done
+fi
+
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]
