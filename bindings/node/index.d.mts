@@ -1,0 +1,3 @@
+export * from './index.js';
+import * as trop from './index.js';
+export default trop;

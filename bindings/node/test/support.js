@@ -1,0 +1,62 @@
+'use strict';
+
+const assert = require('node:assert/strict');
+const { spawn } = require('node:child_process');
+const { once } = require('node:events');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
+const { after } = require('node:test');
+
+const ROOT = path.join(__dirname, '..');
+
+/** A directory that is gone after the test or suite `t`; no links in its name, as working directories have none. */
+function scratch(t) {
+  const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'trop-node-')));
+  t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
+  return directory;
+}
+
+// Not even a test that fails reaches the user's registry.
+process.env.TROP_DATA_DIR = path.join(scratch({ after }), 'default');
+
+/** Runs a program and returns what it printed; fails when it fails. */
+async function run(command, args, { cwd, env } = {}) {
+  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.on('data', (data) => (output += data));
+  const [status, signal] = await once(child, 'close');
+  if (status !== 0) throw new Error(`${command} ended with ${signal ?? status}: ${output}`);
+  return output.trim();
+}
+
+/** Another process that holds the write lock of the database until `unlock` is called. */
+async function lock(t, dataDir) {
+  const script = `
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
+connection.execute("BEGIN IMMEDIATE")
+print("locked", flush=True)
+sys.stdin.read()
+`;
+  const holder = spawn('python3', ['-c', script, path.join(dataDir, 'trop.db')], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  });
+  t.after(() => holder.kill());
+  await Promise.race([
+    once(holder.stdout, 'data'),
+    once(holder, 'exit').then(() => Promise.reject(new Error('the lock holder failed'))),
+  ]);
+  return { unlock: () => holder.stdin.end() };
+}
+
+/** Checks an error of trop. */
+function failure(code, argument) {
+  return (error) => {
+    const found = { name: error.name, code: error.code, argument: error.argument };
+    assert.deepEqual(found, { name: 'TropError', code, argument }, error.stack);
+    return true;
+  };
+}
+
+module.exports = { ROOT, scratch, run, lock, failure };
