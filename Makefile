@@ -95,7 +95,7 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p trop-core
 	$(VENV)/bin/ruff check bindings/python examples tests
 	$(VENV)/bin/ruff format --check bindings/python examples tests
-	$(VENV)/bin/mypy --strict --config-file bindings/python/pyproject.toml tests
+	$(VENV)/bin/mypy --strict tests/*.py examples/demo.py
 	@unformatted="$$(gofmt -l bindings/go examples/go tests/agents/go)"; \
 		test -z "$$unformatted" || { echo "gofmt is needed: $$unformatted" >&2; exit 1; }
 	cd bindings/go && go vet ./...

@@ -1,4 +1,4 @@
-"""Runs every example at once against one registry, shows who got which port, and proves that none was given twice.
+"""Runs every example at once against one registry and proves that no port was given twice.
 
 `make demo` builds the examples and runs this. The registry is a temporary one.
 """
@@ -97,8 +97,12 @@ def main() -> None:
         with ThreadPoolExecutor(5) as pool:
             running = [
                 pool.submit(together, program, "c", "C", ["./example", "--keep"]),
-                pool.submit(together, program, "go", "Go", [str(ROOT / "target/examples/go-example"), "--keep"]),
-                pool.submit(together, test_run, "pytest", "Python", [sys.executable, "-m", "pytest", "-n", "4"]),
+                pool.submit(
+                    together, program, "go", "Go", [str(ROOT / "target/examples/go-example"), "--keep"]
+                ),
+                pool.submit(
+                    together, test_run, "pytest", "Python", [sys.executable, "-m", "pytest", "-n", "4"]
+                ),
                 pool.submit(together, test_run, "jest", "Node.js", ["npm", "test", "--silent"]),
                 pool.submit(together, command_line),
             ]

@@ -1,4 +1,4 @@
-"""The agents: one small program a language that the tests talk to (PROTOCOL.md), and the trop command as another."""
+"""The agents: one small program a language (PROTOCOL.md), and the trop command as another."""
 
 from __future__ import annotations
 
@@ -94,7 +94,8 @@ class Agent:
         return self
 
     def __exit__(self, *_: object) -> None:
-        assert self.process.stdin is not None and self.process.stdout is not None
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
         self.process.stdin.close()
         try:
             assert self.process.wait(30) == 0, f"the {self.language} agent ended badly"

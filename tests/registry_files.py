@@ -83,7 +83,9 @@ def prepare(kind: str, directory: Path) -> Path:
         with closing(connect(data_dir)) as connection:
             connection.executescript(SCHEMA.format(version=version))
             if kind == "bad_row":
-                connection.execute("INSERT INTO reservations VALUES ('not/absolute', '', 5000, NULL, NULL, 1, 1)")
+                connection.execute(
+                    "INSERT INTO reservations VALUES ('not/absolute', '', 5000, NULL, NULL, 1, 1)"
+                )
     else:
         assert kind == "fresh", kind
     return data_dir

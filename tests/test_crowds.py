@@ -42,14 +42,19 @@ def listed(crew: list[Agent]) -> list[dict[str, object]]:
     return result
 
 
-@pytest.mark.parametrize("round_", range(3))
-def test_storm(tmp_path: Path, env: dict[str, str], round_: int) -> None:
+# Where specific ports do not matter: above the defaults, below Linux's ephemeral ports.
+WIDE = {"ports_min": "20000", "ports_max": "29999", "busy_timeout_ms": "60000"}
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_storm(tmp_path: Path, env: dict[str, str], turn: int) -> None:
     """12 processes in six languages open a directory that does not exist and make 1,000 reservations."""
-    data_dir = tmp_path / "new" / "data"
-    opening = {"data_dir": str(data_dir), "ports_min": "20000", "ports_max": "29999", "busy_timeout_ms": "60000"}
+    data_dir = tmp_path / str(turn) / "data"
+    opening = {"data_dir": str(data_dir), **WIDE}
     languages = agents.LANGUAGES * 2
     counts = [50 if language == "cli" else 90 for language in languages]
-    assert len(languages) >= 12 and sum(counts) == 1000
+    assert len(languages) >= 12
+    assert sum(counts) == 1000
     with ExitStack() as stack:
         crew = crowd(stack, languages, tmp_path, env)
         opened = at_once(crew, [("open", opening)] * len(crew))
@@ -89,7 +94,7 @@ def test_20_contenders_for_11_ports(tmp_path: Path, env: dict[str, str]) -> None
 
 def test_10_contenders_on_a_wide_range(tmp_path: Path, env: dict[str, str]) -> None:
     """Ten different ports."""
-    opening = {"data_dir": str(tmp_path / "data"), "ports_min": "20000", "ports_max": "29999"}
+    opening = {"data_dir": str(tmp_path / "data"), **WIDE}
     with ExitStack() as stack:
         crew = crowd(stack, (agents.LANGUAGES * 2)[:10], tmp_path, env)
         assert all(answer.ok for answer in at_once(crew, [("open", opening)] * 10))
@@ -101,9 +106,10 @@ def test_10_contenders_on_a_wide_range(tmp_path: Path, env: dict[str, str]) -> N
 @pytest.mark.parametrize("count", [2, 12])
 def test_contenders_for_one_key(tmp_path: Path, env: dict[str, str], count: int) -> None:
     """One row, and the same port for everybody."""
-    opening = {"data_dir": str(tmp_path / "data"), "ports_min": "20000", "ports_max": "29999"}
+    opening = {"data_dir": str(tmp_path / "data"), **WIDE}
     with ExitStack() as stack:
-        crew = crowd(stack, (["python", "node"] * 6 if count == 2 else agents.LANGUAGES * 2)[:count], tmp_path, env)
+        languages = ["python", "node"] if count == 2 else agents.LANGUAGES * 2
+        crew = crowd(stack, languages, tmp_path, env)
         assert all(answer.ok for answer in at_once(crew, [("open", opening)] * count))
         for turn in range(20):
             key = {"path": "/w/shared", "tag": str(turn)}

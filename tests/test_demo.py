@@ -10,7 +10,9 @@ from agents import ROOT
 
 def test_demo_runs_all_examples_together() -> None:
     """Every language is in the table, and no port in it twice."""
-    done = subprocess.run([sys.executable, str(ROOT / "examples" / "demo.py")], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "demo.py")], capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     table = [line.split() for line in done.stdout.splitlines() if line.endswith(" ms")]
     assert {row[1] for row in table} == {"C", "Go", "Python", "Node.js", "shell"}
