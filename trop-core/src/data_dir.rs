@@ -1,12 +1,13 @@
 //! The data directory: where it is, and making it.
 
 use std::env;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::{os, paths};
+use crate::{os, paths, store};
 
 /// The database's file name inside the data directory.
 pub(crate) const DATABASE: &str = "trop.db";
@@ -53,27 +54,41 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     if !create {
         return Err(Error::NoDataDir { path: directory.to_path_buf() });
     }
-    private_directories()
-        .create(directory)
-        .map_err(|source| Error::io("create the data directory", directory, source))?;
+    private_directories().create(directory).map_err(|source| {
+        // Something else has the name: a file.
+        let taken = source.kind() == io::ErrorKind::AlreadyExists;
+        let source = if taken { os::not_a_directory() } else { source };
+        Error::io("create the data directory", directory, source)
+    })?;
     refuse_network(directory)?;
     // SQLite would create the file with the umask's mode. It is linked into place complete rather than opened
     // and closed here, because closing a descriptor drops every lock this process has on the file.
-    let empty = tempfile::Builder::new()
-        .prefix(".trop-new-")
-        .tempfile_in(directory)
-        .map_err(|source| Error::io("create the database in", directory, source))?;
-    match empty.into_temp_path().persist_noclobber(&database) {
+    // Its name is not tempfile's, whose random numbers make the standard library allocate a description of the
+    // thread that memory checkers report as possibly lost.
+    let name = format!(".trop-new-{:016x}", RandomState::new().hash_one(std::process::id()));
+    let path = directory.join(name);
+    let create = || private_files().open(&path).and_then(|_| tempfile::TempPath::try_from_path(&path));
+    // Not during a fork: a descriptor the child inherits would look like another copy of SQLite to it.
+    let empty =
+        store::locked(create).map_err(|source| Error::io("create the database in", directory, source))?;
+    match empty.persist_noclobber(&database) {
         Ok(()) => Ok(()),
         Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => {
             if database.is_file() {
                 return Ok(());
             }
-            let source = io::Error::from(io::ErrorKind::IsADirectory);
-            Err(Error::io("use the database file", &database, source))
+            Err(Error::Corrupt { path: database, reason: "it is a directory, not a file".to_owned() })
         }
         Err(failure) => Err(Error::io("create the database", &database, failure.error)),
     }
+}
+
+fn private_files() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
 }
 
 fn private_directories() -> DirBuilder {

@@ -334,6 +334,10 @@ impl Error {
     /// Fills in what the code deep inside a database call does not know: the file and the configured wait.
     pub(crate) fn located(mut self, database: &Path, wait: Duration) -> Error {
         match &mut self {
+            Error::Io { path, source, action: OPEN } if path.as_os_str().is_empty() => {
+                *path = database.to_path_buf();
+                *source = crate::os::open_failure(database);
+            }
             Error::Corrupt { path, .. } | Error::Schema { path, .. } | Error::Io { path, .. }
                 if path.as_os_str().is_empty() =>
             {
@@ -358,6 +362,9 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
+/// What fails when SQLite says no more than that.
+const OPEN: &str = "open the database";
+
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
         use rusqlite::ErrorCode as Sqlite;
@@ -374,7 +381,7 @@ impl From<rusqlite::Error> for Error {
             Sqlite::ReadOnly | Sqlite::PermissionDenied | Sqlite::AuthorizationForStatementDenied => {
                 io("write the database", crate::os::permission_denied())
             }
-            Sqlite::CannotOpen => io("open the database", io::Error::other(error.to_string())),
+            Sqlite::CannotOpen => io(OPEN, io::Error::other(error.to_string())),
             Sqlite::SystemIoFailure => io("read or write the database", crate::os::io_failure()),
             Sqlite::ConstraintViolation => Error::Conflict { reason: error.to_string() },
             _ => Error::corrupt(error.to_string()),

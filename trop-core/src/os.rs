@@ -142,6 +142,16 @@ pub(crate) fn storage_full() -> io::Error {
 }
 
 #[cfg(unix)]
+pub(crate) fn not_a_directory() -> io::Error {
+    io::Error::from_raw_os_error(libc::ENOTDIR)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn not_a_directory() -> io::Error {
+    io::ErrorKind::NotADirectory.into()
+}
+
+#[cfg(unix)]
 pub(crate) fn permission_denied() -> io::Error {
     io::Error::from_raw_os_error(libc::EACCES)
 }
@@ -159,6 +169,31 @@ pub(crate) fn io_failure() -> io::Error {
 #[cfg(not(unix))]
 pub(crate) fn io_failure() -> io::Error {
     io::Error::other("the storage failed")
+}
+
+/// Why SQLite could not open a database, which it does not tell: asked without opening it.
+#[cfg(unix)]
+pub(crate) fn open_failure(database: &Path) -> io::Error {
+    use std::os::unix::ffi::OsStrExt;
+    // SQLite's limit, with room for the suffixes of its other files.
+    if database.as_os_str().len() > 512 - "-journal".len() {
+        return io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+    }
+    let directory = database.parent().unwrap_or(database);
+    for (path, mode) in [(database, libc::R_OK | libc::W_OK), (directory, libc::W_OK | libc::X_OK)] {
+        let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { continue };
+        // SAFETY: `path` is NUL-terminated.
+        if unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } != 0 {
+            return io::Error::last_os_error();
+        }
+    }
+    // What is left is mostly a limit on open files, which concerns any file.
+    fs::read_dir(directory).err().unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open_failure(_database: &Path) -> io::Error {
+    io::Error::other("SQLite cannot open it")
 }
 
 /// Whether an address family or its loopback address is missing on this host.

@@ -34,6 +34,9 @@ pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
     } else {
         current_dir()?.join(path)
     };
+    if !absolute.is_absolute() {
+        return Err(fail("the home directory (HOME) is not an absolute path"));
+    }
     let mut normal = PathBuf::new();
     for component in absolute.components() {
         match component {

@@ -75,6 +75,17 @@ impl Registry {
     /// [`Error::NoDataDir`], [`Error::Io`], [`Error::Busy`], [`Error::Schema`], [`Error::Corrupt`],
     /// [`Error::Unsupported`], [`Error::SecondCopy`].
     pub fn open(options: RegistryOptions) -> Result<Registry> {
+        let registry = Registry::open_lazily(options)?;
+        registry.connect()?;
+        Ok(registry)
+    }
+
+    /// As [`Registry::open`], except that the database is opened at the first use: for callers that must not
+    /// wait here. The data directory and the working directory are those of now.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] as for [`Registry::open`], [`Error::Io`] without a working directory.
+    pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
         if options.busy_timeout > MAX_BUSY_TIMEOUT {
             let most = MAX_BUSY_TIMEOUT.as_secs();
             return Err(Error::invalid("busy_timeout", format!("must not exceed {most} seconds")));
@@ -94,22 +105,38 @@ impl Registry {
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
         };
-        inner.seat.with(|_| Ok(()))?;
         Ok(Registry(Arc::new(inner)))
     }
 
-    /// The process-wide registry of the current data directory and working directory, with default options;
-    /// opened at the first use and kept open.
+    /// Opens the database now, unless it is open.
     ///
     /// # Errors
     /// As [`Registry::open`].
+    pub fn connect(&self) -> Result<()> {
+        self.0.seat.with(|_| Ok(()))
+    }
+
+    /// The process-wide registry of the current data directory and working directory, with default options;
+    /// the database is opened at the first use and kept open.
+    ///
+    /// # Errors
+    /// As [`Registry::open_lazily`].
     pub fn shared() -> Result<Registry> {
+        Registry::shared_in(None)
+    }
+
+    /// As [`Registry::shared`], in a data directory that a language with an environment of its own looked up;
+    /// none means `TROP_DATA_DIR`, else `~/.trop`.
+    ///
+    /// # Errors
+    /// As [`Registry::open_lazily`].
+    pub fn shared_in(directory: Option<&Path>) -> Result<Registry> {
         type Place = (PathBuf, Option<PathBuf>);
         /// The most recently used first. Bounded, because each keeps files open and programs change directories.
         static SHARED: Mutex<Vec<(Place, Registry)>> = Mutex::new(Vec::new());
         const MOST: usize = 8;
 
-        let place: Place = (data_dir(None)?, paths::current_dir().ok());
+        let place: Place = (data_dir(directory)?, paths::current_dir().ok());
         // Locked nowhere else, so that a child never inherits it locked.
         let cached = store::locked(|| {
             let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -117,10 +144,11 @@ impl Registry {
             shared[..=index].rotate_right(1);
             Some(shared[0].1.clone())
         });
-        if let Some(registry) = cached {
+        if let Some(registry) = cached.filter(Registry::is_usable) {
             return Ok(registry);
         }
-        let opened = Registry::open(RegistryOptions::default())?;
+        let data_dir = Some(place.0.clone());
+        let opened = Registry::open_lazily(RegistryOptions { data_dir, ..RegistryOptions::default() })?;
         let kept = opened.clone();
         let evicted = store::locked(move || {
             let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
@@ -152,6 +180,16 @@ impl Registry {
             self.0.poisoned.store(true, Ordering::SeqCst);
         }
         result
+    }
+
+    /// Whether it was closed, through whichever clone.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.seat.is_closed()
+    }
+
+    fn is_usable(&self) -> bool {
+        !self.is_closed() && !self.0.poisoned.load(Ordering::SeqCst)
     }
 
     /// The data directory, absolute.
@@ -186,6 +224,18 @@ impl std::fmt::Debug for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shared_registry_that_was_closed_is_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let shared = || Registry::shared_in(Some(directory.path())).unwrap();
+        let first = shared();
+        assert!(Arc::ptr_eq(&first.0, &shared().0));
+        first.close();
+        assert!(first.is_closed());
+        assert_eq!(first.list().unwrap_err().code(), crate::Code::Closed);
+        assert_eq!(shared().list().unwrap(), []);
+    }
 
     #[test]
     fn a_panic_is_contained_and_poisons_every_clone() {

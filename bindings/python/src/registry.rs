@@ -1,7 +1,6 @@
 //! The class `Registry`, and the same calls on the machine's registry.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::prelude::*;
 use trop_core::{RegistryOptions, ReleaseRequest, ReserveRequest, Result, contain};
@@ -14,10 +13,7 @@ use crate::reservation::Reservation;
 ///
 /// Closed by `close()`, at the end of a `with` block, or when it is garbage.
 #[pyclass(frozen, module = "trop")]
-pub(crate) struct Registry {
-    core: trop_core::Registry,
-    closed: AtomicBool,
-}
+pub(crate) struct Registry(trop_core::Registry);
 
 #[pymethods]
 impl Registry {
@@ -63,8 +59,7 @@ impl Registry {
         options.occupancy.skip_ipv4 = skip_ipv4;
         options.occupancy.skip_ipv6 = skip_ipv6;
         options.occupancy.check_all_interfaces = check_all_interfaces;
-        let core = detached(py, || trop_core::Registry::open(options))?;
-        Ok(Registry { core, closed: AtomicBool::new(false) })
+        detached(py, || trop_core::Registry::open(options)).map(Registry)
     }
 
     /// Returns the port of a path and tag: the one they have, else a new one.
@@ -123,20 +118,19 @@ impl Registry {
     ///
     /// An operation of another thread is not interrupted. Nothing is released.
     fn close(&self, py: Python<'_>) {
-        self.closed.store(true, Ordering::SeqCst);
-        py.detach(|| self.core.close());
+        py.detach(|| self.0.close());
     }
 
     /// The data directory, absolute.
     #[getter]
     fn data_dir(&self) -> PathBuf {
-        self.core.data_dir().to_path_buf()
+        self.0.data_dir().to_path_buf()
     }
 
     /// Whether it was closed.
     #[getter]
     fn closed(&self) -> bool {
-        self.closed.load(Ordering::SeqCst)
+        self.0.is_closed()
     }
 
     fn __enter__(slf: Bound<'_, Self>) -> Bound<'_, Self> {
@@ -157,7 +151,7 @@ impl Registry {
 
     fn __repr__(&self) -> String {
         let state = if self.closed() { "closed" } else { "open" };
-        format!("<trop.Registry {}, {state}>", self.core.data_dir().display())
+        format!("<trop.Registry {}, {state}>", self.0.data_dir().display())
     }
 }
 
@@ -167,14 +161,14 @@ impl Registry {
         py: Python<'_>,
         call: impl FnOnce(&trop_core::Registry) -> Result<T> + Send,
     ) -> PyResult<T> {
-        detached(py, || self.core.contain(call))
+        detached(py, || self.0.contain(call))
     }
 }
 
 impl Drop for Registry {
     /// Closing may write to the disk: not while other Python threads have to wait for it.
     fn drop(&mut self) {
-        let core = &self.core;
+        let core = &self.0;
         Python::try_attach(|py| py.detach(|| core.close()));
     }
 }

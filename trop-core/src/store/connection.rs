@@ -1,7 +1,8 @@
 //! One connection to the database file, and the transactions on it.
 
 use std::cell::Cell;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -21,7 +22,7 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// Opens an existing file and makes sure of its schema; an empty one gets it.
+    /// Opens an existing file and makes sure of its schema; an empty one gets it, a refused one stays as it is.
     pub(super) fn open(path: &Path) -> Result<Database> {
         let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
         // The pool uses a connection from one thread at a time.
@@ -32,9 +33,18 @@ impl Database {
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0);
         let database = Database { connection, file, schema_cookie: Cell::new(NOT_LOOKED) };
-        database.ensure_schema()?;
-        Ok(database)
+        match database.ensure_schema() {
+            Ok(()) => Ok(database),
+            Err(error) => {
+                if has_log {
+                    // Of a program that was killed: closing would write its log into the file.
+                    database.close_without_checkpoint();
+                }
+                Err(error)
+            }
+        }
     }
 
     /// Which file this connection is on.
@@ -42,8 +52,8 @@ impl Database {
         self.file
     }
 
-    /// Closes so that the files stay as they are: for processes that are about to fork.
-    pub(super) fn close_for_fork(self) {
+    /// Closes so that the files stay as they are.
+    pub(super) fn close_without_checkpoint(self) {
         // Failing leaves a checkpoint to be made, which is slow and otherwise harmless.
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
@@ -66,19 +76,26 @@ impl Database {
     /// One change, complete or not at all; the only writer on this machine while it lasts.
     pub(crate) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        let cookie = schema::cookie(&transaction)?;
+        let mut cookie = schema::cookie(&transaction)?;
         if cookie != self.schema_cookie.get() {
             schema::bring_up_to_date(&transaction)?;
-            self.schema_cookie.set(schema::cookie(&transaction)?);
+            cookie = schema::cookie(&transaction)?;
         }
         let value = change(&transaction)?;
         transaction.commit()?;
+        self.schema_cookie.set(cookie);
         Ok(value)
     }
 
     fn ensure_schema(&self) -> Result<()> {
         let connection = &self.connection;
-        if schema::check(connection)? == schema::State::Ready {
+        let (cookie, state) = {
+            // One snapshot, begun by the first of them: another process may be creating the schema at this moment.
+            let snapshot = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+            (schema::cookie(&snapshot)?, schema::check(&snapshot)?)
+        };
+        if state == schema::State::Ready {
+            self.schema_cookie.set(cookie);
             if !is_wal(connection)? {
                 switch_to_wal(connection)?;
             }
@@ -89,6 +106,12 @@ impl Database {
         switch_to_wal(connection)?;
         self.write(|_| Ok(()))
     }
+}
+
+fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
 }
 
 fn is_wal(connection: &Connection) -> Result<bool> {

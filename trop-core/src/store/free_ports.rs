@@ -95,10 +95,10 @@ pub(super) fn rebuild(connection: &Connection) -> Result<bool> {
     let mut free = [u64::MAX; PortSet::WORDS];
     free[0] &= !1; // There is no port 0.
     let mut statement = connection.prepare("SELECT port FROM reservations")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let port: u16 = row.get(0)?;
-        free[usize::from(port) / 64] &= !(1 << (port % 64));
+    let mut reserved = statement.query([])?;
+    while let Some(row) = reserved.next()? {
+        let port = usize::from(rows::port(row, 0)?.get());
+        free[port / 64] &= !(1 << (port % 64));
     }
     let mut store = connection.prepare(
         "INSERT INTO trop_free_ports (word, free) VALUES (?1, ?2)

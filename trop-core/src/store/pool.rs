@@ -7,8 +7,9 @@
 //! will release. An operation takes its connection out of the table and puts it back; nothing is locked
 //! while SQLite works or waits.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, Once, PoisonError};
@@ -37,6 +38,8 @@ struct Slot {
     /// The directory of the file this slot's connection is on, while it has one.
     directory: Option<FileId>,
     state: State,
+    /// The registry was closed while an operation used the connection, which closes it at its end.
+    closing: bool,
 }
 
 enum State {
@@ -68,7 +71,7 @@ impl Seat {
         FORK_HANDLERS.call_once(|| {});
 
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        lock().slots.insert(id, Slot { directory: None, state: State::Cold });
+        lock().slots.insert(id, Slot { directory: None, state: State::Cold, closing: false });
         Seat { id, directory, create, timeout }
     }
 
@@ -96,16 +99,34 @@ impl Seat {
 
     /// Closes the connection, now or as soon as the operation that uses it is done. Idempotent.
     pub(crate) fn close(&self) {
+        if BROKEN.load(Ordering::SeqCst) {
+            // Nobody may be left to release the table's lock.
+            return;
+        }
         let mut table = lock();
         let Some(slot) = table.slots.get_mut(&self.id) else { return };
-        if let State::Idle(_) = slot.state
-            && let State::Idle(database) = std::mem::replace(&mut slot.state, State::Busy)
-        {
-            // Closing may write a checkpoint: not while the table is locked.
-            drop(table);
-            drop(database);
-            table = lock();
+        slot.closing = true;
+        match std::mem::replace(&mut slot.state, State::Busy) {
+            in_use @ (State::Opening | State::Busy) => {
+                slot.state = in_use;
+                table.changed();
+            }
+            unused => {
+                drop(table);
+                self.finish(unused);
+            }
         }
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        lock().slots.get(&self.id).is_none_or(|slot| slot.closing)
+    }
+
+    /// Ends a closed registry's slot. Closing a connection may write a checkpoint, so the table is not locked
+    /// meanwhile, but the slot stays: a fork has to wait.
+    fn finish(&self, state: State) {
+        drop(state);
+        let mut table = lock();
         table.slots.remove(&self.id);
         table.changed();
     }
@@ -118,7 +139,7 @@ impl Seat {
         }
         let mut table = lock();
         loop {
-            let slot = table.slots.get_mut(&self.id).ok_or(Error::Closed)?;
+            let slot = table.slots.get_mut(&self.id).filter(|slot| !slot.closing).ok_or(Error::Closed)?;
             match slot.state {
                 _ if FORKS_PENDING.load(Ordering::SeqCst) > 0 => {}
                 State::Cold => {
@@ -165,7 +186,7 @@ impl Seat {
         let connected = table.slots.values().any(|slot| {
             slot.directory == Some(directory) && matches!(slot.state, State::Idle(_) | State::Busy)
         });
-        let slot = table.slots.get_mut(&self.id).ok_or(Error::Closed)?;
+        let slot = table.slots.get_mut(&self.id).filter(|slot| !slot.closing).ok_or(Error::Closed)?;
         if !matches!(slot.state, State::Cold) {
             // Another thread opened this very slot meanwhile.
             drop(table);
@@ -266,15 +287,19 @@ impl<'s> Checkout<'s> {
 
 impl Drop for Checkout<'_> {
     fn drop(&mut self) {
-        let mut database = self.database.take();
+        let state = self.database.take().map_or(State::Cold, State::Idle);
         let mut table = lock();
-        if let Some(slot) = table.slots.get_mut(&self.seat.id) {
-            slot.state = database.take().map_or(State::Cold, State::Idle);
+        match table.slots.get_mut(&self.seat.id) {
+            Some(slot) if !slot.closing => {
+                slot.state = state;
+                table.changed();
+                drop(table);
+            }
+            _ => {
+                drop(table);
+                self.seat.finish(state);
+            }
         }
-        table.changed();
-        drop(table);
-        // Left over when the registry was closed meanwhile.
-        drop(database);
         INSIDE.set(INSIDE.get() - 1);
     }
 }
@@ -283,13 +308,14 @@ thread_local! {
     /// How many connections this thread has taken out.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
     /// The table's lock, held by the forking thread across the fork.
-    static HELD: RefCell<Option<MutexGuard<'static, Table>>> = const { RefCell::new(None) };
+    /// Without a destructor: programs may fork in exit handlers, after the thread's destructors.
+    static HELD: Cell<Option<ManuallyDrop<MutexGuard<'static, Table>>>> = const { Cell::new(None) };
 }
 
 /// Waits until no thread is inside SQLite and closes every connection without a checkpoint.
 #[cfg(unix)]
 extern "C" fn before_fork() {
-    if INSIDE.get() > 0 {
+    if INSIDE.get() > 0 || BROKEN.load(Ordering::SeqCst) {
         // A signal handler forks in the middle of an operation of this very thread: waiting would never end.
         return;
     }
@@ -302,15 +328,15 @@ extern "C" fn before_fork() {
     table.waiters -= 1;
     for slot in table.slots.values_mut() {
         if let State::Idle(database) = std::mem::replace(&mut slot.state, State::Cold) {
-            database.close_for_fork();
+            database.close_without_checkpoint();
         }
     }
-    HELD.set(Some(table));
+    HELD.set(Some(ManuallyDrop::new(table)));
 }
 
 #[cfg(unix)]
 extern "C" fn after_fork_in_parent() {
-    if let Some(table) = HELD.take() {
+    if let Some(table) = HELD.take().map(ManuallyDrop::into_inner) {
         FORKS_PENDING.fetch_sub(1, Ordering::SeqCst);
         table.changed();
     }
@@ -318,7 +344,7 @@ extern "C" fn after_fork_in_parent() {
 
 #[cfg(unix)]
 extern "C" fn after_fork_in_child() {
-    match HELD.take() {
+    match HELD.take().map(ManuallyDrop::into_inner) {
         Some(mut table) => {
             // The other threads do not exist here, neither those that wait nor those about to fork.
             FORKS_PENDING.store(0, Ordering::SeqCst);

@@ -93,15 +93,18 @@ fn decode(row: &Row<'_>) -> Result<Reservation> {
         Some(tag) if tag::is_identifier(tag) => Some(Tag::new(tag)?),
         _ => return Err(bad("tag")),
     };
-    let port = Port::new("port", integer(row, 2, "port")?).map_err(|_| bad("port"))?;
     Ok(Reservation {
-        port,
+        port: port(row, 2)?,
         project: identifier(row, 3, "project")?,
         task: identifier(row, 4, "task")?,
         created_at: timestamp(row, 5, "created_at")?,
         last_used_at: timestamp(row, 6, "last_used_at")?,
         key: Key::stored(path.to_owned(), tag),
     })
+}
+
+pub(super) fn port(row: &Row<'_>, column: usize) -> Result<Port> {
+    Port::new("port", integer(row, column, "port")?).map_err(|_| bad("port"))
 }
 
 fn text<'r>(row: &'r Row<'_>, column: usize, name: &str) -> Result<Option<&'r str>> {

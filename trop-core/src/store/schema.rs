@@ -16,7 +16,7 @@ const EXTENSION_VERSION: i64 = 1;
 pub(super) enum State {
     /// Nothing: it can be used.
     Ready,
-    /// The additional tables are absent or older.
+    /// The additional tables are absent, incomplete or older.
     WithoutExtension,
     /// There is nothing in it yet.
     Empty,
@@ -62,7 +62,7 @@ pub(super) fn check(connection: &Connection) -> Result<State> {
     let extension = metadata(connection, "ext_version")?;
     let compatible = metadata(connection, "ext_compat")?;
     match extension {
-        Some(EXTENSION_VERSION) => Ok(State::Ready),
+        Some(EXTENSION_VERSION) if is_complete(connection)? => Ok(State::Ready),
         Some(newer) if newer > EXTENSION_VERSION => {
             if compatible.is_some_and(|oldest| oldest <= EXTENSION_VERSION) {
                 return Ok(State::Ready);
@@ -109,6 +109,19 @@ fn metadata(connection: &Connection, key: &str) -> Result<Option<i64>> {
         Some(Value::Text(text)) if text.parse::<i64>().is_ok() => Ok(text.parse().ok()),
         Some(_) => Err(Error::corrupt(format!("key=\"{key}\" is not a number"))),
     }
+}
+
+/// Whether nothing of this version's extension is missing: a program that makes `reservations` anew drops its triggers.
+fn is_complete(connection: &Connection) -> Result<bool> {
+    let found: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema WHERE name IN (
+            'trop_owners', 'trop_leases', 'trop_leases_owner', 'trop_leases_delete', 'trop_leases_update',
+            'trop_free_ports', 'trop_free_ports_open', 'trop_free_ports_insert', 'trop_free_ports_delete',
+            'trop_free_ports_update')",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(found == 10)
 }
 
 fn has_metadata_table(connection: &Connection) -> Result<bool> {

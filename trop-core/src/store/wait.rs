@@ -20,8 +20,9 @@ pub(super) fn start(deadline: Instant) {
     INTERRUPTED.set(false);
 }
 
+/// Tells it once: the next try may fail before it waits for a lock at all.
 pub(super) fn interrupted() -> bool {
-    INTERRUPTED.get()
+    INTERRUPTED.take()
 }
 
 /// Sleeps before the next try for a lock; false when there must be no other try.

@@ -1,0 +1,330 @@
+//! What the integration tests share: data directories of their own, other processes, and a look into the database
+//! from outside.
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::env;
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use trop_core::{
+    Code, Key, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, ReserveRequest, Result, Tag,
+};
+
+/// Tells a test program that was started by another one what to do.
+const ROLE: &str = "TROP_TEST_ROLE";
+
+/// The place of one test; the data directory inside it does not exist yet.
+pub(crate) struct Scratch(TempDir);
+
+impl Scratch {
+    pub(crate) fn new() -> Scratch {
+        Scratch(tempfile::tempdir().unwrap())
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    pub(crate) fn database(&self) -> PathBuf {
+        self.dir().join("trop.db")
+    }
+
+    pub(crate) fn open(&self) -> Registry {
+        Registry::open(options(&self.dir())).unwrap()
+    }
+
+    /// The data directory with the database a Python script makes in it, connected as `db`.
+    pub(crate) fn made_by(script: &str) -> Scratch {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.dir()).unwrap();
+        python(&scratch.database(), script);
+        scratch
+    }
+}
+
+/// A long wait, and no probes: what else runs on the machine must not matter.
+pub(crate) fn options(dir: &Path) -> RegistryOptions {
+    let mut options = RegistryOptions::default();
+    options.data_dir = Some(dir.to_path_buf());
+    options.busy_timeout = Duration::from_secs(60);
+    options.occupancy.skip = true;
+    options
+}
+
+pub(crate) fn port(number: u16) -> Port {
+    Port::new("port", i64::from(number)).unwrap()
+}
+
+pub(crate) fn range(min: u16, max: u16) -> PortRange {
+    PortRange::new("ports", port(min), port(max)).unwrap()
+}
+
+pub(crate) fn tag(text: &str) -> Tag {
+    Tag::new(text).unwrap()
+}
+
+pub(crate) fn key(path: &str, name: &str) -> Key {
+    Key::new(Some(Path::new(path)), Some(tag(name))).unwrap()
+}
+
+pub(crate) fn request(path: &str, name: &str) -> ReserveRequest {
+    let mut request = ReserveRequest::default();
+    request.path = Some(path.into());
+    request.tag = Some(tag(name));
+    request
+}
+
+pub(crate) fn reserve(registry: &Registry, path: &str, name: &str) -> Result<u16> {
+    Ok(registry.reserve(&request(path, name))?.reservation.port.get())
+}
+
+pub(crate) fn release(registry: &Registry, path: &str, name: &str) -> Result<usize> {
+    let mut request = ReleaseRequest::default();
+    request.path = Some(path.into());
+    request.tag = Some(tag(name));
+    registry.release(&request)
+}
+
+pub(crate) fn code<T>(result: Result<T>) -> Code {
+    match result {
+        Ok(_) => panic!("this was expected to fail"),
+        Err(error) => error.code(),
+    }
+}
+
+/// Port, path and tag of every reservation, in the order of the list.
+pub(crate) fn listed(registry: &Registry) -> Vec<(u16, String, String)> {
+    let row = |row: trop_core::Reservation| {
+        let tag = row.key.tag().map_or("", Tag::as_str).to_owned();
+        (row.port.get(), row.key.path().to_owned(), tag)
+    };
+    registry.list().unwrap().into_iter().map(row).collect()
+}
+
+/// Runs Python with the database connected as `db`, in another process, because a second SQLite in this one would
+/// drop the locks of the first. The script's `answer`, if it sets one, comes back.
+pub(crate) fn python(database: &Path, script: &str) -> Value {
+    let frame = format!(
+        "import json, sqlite3, sys\n\
+         db = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+         answer = None\n\
+         {script}\n\
+         print(json.dumps(answer))\n\
+         db.close()\n"
+    );
+    let output = Command::new("python3").arg("-c").arg(frame).arg(database).output().unwrap();
+    assert!(output.status.success(), "{script}\n{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// All rows a query gives, seen from another process.
+pub(crate) fn query(database: &Path, sql: &str) -> Value {
+    python(database, &format!("answer = db.execute({}).fetchall()", Value::from(sql)))
+}
+
+/// The whole content of the registry, to compare before and after.
+pub(crate) fn dump(database: &Path) -> Value {
+    python(database, "answer = list(db.iterdump())")
+}
+
+/// The database is sound, and its free set is the complement of its rows.
+pub(crate) fn assert_sound(database: &Path) {
+    let script = "
+assert db.execute('PRAGMA integrity_check').fetchall() == [('ok',)]
+ports = [row[0] for row in db.execute('SELECT port FROM reservations')]
+assert len(ports) == len(set(ports)), ports
+taken = [0] * 1024
+taken[0] = 1
+for port in ports:
+    taken[port >> 6] |= 1 << (port & 63)
+free = [(word, bits & (2**64 - 1)) for word, bits in db.execute('SELECT word, free FROM trop_free_ports ORDER BY word')]
+wrong = [(word, hex(bits), hex(taken[word])) for word, bits in free if bits != taken[word] ^ (2**64 - 1)]
+assert len(free) == 1024 and not wrong, wrong
+";
+    python(database, script);
+}
+
+/// A process of this very test program, or of Python, that answers line by line.
+pub(crate) struct Process {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Process {
+    /// Starts `test` of this program alone, in the given role and with its own default data directory.
+    pub(crate) fn start(test: &str, role: &str, dir: &Path) -> Process {
+        let mut command = Command::new(env::current_exe().unwrap());
+        Process::spawn(alone(&mut command, test, role, dir))
+    }
+
+    /// A Python process that has the database connected as `db`; it must flush what it prints.
+    pub(crate) fn python(database: &Path, script: &str) -> Process {
+        let frame = format!(
+            "import sqlite3, sys\ndb = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)\n\
+             def say(text): print('@' + text, flush=True)\n{script}"
+        );
+        Process::spawn(Command::new("python3").arg("-c").arg(frame).arg(database))
+    }
+
+    /// A process that holds the write lock from now on until it is told to go on.
+    pub(crate) fn locking(database: &Path) -> Process {
+        let mut process = Process::python(
+            database,
+            "db.execute('BEGIN IMMEDIATE')\nsay('locked')\nsys.stdin.readline()\ndb.execute('ROLLBACK')",
+        );
+        assert_eq!(process.hear(), "locked");
+        process
+    }
+
+    fn spawn(command: &mut Command) -> Process {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let (input, output) = (child.stdin.take(), BufReader::new(child.stdout.take().unwrap()));
+        Process { child, input, output }
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{text}").unwrap();
+    }
+
+    /// The next line the process said, without what the test harness prints; none at its end.
+    pub(crate) fn listen(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        while self.output.read_until(b'\n', &mut line).unwrap() > 0 {
+            if let Some(said) = line.strip_prefix(b"@").and_then(|line| line.strip_suffix(b"\n")) {
+                return Some(String::from_utf8(said.to_vec()).unwrap());
+            }
+            line.clear();
+        }
+        None
+    }
+
+    pub(crate) fn hear(&mut self) -> String {
+        self.listen().expect("the process ended early")
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Ends what [`Process::locking`] began. Told in words: forked children keep our end of the pipe open.
+    pub(crate) fn unlock(mut self) {
+        self.say("go on");
+        self.finish();
+    }
+
+    /// Lets the process end by itself.
+    pub(crate) fn finish(mut self) {
+        self.input = None;
+        while self.listen().is_some() {}
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
+fn alone<'c>(command: &'c mut Command, test: &str, role: &str, dir: &Path) -> &'c mut Command {
+    let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
+    command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir)
+}
+
+/// The role this process was started for, if another test started it.
+pub(crate) fn role() -> Option<String> {
+    env::var(ROLE).ok()
+}
+
+/// Runs a test's body in a process of its own, which ends when the body does.
+pub(crate) fn isolated(test: &str, body: impl FnOnce(&Scratch)) {
+    isolated_by(&[], test, body);
+}
+
+/// The same with a program in front, such as one that takes rights away.
+pub(crate) fn isolated_by(launcher: &[&str], test: &str, body: impl FnOnce(&Scratch)) {
+    if role().as_deref() == Some(test) {
+        watch(Duration::from_secs(120));
+        body(&Scratch::new());
+        process::exit(0);
+    }
+    let program = env::current_exe().unwrap();
+    let mut command = match launcher {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    };
+    let unused = tempfile::tempdir().unwrap();
+    let output = alone(&mut command, test, test, unused.path()).output().unwrap();
+    let readable = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{test}: {}\n{}{}",
+        output.status,
+        readable(&output.stdout),
+        readable(&output.stderr)
+    );
+}
+
+/// Aborts this process when it takes absurdly long: a deadlock must fail, not hang.
+fn watch(limit: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(limit);
+        eprintln!("still running after {limit:?}");
+        process::abort();
+    });
+}
+
+/// Says a line to the process that started this one.
+pub(crate) fn say(text: &str) {
+    // In one write: killed processes must not leave half a line. The harness leaves its own line open.
+    std::io::stdout().write_all(format!("\n@{text}\n").as_bytes()).unwrap();
+    std::io::stdout().flush().unwrap();
+}
+
+/// Waits for the next line from the process that started this one; none at the end.
+pub(crate) fn hear() -> Option<String> {
+    let mut line = String::new();
+    (std::io::stdin().read_line(&mut line).unwrap() > 0).then(|| line.trim_end().to_owned())
+}
+
+/// Whether a program runs and succeeds.
+pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
+    Command::new(program)
+        .args(arguments.iter().map(OsStr::new))
+        .output()
+        .is_ok_and(|output| output.status.success())
+}
+
+/// The first of `count` ports in a row that nothing has bound now, below those the kernel gives out by itself.
+pub(crate) fn free_ports(count: u16) -> u16 {
+    let is_free = |port: u16| {
+        let address = (Ipv4Addr::LOCALHOST, port);
+        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+    };
+    // Test programs that run at the same time start at different places.
+    let start = 20000 + u16::try_from(process::id() % 1000).unwrap() * 10;
+    (start..32000).step_by(usize::from(count)).find(|first| (*first..*first + count).all(is_free)).unwrap()
+}
