@@ -22,6 +22,12 @@ const VARIABLE: &str = "TROP_DATA_DIR";
 pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
     let chosen = match (given, env::var_os(VARIABLE)) {
         (Some(path), _) => path.to_path_buf(),
+        (None, Some(path)) if path.is_empty() => {
+            return Err(Error::invalid(
+                "data_dir",
+                format!("the variable {VARIABLE} is empty; unset it or name a directory"),
+            ));
+        }
         (None, Some(path)) => PathBuf::from(path),
         (None, None) => {
             let home = paths::home().ok_or_else(|| Error::UnresolvablePath {
@@ -48,8 +54,16 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
 /// [`Error::Unsupported`] on a network file system.
 pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     let database = directory.join(DATABASE);
-    if fs::metadata(&database).is_ok_and(|metadata| metadata.is_file()) {
-        return refuse_network(directory);
+    match fs::metadata(&database) {
+        Ok(metadata) if metadata.is_file() => return refuse_network(directory),
+        Ok(_) => {
+            return Err(Error::Corrupt {
+                path: database,
+                reason: "it is a directory, not a file".to_owned(),
+            });
+        }
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+        Err(source) => return Err(Error::io("inspect the database", &database, source)),
     }
     if !create {
         return Err(Error::NoDataDir { path: directory.to_path_buf() });
@@ -73,12 +87,8 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
         store::locked(create).map_err(|source| Error::io("create the database in", directory, source))?;
     match empty.persist_noclobber(&database) {
         Ok(()) => Ok(()),
-        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => {
-            if database.is_file() {
-                return Ok(());
-            }
-            Err(Error::Corrupt { path: database, reason: "it is a directory, not a file".to_owned() })
-        }
+        // Another process was faster.
+        Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(failure) => Err(Error::io("create the database", &database, failure.error)),
     }
 }

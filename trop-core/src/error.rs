@@ -161,7 +161,7 @@ pub enum Error {
     },
 
     /// The wait for the database lock ran out; nothing was changed.
-    #[error("database lock timeout: waited {waited:?} for another process to finish writing")]
+    #[error("database lock timeout: waited {} for another process to finish writing", in_seconds(*waited))]
     Busy {
         /// The wait that was configured.
         waited: Duration,
@@ -360,6 +360,11 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Err(Error::Panic { message: text.unwrap_or("a panic without text").to_owned() })
     })
+}
+
+/// `1s`, `0s`, `0.25s`.
+fn in_seconds(time: Duration) -> String {
+    format!("{}s", time.as_secs_f64())
 }
 
 /// What fails when SQLite says no more than that.

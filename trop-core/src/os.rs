@@ -171,29 +171,53 @@ pub(crate) fn io_failure() -> io::Error {
     io::Error::other("the storage failed")
 }
 
+/// Whether this user may write the database, and beside it what SQLite needs to do so.
+pub(crate) fn is_writable(database: &Path) -> bool {
+    writability(database).is_ok()
+}
+
+/// Why this user may not write the database.
+pub(crate) fn write_failure(database: &Path) -> io::Error {
+    writability(database).err().unwrap_or_else(permission_denied)
+}
+
+#[cfg(unix)]
+fn writability(database: &Path) -> io::Result<()> {
+    access(database, libc::R_OK | libc::W_OK)?;
+    access(database.parent().unwrap_or(database), libc::W_OK | libc::X_OK)
+}
+
+#[cfg(not(unix))]
+fn writability(database: &Path) -> io::Result<()> {
+    if fs::metadata(database)?.permissions().readonly() { Err(permission_denied()) } else { Ok(()) }
+}
+
 /// Why SQLite could not open a database, which it does not tell: asked without opening it.
 #[cfg(unix)]
 pub(crate) fn open_failure(database: &Path) -> io::Error {
-    use std::os::unix::ffi::OsStrExt;
     // SQLite's limit, with room for the suffixes of its other files.
     if database.as_os_str().len() > 512 - "-journal".len() {
         return io::Error::from_raw_os_error(libc::ENAMETOOLONG);
     }
-    let directory = database.parent().unwrap_or(database);
-    for (path, mode) in [(database, libc::R_OK | libc::W_OK), (directory, libc::W_OK | libc::X_OK)] {
-        let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { continue };
-        // SAFETY: `path` is NUL-terminated.
-        if unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } != 0 {
-            return io::Error::last_os_error();
-        }
-    }
     // What is left is mostly a limit on open files, which concerns any file.
-    fs::read_dir(directory).err().unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
+    let any = || fs::read_dir(database.parent().unwrap_or(database)).err();
+    writability(database).err().or_else(any).unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
 }
 
 #[cfg(not(unix))]
 pub(crate) fn open_failure(_database: &Path) -> io::Error {
     io::Error::other("SQLite cannot open it")
+}
+
+#[cfg(unix)]
+fn access(path: &Path, mode: libc::c_int) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is NUL-terminated.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// Whether an address family or its loopback address is missing on this host.

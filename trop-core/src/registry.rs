@@ -207,10 +207,10 @@ impl Registry {
     }
 
     pub(crate) fn base(&self) -> Result<&Path> {
-        self.0.base.as_deref().ok_or_else(|| Error::UnresolvablePath {
-            argument: "path",
-            path: PathBuf::from("."),
-            reason: "the registry was opened in a working directory that does not exist".to_owned(),
+        // What went wrong when the registry was opened is still wrong, or it is not known any more.
+        self.0.base.as_deref().ok_or_else(|| {
+            let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
+            paths::working_directory().err().unwrap_or_else(gone)
         })
     }
 }

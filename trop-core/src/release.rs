@@ -49,7 +49,10 @@ impl Registry {
     pub fn release(&self, request: &ReleaseRequest) -> Result<usize> {
         let selection = match (&request.tag, request.untagged_only) {
             (Some(_), true) => {
-                return Err(Error::invalid("untagged_only", "Cannot specify both a tag and untagged_only"));
+                return Err(Error::invalid(
+                    "untagged_only",
+                    "Cannot specify both a tag and the untagged reservation only",
+                ));
             }
             (Some(tag), false) => Selection::Tagged(tag),
             (None, true) => Selection::Untagged,

@@ -5,13 +5,14 @@
 
 mod common;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{
-    Process, Scratch, code, free_ports, isolated, isolated_by, listed, port, range, release, reserve, works,
+    Process, Scratch, allow, become_nobody, code, free_ports, isolated, isolated_by, listed, port, range,
+    release, reserve, works,
 };
 use trop_core::{Code, Error, Registry, RegistryOptions};
 
@@ -108,20 +109,17 @@ fn a_closed_registry_says_so_in_every_call() {
     assert!(listed(&scratch.open()).is_empty());
 }
 
-/// Gives up root's rights for good: for processes of their own only.
-fn become_nobody() {
-    // SAFETY: plain system calls; they change every thread of the process.
-    unsafe {
-        if libc::geteuid() == 0 {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setgid(65534), 0);
-            assert_eq!(libc::setuid(65534), 0);
-        }
-    }
-}
-
-fn allow(path: &Path, mode: u32) {
-    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+#[test]
+fn a_directory_that_cannot_be_looked_into_is_not_taken_for_an_absent_one() {
+    isolated("a_directory_that_cannot_be_looked_into_is_not_taken_for_an_absent_one", |scratch| {
+        reserve(&scratch.open(), "/p", "a").unwrap();
+        allow(scratch.root(), 0o755);
+        allow(&scratch.dir(), 0o000);
+        become_nobody();
+        let mut options = common::options(&scratch.dir());
+        options.create = false;
+        assert_errno(Registry::open(options), libc::EACCES);
+    });
 }
 
 #[test]
@@ -143,7 +141,8 @@ fn a_directory_without_permission() {
         assert_errno(opened(&empty), libc::EACCES);
         assert_errno(opened(&empty.join("below")), libc::EACCES);
         assert_errno(opened(&closed), libc::EACCES);
-        assert_errno(opened(&scratch.dir()), libc::EACCES);
+        let registry = opened(&scratch.dir()).unwrap();
+        assert_errno(reserve(&registry, "/p", "b"), libc::EACCES);
         assert_eq!(before, fs::read(scratch.database()).unwrap());
     });
 }
@@ -163,9 +162,8 @@ fn a_database_without_permission() {
         }
         become_nobody();
         assert_errno(opened(&scratch.root().join("unreadable")), libc::EACCES);
-        let registry = opened(&scratch.root().join("unwritable"));
-        let result = registry.and_then(|registry| reserve(&registry, "/p", "b"));
-        assert_errno(result, libc::EACCES);
+        let registry = opened(&scratch.root().join("unwritable")).unwrap();
+        assert_errno(reserve(&registry, "/p", "b"), libc::EACCES);
     });
 }
 

@@ -8,30 +8,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use common::{Process, Scratch, code, dump, key, listed, port, python, query, reserve};
+use common::{Process, Scratch, VERSION_2, code, dump, key, listed, port, python, query, reserve};
 use serde_json::{Value, json};
 use trop_core::{Code, Registry};
-
-/// Schema version 2, written independently of the crate.
-const VERSION_2: &str = "
-db.executescript('''
-CREATE TABLE metadata (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
-CREATE TABLE reservations (
-  path TEXT NOT NULL,
-  tag TEXT NOT NULL,
-  port INTEGER NOT NULL UNIQUE CONSTRAINT valid_port CHECK (port BETWEEN 1 AND 65535),
-  project TEXT,
-  task TEXT,
-  created_at INTEGER NOT NULL CONSTRAINT valid_created_at CHECK (created_at >= 0),
-  last_used_at INTEGER NOT NULL CONSTRAINT valid_last_used_at CHECK (last_used_at >= 0),
-  PRIMARY KEY (path, tag)
-) STRICT;
-CREATE INDEX idx_reservations_port ON reservations (port);
-CREATE INDEX idx_reservations_project ON reservations (project);
-CREATE INDEX idx_reservations_last_used ON reservations (last_used_at);
-INSERT INTO metadata VALUES ('schema_version', '2');
-''')
-";
 
 /// Everything SQLite knows about the tables and indexes of version 2.
 fn shape(database: &Path) -> Value {

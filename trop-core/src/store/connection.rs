@@ -1,8 +1,10 @@
 //! One connection to the database file, and the transactions on it.
 
 use std::cell::Cell;
+use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
@@ -16,29 +18,57 @@ const NOT_LOOKED: i64 = -1;
 
 pub(crate) struct Database {
     connection: Connection,
+    path: PathBuf,
     file: FileId,
-    /// SQLite's counter of schema changes when the schema was last looked at.
+    access: Access,
+    /// SQLite's counter of schema changes when the schema was last found complete.
     schema_cookie: Cell<i64>,
+    /// Whether the journal mode was found or made right.
+    logs: Cell<bool>,
 }
 
+/// What this user may do with the file.
+enum Access {
+    ReadWrite,
+    ReadOnly,
+    /// Reading where not even a lock can be had: as if nobody else were there. Looks are checked afterwards.
+    Snapshot(Stamp),
+}
+
+/// What changes whenever the file is written.
+type Stamp = (u64, Option<SystemTime>);
+
 impl Database {
-    /// Opens an existing file and makes sure of its schema; an empty one gets it, a refused one stays as it is.
+    /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is changed by the
+    /// first write only, because whoever just reads must neither wait for writers nor need their rights.
     pub(super) fn open(path: &Path) -> Result<Database> {
+        let access = if os::is_writable(path) {
+            Access::ReadWrite
+        } else if has_log(path) {
+            Access::ReadOnly
+        } else {
+            Access::Snapshot(stamp(path)?)
+        };
         let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
-        // The pool uses a connection from one thread at a time.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection = Connection::open_with_flags(path, flags)?;
+        let mut connection = connect(path, &access)?;
         connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
         connection.set_prepared_statement_cache_capacity(64);
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-        let has_log = fs::metadata(with_suffix(path, "-wal")).is_ok_and(|log| log.len() > 0);
-        let database = Database { connection, file, schema_cookie: Cell::new(NOT_LOOKED) };
-        match database.ensure_schema() {
+        let was_left = has_log(path);
+        let database = Database {
+            connection,
+            path: path.to_path_buf(),
+            file,
+            access,
+            schema_cookie: Cell::new(NOT_LOOKED),
+            logs: Cell::new(false),
+        };
+        match database.inspect() {
             Ok(()) => Ok(database),
             Err(error) => {
-                if has_log {
+                if was_left {
                     // Of a program that was killed: closing would write its log into the file.
                     database.close_without_checkpoint();
                 }
@@ -52,6 +82,11 @@ impl Database {
         self.file
     }
 
+    /// Whether the connection serves every call. One that only reads must not be kept: rights and files change.
+    pub(super) fn is_writable(&self) -> bool {
+        matches!(self.access, Access::ReadWrite)
+    }
+
     /// Closes so that the files stay as they are.
     pub(super) fn close_without_checkpoint(self) {
         // Failing leaves a checkpoint to be made, which is slow and otherwise harmless.
@@ -61,20 +96,30 @@ impl Database {
     /// One consistent look at the database, without any lock that writers would notice.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
-        let cookie = schema::cookie(&transaction)?;
-        if cookie != self.schema_cookie.get() {
-            if schema::check(&transaction)? != schema::State::Ready {
-                drop(transaction);
-                self.write(|_| Ok(()))?;
-                return self.read(look);
-            }
-            self.schema_cookie.set(cookie);
+        if schema::cookie(&transaction)? != self.schema_cookie.get() {
+            schema::check(&transaction)?;
         }
-        look(&transaction)
+        let result = look(&transaction);
+        match &self.access {
+            Access::Snapshot(before) if has_log(&self.path) || stamp(&self.path)? != *before => {
+                // Somebody wrote meanwhile, so what was seen may be half of it.
+                Err(Error::Busy { waited: Duration::ZERO })
+            }
+            _ => result,
+        }
     }
 
     /// One change, complete or not at all; the only writer on this machine while it lasts.
     pub(crate) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        if !self.is_writable() {
+            return Err(Error::io("write the database", &self.path, os::write_failure(&self.path)));
+        }
+        if !self.logs.get() {
+            if !is_wal(&self.connection)? {
+                switch_to_wal(&self.connection)?;
+            }
+            self.logs.set(true);
+        }
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
         let mut cookie = schema::cookie(&transaction)?;
         if cookie != self.schema_cookie.get() {
@@ -87,31 +132,54 @@ impl Database {
         Ok(value)
     }
 
-    fn ensure_schema(&self) -> Result<()> {
-        let connection = &self.connection;
+    fn inspect(&self) -> Result<()> {
         let (cookie, state) = {
             // One snapshot, begun by the first of them: another process may be creating the schema at this moment.
-            let snapshot = Transaction::new_unchecked(connection, TransactionBehavior::Deferred)?;
+            let snapshot = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
             (schema::cookie(&snapshot)?, schema::check(&snapshot)?)
         };
-        if state == schema::State::Ready {
-            self.schema_cookie.set(cookie);
-            if !is_wal(connection)? {
-                switch_to_wal(connection)?;
+        match state {
+            schema::State::Ready => self.schema_cookie.set(cookie),
+            schema::State::WithoutExtension => {}
+            schema::State::Empty => {
+                // Small pages make a commit cheaper: each touched page goes to the log whole.
+                self.connection.execute_batch("PRAGMA page_size = 1024")?;
+                self.write(|_| Ok(()))?;
             }
-            return Ok(());
         }
-        // Small pages make a commit cheaper: each touched page goes to the log whole. Ignored once the file has content.
-        connection.execute_batch("PRAGMA page_size = 1024")?;
-        switch_to_wal(connection)?;
-        self.write(|_| Ok(()))
+        Ok(())
     }
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
+fn connect(path: &Path, access: &Access) -> Result<Connection> {
+    // The pool uses a connection from one thread at a time.
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Ok(match access {
+        Access::ReadWrite => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+        Access::ReadOnly => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?,
+        Access::Snapshot(_) => {
+            let mut uri = String::from("file:");
+            for byte in path.as_os_str().as_encoded_bytes() {
+                // Writing to a string cannot fail.
+                let _ = write!(uri, "%{byte:02x}");
+            }
+            uri.push_str("?immutable=1");
+            let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            Connection::open_with_flags(uri, flags)?
+        }
+    })
+}
+
+fn stamp(path: &Path) -> Result<Stamp> {
+    let metadata = fs::metadata(path).map_err(|source| Error::io("inspect the database", path, source))?;
+    Ok((metadata.len(), metadata.modified().ok()))
+}
+
+/// Whether a write-ahead log with content lies beside the file.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    fs::metadata(log).is_ok_and(|log| log.len() > 0)
 }
 
 fn is_wal(connection: &Connection) -> Result<bool> {

@@ -71,7 +71,9 @@ impl Seat {
         FORK_HANDLERS.call_once(|| {});
 
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        lock().slots.insert(id, Slot { directory: None, state: State::Cold, closing: false });
+        if !BROKEN.load(Ordering::SeqCst) {
+            lock().slots.insert(id, Slot { directory: None, state: State::Cold, closing: false });
+        }
         Seat { id, directory, create, timeout }
     }
 
@@ -241,7 +243,7 @@ impl Table {
 
 /// Runs something while no thread forks. It must be short and may neither drop nor use a [`Seat`].
 pub(crate) fn locked<T>(run: impl FnOnce() -> T) -> T {
-    let _table = lock();
+    let _table = (!BROKEN.load(Ordering::SeqCst)).then(lock);
     run()
 }
 
@@ -287,7 +289,8 @@ impl<'s> Checkout<'s> {
 
 impl Drop for Checkout<'_> {
     fn drop(&mut self) {
-        let state = self.database.take().map_or(State::Cold, State::Idle);
+        let database = self.database.take().filter(|database| database.is_writable());
+        let state = database.map_or(State::Cold, State::Idle);
         let mut table = lock();
         match table.slots.get_mut(&self.seat.id) {
             Some(slot) if !slot.closing => {

@@ -47,8 +47,15 @@ pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Rese
 
 /// Every reservation, by path, then tag, the untagged one first.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
-    let sql = concat!(select_where!(""), not_leased!(), " ORDER BY path, tag");
-    let mut statement = connection.prepare_cached(sql)?;
+    // Absent while only other programs have written to the file.
+    let may_have_leases = connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'")?
+        .exists([])?;
+    let mut statement = connection.prepare_cached(if may_have_leases {
+        concat!(select_where!(""), not_leased!(), " ORDER BY path, tag")
+    } else {
+        select_where!("TRUE ORDER BY path, tag")
+    })?;
     let rows = statement.query_map([], |row| Ok(decode(row)))?;
     rows.map(|row| row?).collect()
 }

@@ -4,8 +4,10 @@
 
 use std::env;
 use std::ffi::OsStr;
+use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
@@ -18,6 +20,27 @@ use trop_core::{
 
 /// Tells a test program that was started by another one what to do.
 const ROLE: &str = "TROP_TEST_ROLE";
+
+/// Schema version 2, written independently of the crate.
+pub(crate) const VERSION_2: &str = "
+db.executescript('''
+CREATE TABLE metadata (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT;
+CREATE TABLE reservations (
+  path TEXT NOT NULL,
+  tag TEXT NOT NULL,
+  port INTEGER NOT NULL UNIQUE CONSTRAINT valid_port CHECK (port BETWEEN 1 AND 65535),
+  project TEXT,
+  task TEXT,
+  created_at INTEGER NOT NULL CONSTRAINT valid_created_at CHECK (created_at >= 0),
+  last_used_at INTEGER NOT NULL CONSTRAINT valid_last_used_at CHECK (last_used_at >= 0),
+  PRIMARY KEY (path, tag)
+) STRICT;
+CREATE INDEX idx_reservations_port ON reservations (port);
+CREATE INDEX idx_reservations_project ON reservations (project);
+CREATE INDEX idx_reservations_last_used ON reservations (last_used_at);
+INSERT INTO metadata VALUES ('schema_version', '2');
+''')
+";
 
 /// The place of one test; the data directory inside it does not exist yet.
 pub(crate) struct Scratch(TempDir);
@@ -327,4 +350,21 @@ pub(crate) fn free_ports(count: u16) -> u16 {
     // Test programs that run at the same time start at different places.
     let start = 20000 + u16::try_from(process::id() % 1000).unwrap() * 10;
     (start..32000).step_by(usize::from(count)).find(|first| (*first..*first + count).all(is_free)).unwrap()
+}
+
+/// Gives up root's rights for good: for processes of their own only.
+#[allow(unsafe_code, reason = "system calls the standard library does not have")]
+pub(crate) fn become_nobody() {
+    // SAFETY: plain system calls; they change every thread of the process.
+    unsafe {
+        if libc::geteuid() == 0 {
+            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
+            assert_eq!(libc::setgid(65534), 0);
+            assert_eq!(libc::setuid(65534), 0);
+        }
+    }
+}
+
+pub(crate) fn allow(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
