@@ -16,58 +16,68 @@ CFLAGS_STRICT := -std=c99 -O1 -g -Wall -Wextra -pedantic -Werror
 
 .PHONY: help
 help: ## Show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 # ---- what has to be there ---------------------------------------------------------------------------------------
 
-.PHONY: tools
-tools:
-	@fail() { echo "make: $$1" >&2; exit 1; }; \
-	need() { command -v "$$1" >/dev/null 2>&1 || fail "$$2 is missing ($$1)"; }; \
-	need cargo "Rust 1.89 or newer"; \
-	need cc "a C compiler"; \
-	need python3 "Python 3.10 or newer"; \
-	need node "Node.js 20 or newer"; need npm "npm, which comes with Node.js,"; \
-	need go "Go 1.23 or newer"; \
-	python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || fail "Python 3.10 or newer is needed, this is $$(python3 -V)"; \
-	python3 -c 'import venv, ensurepip' 2>/dev/null || fail "Python's venv module is missing (package python3-venv)"; \
-	node -e 'process.exit(process.versions.node.split(".")[0] < 20 ? 1 : 0)' || fail "Node.js 20 or newer is needed, this is $$(node -v)"
+need = command -v $(1) >/dev/null 2>&1 || { echo "make: $(2) is missing ($(1))" >&2; exit 1; }
+deny = { echo "make: $(1)" >&2; exit 1; }
 
-$(VENV)/installed: bindings/python/requirements-dev.txt
+.PHONY: tools native-tools python-tools node-tools go-tools
+tools: native-tools python-tools node-tools go-tools
+
+native-tools:
+	@$(call need,cargo,Rust 1.89 or newer)
+	@$(call need,cc,a C compiler)
+
+python-tools:
+	@$(call need,python3,Python 3.10 or newer)
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' || $(call deny,Python 3.10 or newer is needed)
+	@python3 -c 'import venv, ensurepip' || $(call deny,Python has no venv module (package python3-venv))
+
+node-tools:
+	@$(call need,node,Node.js 20 or newer)
+	@$(call need,npm,npm of Node.js)
+	@node -e 'process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)' || $(call deny,Node.js 20 or newer is needed)
+
+go-tools:
+	@$(call need,go,Go 1.23 or newer)
+
+$(VENV)/installed: bindings/python/requirements-dev.txt | python-tools
 	python3 -m venv $(VENV)
 	$(PYTHON) -m pip install --quiet --requirement bindings/python/requirements-dev.txt
 	@touch $@
 
-bindings/node/node_modules/.package-lock.json: bindings/node/package-lock.json
+bindings/node/node_modules/.package-lock.json: bindings/node/package-lock.json | node-tools
 	cd bindings/node && npm ci --no-audit --no-fund
 	@touch $@
 
-examples/jest/node_modules/.package-lock.json: examples/jest/package-lock.json
+examples/jest/node_modules/.package-lock.json: examples/jest/package-lock.json | node-tools
 	cd examples/jest && npm ci --no-audit --no-fund
 	@touch $@
 
 # ---- building ---------------------------------------------------------------------------------------------------
 
 .PHONY: build libtrop cli python node go examples agents
-build: libtrop cli python node go examples ## Build the library, the bindings, the command and the examples
+build: tools libtrop cli python node go examples ## Build the library, the bindings, the command and the examples
 
-libtrop: tools
+libtrop: native-tools ## Build libtrop only
 	cargo build --release -p trop-ffi
 	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
 
-cli: tools
+cli: native-tools ## Build the trop command only
 	cargo build --release -p trop-cli
 
-python: tools $(VENV)/installed
+python: native-tools $(VENV)/installed ## Build the Python module only, into .venv
 	cd bindings/python && ../../$(PYTHON) -m maturin develop --release --quiet
 
-node: tools bindings/node/node_modules/.package-lock.json
+node: native-tools node-tools bindings/node/node_modules/.package-lock.json ## Build the Node.js addon only
 	cd bindings/node && npm run --silent build
 
-go: libtrop
+go: libtrop go-tools ## Build the Go package only
 	cd bindings/go && go build ./...
 
-examples: libtrop node examples/jest/node_modules/.package-lock.json
+examples: libtrop go-tools node examples/jest/node_modules/.package-lock.json
 	$(MAKE) --no-print-directory -C examples/c
 	cd examples/go && go build -o ../../target/examples/go-example .
 
@@ -103,43 +113,48 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	cd tests/agents/go && go vet ./...
 	cd bindings/node && npm run --silent lint
 
-test-rust: tools
+test-rust: native-tools ## Tests of the core, the C interface in Rust, and the command
 	cargo test --workspace
 
-test-c: libtrop
+test-c: libtrop ## Tests in C
 	sh tests/c/run.sh
 
-test-go: libtrop
+test-go: libtrop go-tools ## Tests of the Go package
 	cd bindings/go && go test ./...
 
-test-python: python
+test-python: python ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
-test-node: node
+test-node: node ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
-test-examples: examples cli python
+test-examples: examples cli python ## The pytest and Jest examples
 	cd examples/pytest && TROP_DATA_DIR="$$(mktemp -d)" ../../$(PYTHON) -m pytest -n 4
 	cd examples/jest && TROP_DATA_DIR="$$(mktemp -d)" npm test
 
-test-together: build agents
+test-together: build agents ## Tests of all languages together
 	$(PYTHON) -m pytest tests
 
 .PHONY: bless
-bless: tools ## Write the golden files anew; read the difference before committing it
+bless: native-tools ## Write the golden files anew; read the difference before committing it
 	TROP_BLESS=1 cargo test -p trop-ffi --quiet
 
 # ---- installing -------------------------------------------------------------------------------------------------
 
 .PHONY: install clean
-install: libtrop ## Install the C library, header, pkg-config file into PREFIX (default /usr/local)
-	mkdir -p $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+# Builds only what is missing, because installing is often done as another user who has no Rust.
+install: $(RELEASE)/libtrop.so ## Install the C library, header and pkg-config file into PREFIX (default /usr/local)
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
 	install -m 755 $(RELEASE)/libtrop.so $(DESTDIR)$(PREFIX)/lib/libtrop.so.$(ABI)
 	ln -sf libtrop.so.$(ABI) $(DESTDIR)$(PREFIX)/lib/libtrop.so
 	install -m 644 $(RELEASE)/libtrop.a $(DESTDIR)$(PREFIX)/lib/libtrop.a
 	install -m 644 include/trop.h $(DESTDIR)$(PREFIX)/include/trop.h
-	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' trop-ffi/trop.pc.in \
-		> $(DESTDIR)$(PREFIX)/lib/pkgconfig/trop.pc
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' trop-ffi/trop.pc.in > $(RELEASE)/trop.pc
+	install -m 644 $(RELEASE)/trop.pc $(DESTDIR)$(PREFIX)/lib/pkgconfig/trop.pc
 
-clean: ## Remove everything that was built or installed here
+$(RELEASE)/libtrop.so:
+	$(MAKE) --no-print-directory libtrop
+
+clean: ## Remove everything that was built or installed in this folder
 	rm -rf target $(VENV) bindings/node/node_modules examples/jest/node_modules
+	rm -f bindings/node/*.node bindings/python/python/trop/*.so examples/c/example

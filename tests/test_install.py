@@ -49,11 +49,15 @@ def test_a_c_program_uses_an_installed_prefix(tmp_path: Path, env: dict[str, str
     assert flags == [f"-I{prefix}/include", f"-L{prefix}/lib", "-ltrop"]
     (tmp_path / "program.c").write_text(PROGRAM)
     strict = ["-std=c99", "-Wall", "-Wextra", "-pedantic", "-Werror"]
-    subprocess.run(["cc", *strict, "program.c", "-o", "program", *flags], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["cc", *strict, "program.c", "-o", "program", *flags, f"-Wl,-rpath,{prefix}/lib"],
+        cwd=tmp_path,
+        check=True,
+    )
     done = subprocess.run(
         [str(tmp_path / "program")],
         cwd=tmp_path,
-        env={**os.environ, **env, "LD_LIBRARY_PATH": str(prefix / "lib")},
+        env={**os.environ, **env},
         check=True,
         capture_output=True,
         text=True,

@@ -45,6 +45,8 @@ describe('the package', () => {
         assert.deepEqual(
           files.map((file) => file.path).sort(),
           [
+            'LICENSE-APACHE',
+            'LICENSE-MIT',
             'README.md',
             'index.d.mts',
             'index.d.ts',

@@ -67,7 +67,7 @@ pub(crate) fn seconds(argument: &'static str, given: &Bound<'_, PyAny>) -> PyRes
     let accepted = "a number of seconds from 0 to 2147483";
     let seconds: f64 = extract(argument, given, accepted)?;
     Duration::try_from_secs_f64(seconds)
-        .map_err(|_| invalid(given.py(), argument, &format!("{seconds} is not {accepted}")))
+        .map_err(|_| invalid(given.py(), argument, &format!("{seconds:?} is not {accepted}")))
 }
 
 fn port_number(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Port> {

@@ -2,10 +2,13 @@
 //!
 //! Ports and tags stay text here: a bad one is not a syntax error but an argument the core refuses.
 
+#![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 /// The port registry of this machine: reserve a TCP/UDP port number that nobody else is given
 ///
@@ -20,6 +23,36 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+impl Cli {
+    /// The command line, and what variables say where it says nothing.
+    ///
+    /// Clap's own variables are judged for a global option before the part after the subcommand is seen.
+    pub(crate) fn read() -> Result<Cli, clap::Error> {
+        let mut cli = Cli::try_parse()?;
+        fill(&mut cli.global.data_dir, "TROP_DATA_DIR")?;
+        match &mut cli.command {
+            Command::Reserve(ReserveArgs { place, .. }) | Command::Release(ReleaseArgs { place, .. }) => {
+                fill(&mut place.path, "TROP_PATH")?;
+            }
+            Command::List(_) | Command::PortInfo(_) => {}
+        }
+        Ok(cli)
+    }
+}
+
+fn fill(path: &mut Option<PathBuf>, variable: &str) -> Result<(), clap::Error> {
+    if path.is_none() {
+        *path = std::env::var_os(variable).map(PathBuf::from);
+    }
+    match path {
+        Some(path) if path.as_os_str().is_empty() => {
+            let message = format!("the variable {variable} is empty; unset it or name a directory");
+            Err(Cli::command().error(ErrorKind::InvalidValue, message))
+        }
+        _ => Ok(()),
+    }
+}
+
 const EXAMPLES: &str = "\
 Examples:
   PORT=$(trop reserve)            the port of this directory
@@ -32,8 +65,8 @@ Examples:
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The registry's directory, made if it is missing [default: ~/.trop]
-    #[arg(long, global = true, value_name = "PATH", env = "TROP_DATA_DIR", hide_env_values = true)]
+    /// The registry's directory, made if it is missing [default: ~/.trop] [env: TROP_DATA_DIR]
+    #[arg(long, global = true, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
 
     /// How long to wait for other programs that use the registry; 0 fails at once [default: 5]
@@ -108,8 +141,8 @@ pub(crate) struct ReleaseArgs {
 /// Which directory, and whether it may be any.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The directory the port belongs to [default: the working directory]
-    #[arg(long, env = "TROP_PATH", hide_env_values = true)]
+    /// The directory the port belongs to [default: the working directory] [env: TROP_PATH]
+    #[arg(long)]
     pub(crate) path: Option<PathBuf>,
 
     /// Accept a path that is neither above nor below the working directory

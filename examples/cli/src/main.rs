@@ -6,11 +6,10 @@ mod output;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use trop_core::{Code, Error};
 
 fn main() -> ExitCode {
-    let cli = match args::Cli::try_parse() {
+    let cli = match args::Cli::read() {
         Ok(cli) => cli,
         Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
     };
