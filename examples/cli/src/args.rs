@@ -1,4 +1,4 @@
-//! What may be typed.
+//! What may be typed: the command line as a whole. Each subcommand's own part is in its file under `commands/`.
 //!
 //! Ports and tags stay text here: a bad one is not a syntax error but an argument the core refuses.
 
@@ -6,9 +6,13 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, Parser};
+use trop_core::{Error, Port, Registry, RegistryOptions, Result, Tag};
+
+use crate::commands::Command;
 
 /// The port registry of this machine: reserve a TCP/UDP port number that nobody else is given
 ///
@@ -23,6 +27,14 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+const EXAMPLES: &str = "\
+Examples:
+  PORT=$(trop reserve)            the port of this directory
+  DB=$(trop reserve --tag db)     a second one, for its database
+  trop list                       who has which port
+  trop port-info 5000             who has this port
+  trop release                    gives back all ports of this directory";
+
 impl Cli {
     /// The command line, and what variables say where it says nothing.
     ///
@@ -30,11 +42,8 @@ impl Cli {
     pub(crate) fn read() -> Result<Cli, clap::Error> {
         let mut cli = Cli::try_parse()?;
         fill(&mut cli.global.data_dir, "TROP_DATA_DIR")?;
-        match &mut cli.command {
-            Command::Reserve(ReserveArgs { place, .. }) | Command::Release(ReleaseArgs { place, .. }) => {
-                fill(&mut place.path, "TROP_PATH")?;
-            }
-            Command::List(_) | Command::PortInfo(_) => {}
+        if let Some(place) = cli.command.place() {
+            fill(&mut place.path, "TROP_PATH")?;
         }
         Ok(cli)
     }
@@ -52,14 +61,6 @@ fn fill(path: &mut Option<PathBuf>, variable: &str) -> Result<(), clap::Error> {
         _ => Ok(()),
     }
 }
-
-const EXAMPLES: &str = "\
-Examples:
-  PORT=$(trop reserve)            the port of this directory
-  DB=$(trop reserve --tag db)     a second one, for its database
-  trop list                       who has which port
-  trop port-info 5000             who has this port
-  trop release                    gives back all ports of this directory";
 
 /// Accepted before and after the subcommand.
 #[derive(Args)]
@@ -82,60 +83,23 @@ pub(crate) struct Global {
     pub(crate) quiet: bool,
 }
 
-#[derive(Subcommand)]
-pub(crate) enum Command {
-    Reserve(ReserveArgs),
-    Release(ReleaseArgs),
-    List(ListArgs),
-    PortInfo(PortInfoArgs),
-}
-
-/// Reserve a port, or get the one that is reserved already
-///
-/// Prints the port. The same path and tag have the same port until it is released.
-#[derive(Args)]
-#[command(after_help = "\
-Example: a port for this directory's web server, 8080 if it can be had
-  PORT=$(trop reserve --tag web --port 8080 --min 8000 --max 8999)")]
-pub(crate) struct ReserveArgs {
-    /// Tells several ports of one path apart
-    #[arg(long)]
-    pub(crate) tag: Option<OsString>,
-
-    /// The port to prefer if the path and tag have none yet
-    #[arg(long, allow_negative_numbers = true)]
-    pub(crate) port: Option<OsString>,
-
-    /// The lowest port to choose [default: 5000]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    pub(crate) min: Option<OsString>,
-
-    /// The highest port to choose [default: 7000]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    pub(crate) max: Option<OsString>,
-
-    #[command(flatten)]
-    pub(crate) place: Place,
-}
-
-/// Release the ports of a directory
-///
-/// Without --tag and --untagged-only: all ports of exactly this path. Having none is not a failure.
-#[derive(Args)]
-#[command(after_help = "\
-Example: give back the port of this directory's web server only
-  trop release --tag web")]
-pub(crate) struct ReleaseArgs {
-    /// Only the port with this tag
-    #[arg(long)]
-    pub(crate) tag: Option<OsString>,
-
-    /// Only the port without a tag
-    #[arg(long)]
-    pub(crate) untagged_only: bool,
-
-    #[command(flatten)]
-    pub(crate) place: Place,
+impl Global {
+    /// The registry, not yet opened: a bad path is reported before a missing or damaged database.
+    pub(crate) fn registry(self) -> Result<Registry> {
+        let mut options = RegistryOptions::default();
+        options.data_dir = self.data_dir;
+        options.create = !self.disable_autoinit;
+        if let Some(seconds) = self.busy_timeout {
+            options.busy_timeout = Duration::from_secs(seconds);
+        }
+        Registry::open_lazily(options).map_err(|error| match error {
+            // What is an argument to the core is a setting here.
+            Error::InvalidArgument { argument: setting @ "busy_timeout", reason } => {
+                Error::Config { setting, reason: format!("--busy-timeout {reason}") }
+            }
+            error => error,
+        })
+    }
 }
 
 /// Which directory, and whether it may be any.
@@ -150,39 +114,16 @@ pub(crate) struct Place {
     pub(crate) allow_unrelated_path: bool,
 }
 
-/// List all reservations
-///
-/// Ordered by path, then tag. Times are in UTC.
-#[derive(Args)]
-#[command(after_help = "\
-Example: for a script
-  trop list --format json")]
-pub(crate) struct ListArgs {
-    /// The table is for people; the other formats have full paths
-    #[arg(long, value_enum, ignore_case = true, default_value_t = Format::Table)]
-    pub(crate) format: Format,
-
-    /// Do not shorten the home directory to ~ in the table
-    #[arg(long)]
-    pub(crate) show_full_paths: bool,
+/// A tag that may not even be text.
+pub(crate) fn tag(text: Option<OsString>) -> Result<Option<Tag>> {
+    let Some(text) = text else { return Ok(None) };
+    match text.to_str() {
+        Some(text) => Tag::new(text).map(Some),
+        None => Err(Error::InvalidArgument { argument: "tag", reason: "it is not valid UTF-8".to_owned() }),
+    }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum Format {
-    Table,
-    Json,
-    Csv,
-    Tsv,
-}
-
-/// Tell who has a port
-///
-/// Answers from the registry: whether a program listens on the port is not looked at.
-#[derive(Args)]
-#[command(after_help = "\
-Example: who has port 5000
-  trop port-info 5000")]
-pub(crate) struct PortInfoArgs {
-    /// The port, 1 to 65535
-    pub(crate) port: u16,
+/// A port that may be anything.
+pub(crate) fn port(argument: &'static str, text: Option<OsString>) -> Result<Option<Port>> {
+    text.map(|text| Port::parse(argument, &text.to_string_lossy())).transpose()
 }

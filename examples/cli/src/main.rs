@@ -14,7 +14,7 @@ fn main() -> ExitCode {
         Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
     };
     let quiet = cli.global.quiet;
-    let report = trop_core::contain(|| commands::run(cli));
+    let report = trop_core::contain(|| cli.command.run(cli.global));
     match report.and_then(|report| report.print(quiet)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error),

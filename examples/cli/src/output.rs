@@ -5,13 +5,22 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::CommandFactory;
 use clap::error::{ContextKind, ContextValue};
+use clap::{CommandFactory, ValueEnum};
 use trop_core::{Error, Reservation, Result, Tag};
 
-use crate::args::{Cli, Format};
+use crate::args::Cli;
 
 const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
+
+/// How a list is printed.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Format {
+    Table,
+    Json,
+    Csv,
+    Tsv,
+}
 
 /// What a successful command has to say.
 #[derive(Default)]
