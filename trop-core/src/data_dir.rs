@@ -53,17 +53,8 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
 /// [`Error::NoDataDir`] when there is no database and `create` is false; [`Error::Io`];
 /// [`Error::Unsupported`] on a network file system.
 pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
-    let database = directory.join(DATABASE);
-    match fs::metadata(&database) {
-        Ok(metadata) if metadata.is_file() => return refuse_network(directory),
-        Ok(_) => {
-            return Err(Error::Corrupt {
-                path: database,
-                reason: "it is a directory, not a file".to_owned(),
-            });
-        }
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-        Err(source) => return Err(Error::io("inspect the database", &database, source)),
+    if exists(directory)? {
+        return refuse_network(directory);
     }
     if !create {
         return Err(Error::NoDataDir { path: directory.to_path_buf() });
@@ -85,11 +76,28 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     // Not during a fork: a descriptor the child inherits would look like another copy of SQLite to it.
     let empty =
         store::locked(create).map_err(|source| Error::io("create the database in", directory, source))?;
+    let database = directory.join(DATABASE);
     match empty.persist_noclobber(&database) {
         Ok(()) => Ok(()),
         // Another process was faster.
         Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(failure) => Err(Error::io("create the database", &database, failure.error)),
+    }
+}
+
+/// Whether there is a database in the directory.
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be told, [`Error::Corrupt`] when something else has its name.
+pub(crate) fn exists(directory: &Path) -> Result<bool> {
+    let database = directory.join(DATABASE);
+    match fs::metadata(&database) {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(_) => Err(Error::Corrupt { path: database, reason: "it is a directory, not a file".to_owned() }),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(false)
+        }
+        Err(source) => Err(Error::io("inspect the database", &database, source)),
     }
 }
 

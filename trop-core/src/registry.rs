@@ -61,6 +61,7 @@ struct Inner {
     poisoned: AtomicBool,
 }
 
+#[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
@@ -157,6 +158,20 @@ impl Registry {
         });
         drop(evicted);
         Ok(opened)
+    }
+
+    /// A registry in memory that starts as a copy of this one: what is done with it shows exactly what the same
+    /// request would do here, and changes nothing. It needs no lock and creates no files.
+    ///
+    /// # Errors
+    /// As [`Registry::open`].
+    pub fn rehearsal(&self) -> Result<Registry> {
+        Ok(Registry(Arc::new(Inner {
+            seat: self.0.seat.copy()?,
+            settings: self.0.settings.clone(),
+            base: self.0.base.clone(),
+            poisoned: AtomicBool::new(false),
+        })))
     }
 
     /// Closes the registry for all its clones; later calls fail with [`Error::Closed`]. Closing twice is no error.

@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
@@ -19,7 +20,8 @@ const NOT_LOOKED: i64 = -1;
 pub(crate) struct Database {
     connection: Connection,
     path: PathBuf,
-    file: FileId,
+    /// None in memory.
+    file: Option<FileId>,
     access: Access,
     /// SQLite's counter of schema changes when the schema was last found complete.
     schema_cookie: Cell<i64>,
@@ -60,7 +62,7 @@ impl Database {
         let database = Database {
             connection,
             path: path.to_path_buf(),
-            file,
+            file: Some(file),
             access,
             schema_cookie: Cell::new(NOT_LOOKED),
             logs: Cell::new(false),
@@ -77,9 +79,39 @@ impl Database {
         }
     }
 
-    /// Which file this connection is on.
-    pub(super) fn file(&self) -> FileId {
-        self.file
+    /// A private copy in memory of what is committed now; takes no lock that writers would notice.
+    pub(super) fn copy(&self) -> Result<Database> {
+        self.read(|snapshot| {
+            let mut memory = Connection::open_in_memory()?;
+            Backup::new(snapshot, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+            Database::in_memory(memory, &self.path)
+        })
+    }
+
+    /// A private registry in memory that is as empty as a new one at the path would be.
+    pub(super) fn blank(path: &Path) -> Result<Database> {
+        Database::in_memory(Connection::open_in_memory()?, path)
+    }
+
+    fn in_memory(connection: Connection, path: &Path) -> Result<Database> {
+        connection.set_prepared_statement_cache_capacity(64);
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        let database = Database {
+            connection,
+            path: path.to_path_buf(),
+            file: None,
+            access: Access::ReadWrite,
+            schema_cookie: Cell::new(NOT_LOOKED),
+            logs: Cell::new(true),
+        };
+        database.write(|_| Ok(()))?;
+        Ok(database)
+    }
+
+    /// Whether the file at the path is still the one this connection is on: a directory that was deleted and
+    /// made again must not split the registry in two.
+    pub(super) fn is_current(&self) -> bool {
+        self.file.is_none_or(|file| os::file_id(&self.path).is_ok_and(|now| now == file))
     }
 
     /// Whether the connection serves every call. One that only reads must not be kept: rights and files change.

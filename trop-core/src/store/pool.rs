@@ -59,11 +59,31 @@ pub(crate) struct Seat {
     directory: PathBuf,
     create: bool,
     timeout: Duration,
+    /// The connection is on a copy in memory and cannot be opened again.
+    is_copy: bool,
 }
 
 impl Seat {
     /// `directory` is absolute; `create` allows to make it and the database; `timeout` bounds every wait.
     pub(crate) fn new(directory: PathBuf, create: bool, timeout: Duration) -> Seat {
+        Seat::take(directory, create, timeout, None)
+    }
+
+    /// A place for a private copy of the database in memory, as it is now or would be after its first use. Nothing
+    /// is created. The copy is gone after a fork.
+    pub(crate) fn copy(&self) -> Result<Seat> {
+        let path = self.database();
+        let copy = if data_dir::exists(&self.directory)? {
+            self.with(Database::copy)?
+        } else if self.create {
+            Database::blank(&path)?
+        } else {
+            return Err(Error::NoDataDir { path: self.directory.clone() });
+        };
+        Ok(Seat::take(self.directory.clone(), self.create, self.timeout, Some(Box::new(copy))))
+    }
+
+    fn take(directory: PathBuf, create: bool, timeout: Duration, copy: Option<Box<Database>>) -> Seat {
         static FORK_HANDLERS: Once = Once::new();
         #[cfg(unix)]
         FORK_HANDLERS.call_once(|| os::on_fork(before_fork, after_fork_in_parent, after_fork_in_child));
@@ -71,10 +91,12 @@ impl Seat {
         FORK_HANDLERS.call_once(|| {});
 
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
+        let is_copy = copy.is_some();
         if !BROKEN.load(Ordering::SeqCst) {
-            lock().slots.insert(id, Slot { directory: None, state: State::Cold, closing: false });
+            let state = copy.map_or(State::Cold, State::Idle);
+            lock().slots.insert(id, Slot { directory: None, state, closing: false });
         }
-        Seat { id, directory, create, timeout }
+        Seat { id, directory, create, timeout, is_copy }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -144,6 +166,7 @@ impl Seat {
             let slot = table.slots.get_mut(&self.id).filter(|slot| !slot.closing).ok_or(Error::Closed)?;
             match slot.state {
                 _ if FORKS_PENDING.load(Ordering::SeqCst) > 0 => {}
+                State::Cold if self.is_copy => return Err(Error::Closed),
                 State::Cold => {
                     drop(table);
                     return self.open(deadline);
@@ -154,7 +177,7 @@ impl Seat {
                     };
                     drop(table);
                     let mut checkout = Checkout::new(self, Some(database), deadline);
-                    if checkout.is_current() {
+                    if checkout.database().is_ok_and(Database::is_current) {
                         return Ok(checkout);
                     }
                     checkout.database = None;
@@ -267,14 +290,6 @@ impl<'s> Checkout<'s> {
 
     fn database(&self) -> Result<&Database> {
         self.database.as_deref().ok_or(Error::Closed)
-    }
-
-    /// Whether the file at the path is still the one this connection is on: a directory that was deleted and
-    /// made again must not split the registry in two.
-    fn is_current(&self) -> bool {
-        self.database.as_ref().is_some_and(|database| {
-            os::file_id(&self.seat.database()).is_ok_and(|now| now == database.file())
-        })
     }
 
     /// From `Opening` to `Busy`: others may open connections of their own now.
