@@ -62,7 +62,7 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     private_directories().create(directory).map_err(|source| {
         // Something else has the name: a file.
         let taken = source.kind() == io::ErrorKind::AlreadyExists;
-        let source = if taken { os::not_a_directory() } else { source };
+        let source = if taken { os::failure(io::ErrorKind::NotADirectory) } else { source };
         Error::io("create the data directory", directory, source)
     })?;
     refuse_network(directory)?;

@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::os;
 use crate::port::PortRange;
 
 /// What every fallible call of this crate returns.
@@ -336,7 +337,7 @@ impl Error {
         match &mut self {
             Error::Io { path, source, action: OPEN } if path.as_os_str().is_empty() => {
                 *path = database.to_path_buf();
-                *source = crate::os::open_failure(database);
+                *source = os::open_failure(database);
             }
             Error::Corrupt { path, .. } | Error::Schema { path, .. } | Error::Io { path, .. }
                 if path.as_os_str().is_empty() =>
@@ -382,12 +383,12 @@ impl From<rusqlite::Error> for Error {
                 Error::Busy { waited: Duration::ZERO }
             }
             Sqlite::NotADatabase => Error::corrupt("the file is not an SQLite database"),
-            Sqlite::DiskFull => io("write the database", crate::os::storage_full()),
+            Sqlite::DiskFull => io("write the database", os::failure(io::ErrorKind::StorageFull)),
             Sqlite::ReadOnly | Sqlite::PermissionDenied | Sqlite::AuthorizationForStatementDenied => {
-                io("write the database", crate::os::permission_denied())
+                io("write the database", os::failure(io::ErrorKind::PermissionDenied))
             }
             Sqlite::CannotOpen => io(OPEN, io::Error::other(error.to_string())),
-            Sqlite::SystemIoFailure => io("read or write the database", crate::os::io_failure()),
+            Sqlite::SystemIoFailure => io("read or write the database", os::failure(io::ErrorKind::Other)),
             Sqlite::ConstraintViolation => Error::Conflict { reason: error.to_string() },
             _ => Error::corrupt(error.to_string()),
         }

@@ -131,44 +131,18 @@ pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static 
     Ok(None)
 }
 
-#[cfg(unix)]
-pub(crate) fn storage_full() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOSPC)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn storage_full() -> io::Error {
-    io::ErrorKind::StorageFull.into()
-}
-
-#[cfg(unix)]
-pub(crate) fn not_a_directory() -> io::Error {
-    io::Error::from_raw_os_error(libc::ENOTDIR)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn not_a_directory() -> io::Error {
-    io::ErrorKind::NotADirectory.into()
-}
-
-#[cfg(unix)]
-pub(crate) fn permission_denied() -> io::Error {
-    io::Error::from_raw_os_error(libc::EACCES)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn permission_denied() -> io::Error {
-    io::ErrorKind::PermissionDenied.into()
-}
-
-#[cfg(unix)]
-pub(crate) fn io_failure() -> io::Error {
-    io::Error::from_raw_os_error(libc::EIO)
-}
-
-#[cfg(not(unix))]
-pub(crate) fn io_failure() -> io::Error {
-    io::Error::other("the storage failed")
+/// An error of a kind as the operating system itself would report it, with its number.
+pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
+    #[cfg(unix)]
+    let error = io::Error::from_raw_os_error(match kind {
+        io::ErrorKind::StorageFull => libc::ENOSPC,
+        io::ErrorKind::NotADirectory => libc::ENOTDIR,
+        io::ErrorKind::PermissionDenied => libc::EACCES,
+        _ => libc::EIO,
+    });
+    #[cfg(not(unix))]
+    let error = kind.into();
+    error
 }
 
 /// Whether this user may write the database, and beside it what SQLite needs to do so.
@@ -178,7 +152,7 @@ pub(crate) fn is_writable(database: &Path) -> bool {
 
 /// Why this user may not write the database.
 pub(crate) fn write_failure(database: &Path) -> io::Error {
-    writability(database).err().unwrap_or_else(permission_denied)
+    writability(database).err().unwrap_or_else(|| failure(io::ErrorKind::PermissionDenied))
 }
 
 #[cfg(unix)]
@@ -189,7 +163,11 @@ fn writability(database: &Path) -> io::Result<()> {
 
 #[cfg(not(unix))]
 fn writability(database: &Path) -> io::Result<()> {
-    if fs::metadata(database)?.permissions().readonly() { Err(permission_denied()) } else { Ok(()) }
+    if fs::metadata(database)?.permissions().readonly() {
+        Err(failure(io::ErrorKind::PermissionDenied))
+    } else {
+        Ok(())
+    }
 }
 
 /// Why SQLite could not open a database, which it does not tell: asked without opening it.
