@@ -5,6 +5,8 @@
  *
  * Conventions
  *
+ * Language. C99 or C++.
+ *
  * Names. Functions are trop_<noun>_<verb>, constants TROP_*. The headline calls are trop_open, trop_reserve and
  * trop_release.
  *
@@ -14,7 +16,8 @@
  *
  * Arguments. The object comes first, then what goes in, then what comes out. What comes out is zeroed on entry and
  * set only on success. A NULL that is not allowed is TROP_ERR_INVALID_ARGUMENT, as is every bad value; nothing is
- * changed then.
+ * changed then. trop_error_argument gives the name that all languages share (busy_timeout, ports, untagged_only), not
+ * that of the C field.
  *
  * Strings are UTF-8 and end with NUL. Those that go in are only read during the call. Those that come out of an
  * accessor belong to its object and live as long as that. Only trop_list_json returns a string of its own, to be freed
@@ -29,8 +32,8 @@
  * Threads. Any thread may use any registry, several at once too; only freeing needs that nobody else uses it.
  * Errors and reservations do not change, so several threads may read one.
  *
- * Fork. A registry stays usable on both sides of fork. A program that forks from a signal handler in the middle of a
- * trop call gets TROP_ERR_UNSUPPORTED from trop in the child.
+ * Fork. A registry stays usable on both sides of fork. Do not fork from a signal handler while a thread is in a trop
+ * call.
  *
  * Panics. No panic leaves the library: it becomes TROP_ERR_PANIC, and the registry it happened in refuses further use.
  *
@@ -364,7 +367,7 @@ const char *trop_error_name(const struct trop_error *error);
 const char *trop_error_message(const struct trop_error *error);
 
 /**
- * The name of the argument or setting to blame, such as "tag".
+ * The name of the argument or setting to blame, the same in every language, such as "tag" or "busy_timeout".
  *
  * error: the error, or NULL.
  *

@@ -61,11 +61,19 @@ type Reservation struct {
 	Refusal string
 }
 
-// A Registry is an open port registry. Any number of goroutines may use it at once. Close it when it is no longer
-// needed; one that becomes unreachable is closed by the garbage collector.
+// A Registry is an open port registry. Any number of goroutines may use it at once, and a copy is the same registry.
+// Close it when it is no longer needed; one that becomes unreachable is closed by the garbage collector.
 type Registry struct {
-	// Freed only when nobody can use it any more, not by Close, so that no call meets freed memory.
-	handle *C.trop_registry
+	handle *handle
+}
+
+// A handle is what all copies of a Registry share. It is freed only when nobody can use it any more, not by Close, so
+// that no call meets freed memory.
+type handle struct {
+	c *C.trop_registry
+	// Without a pointer that Go knows as one, the runtime puts the handle into a block with other small values and frees
+	// it only with the last of them.
+	_ *byte
 }
 
 // Open opens the registry of a data directory, by default TROP_DATA_DIR, else ~/.trop, and creates what is missing.
@@ -87,7 +95,7 @@ func Open(options ...OpenOption) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(registry, (*Registry).free)
+	runtime.SetFinalizer(registry.handle, (*handle).free)
 	return registry, nil
 }
 
@@ -113,8 +121,9 @@ func (r *Registry) Reserve(options ...ReserveOption) (Reservation, error) {
 	}
 	var reservation *C.trop_reservation
 	var failure *C.trop_error
-	status := C.trop_reserve(r.pointer(), &request.c, &reservation, &failure)
-	runtime.KeepAlive(r)
+	h := r.orNull()
+	status := C.trop_reserve(h.c, &request.c, &reservation, &failure)
+	runtime.KeepAlive(h)
 	if status != C.TROP_OK {
 		return Reservation{}, newError(status, failure)
 	}
@@ -154,8 +163,9 @@ func (r *Registry) Release(options ...ReleaseOption) (int, error) {
 	}
 	var count C.uint64_t
 	var failure *C.trop_error
-	status := C.trop_release(r.pointer(), &request.c, &count, &failure)
-	runtime.KeepAlive(r)
+	h := r.orNull()
+	status := C.trop_release(h.c, &request.c, &count, &failure)
+	runtime.KeepAlive(h)
 	if status != C.TROP_OK {
 		return 0, newError(status, failure)
 	}
@@ -168,8 +178,9 @@ func (r *Registry) Release(options ...ReleaseOption) (int, error) {
 func (r *Registry) List() ([]Reservation, error) {
 	var text *C.char
 	var failure *C.trop_error
-	status := C.trop_list_json(r.pointer(), &text, &failure)
-	runtime.KeepAlive(r)
+	h := r.orNull()
+	status := C.trop_list_json(h.c, &text, &failure)
+	runtime.KeepAlive(h)
 	if status != C.TROP_OK {
 		return nil, newError(status, failure)
 	}
@@ -180,8 +191,9 @@ func (r *Registry) List() ([]Reservation, error) {
 // Close closes the registry: later calls fail with ErrClosed, calls under way finish, reservations stay. Closing
 // twice is no error; the result is always nil.
 func (r *Registry) Close() error {
-	C.trop_registry_close(r.pointer())
-	runtime.KeepAlive(r)
+	h := r.orNull()
+	C.trop_registry_close(h.c)
+	runtime.KeepAlive(h)
 	return nil
 }
 
@@ -191,7 +203,7 @@ func Reserve(options ...ReserveOption) (Reservation, error) {
 	if err != nil {
 		return Reservation{}, err
 	}
-	defer registry.free()
+	defer registry.handle.free()
 	return registry.Reserve(options...)
 }
 
@@ -201,7 +213,7 @@ func Release(options ...ReleaseOption) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer registry.free()
+	defer registry.handle.free()
 	return registry.Release(options...)
 }
 
@@ -211,7 +223,7 @@ func List() ([]Reservation, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer registry.free()
+	defer registry.handle.free()
 	return registry.List()
 }
 
@@ -226,12 +238,12 @@ func open(options C.trop_open_options) (*Registry, error) {
 	if err := compatible(); err != nil {
 		return nil, err
 	}
-	var handle *C.trop_registry
+	var c *C.trop_registry
 	var failure *C.trop_error
-	if status := C.trop_open(&options, &handle, &failure); status != C.TROP_OK {
+	if status := C.trop_open(&options, &c, &failure); status != C.TROP_OK {
 		return nil, newError(status, failure)
 	}
-	return &Registry{handle}, nil
+	return &Registry{&handle{c: c}}, nil
 }
 
 // compatible tells once whether the library that was loaded is one this package was compiled for.
@@ -247,17 +259,17 @@ var compatible = sync.OnceValue(func() error {
 	return nil
 })
 
-// pointer is NULL, which the library refuses, for a registry that Open did not make.
-func (r *Registry) pointer() *C.trop_registry {
-	if r == nil {
-		return nil
+// orNull is the handle; for a registry that Open did not make, one of NULL, which the library refuses.
+func (r *Registry) orNull() *handle {
+	if r == nil || r.handle == nil {
+		return &handle{}
 	}
 	return r.handle
 }
 
-// free frees the memory; nobody uses the registry any more.
-func (r *Registry) free() {
-	C.trop_registry_free(r.handle)
+// free closes the registry and frees its memory; nobody uses it any more.
+func (h *handle) free() {
+	C.trop_registry_free(h.c)
 }
 
 func parseList(text []byte) ([]Reservation, error) {

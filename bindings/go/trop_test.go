@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"math"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -258,9 +259,9 @@ func TestWaitsForTheLockAsLongAsToldTo(t *testing.T) {
 	}
 	release := lock(t, directory)
 	for wait, told := range map[time.Duration]string{
-		0:                     "waited 0ns",
-		time.Nanosecond:       "waited 1ms",
-		20 * time.Millisecond: "waited 20ms",
+		0:                     "waited 0s ",
+		time.Nanosecond:       "waited 0.001s ",
+		20 * time.Millisecond: "waited 0.02s ",
 	} {
 		registry, err := trop.Open(trop.DataDir(directory), trop.BusyTimeout(wait))
 		if err != nil {
@@ -402,6 +403,67 @@ func TestClosingDuringCallsEndsThemWithErrClosed(t *testing.T) {
 	group.Wait()
 }
 
+// A socket is met by its own kind of probe, and by no other.
+func TestOptionsSwitchProbes(t *testing.T) {
+	options := map[string]trop.OpenOption{
+		"none":               nil,
+		"SkipOccupancyCheck": trop.SkipOccupancyCheck(),
+		"SkipTCP":            trop.SkipTCP(),
+		"SkipUDP":            trop.SkipUDP(),
+		"SkipIPv4":           trop.SkipIPv4(),
+		"SkipIPv6":           trop.SkipIPv6(),
+		"CheckAllInterfaces": trop.CheckAllInterfaces(),
+	}
+	for _, held := range []struct{ network, host, missedWith string }{
+		{"tcp4", "127.0.0.1", "SkipOccupancyCheck SkipTCP SkipIPv4"},
+		{"udp4", "127.0.0.1", "SkipOccupancyCheck SkipUDP SkipIPv4"},
+		{"tcp6", "::1", "SkipOccupancyCheck SkipTCP SkipIPv6"},
+		{"udp6", "::1", "SkipOccupancyCheck SkipUDP SkipIPv6"},
+		{"tcp4", "127.0.0.2", "none SkipOccupancyCheck SkipTCP SkipUDP SkipIPv4 SkipIPv6"},
+	} {
+		t.Run(held.network+" "+held.host, func(t *testing.T) {
+			port := freePort(t)
+			socket, err := bind(held.network, net.JoinHostPort(held.host, strconv.Itoa(port)))
+			if err != nil {
+				t.Skip(err)
+			}
+			defer socket.Close()
+			for name, option := range options {
+				_, err := open(t, trop.Ports(port, port), option).Reserve(trop.Path("/p"))
+				missed := slices.Contains(strings.Fields(held.missedWith), name)
+				if missed && err != nil || !missed && !errors.Is(err, trop.ErrExhausted) {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+		})
+	}
+}
+
+// freePort is a port that nothing holds in any way.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 100 {
+		listener, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		port := listener.Addr().(*net.TCPAddr).Port
+		listener.Close()
+		if _, err := open(t, trop.Ports(port, port)).Reserve(trop.Path("/p")); err == nil {
+			return port
+		}
+	}
+	t.Fatal("every port is held by something")
+	return 0
+}
+
+func bind(network, address string) (io.Closer, error) {
+	if strings.HasPrefix(network, "udp") {
+		return net.ListenPacket(network, address)
+	}
+	return net.Listen(network, address)
+}
+
 func TestContendersForARangeGetEachPortOnce(t *testing.T) {
 	directory := trop.DataDir(t.TempDir())
 	var won, lost, ports sync.Map
@@ -440,15 +502,49 @@ func size(m *sync.Map) (size int) {
 }
 
 func TestUnreachableRegistriesAreClosed(t *testing.T) {
-	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skip("no list of open files")
-	}
 	directory := t.TempDir()
-	for range 50 {
+	var beside [100]*uint64 // small values without pointers, which live on
+	for i := range beside {
 		if _, err := trop.Open(trop.DataDir(directory)); err != nil {
 			t.Fatal(err)
 		}
+		beside[i] = new(uint64)
 	}
+	collectUntilClosed(t, directory)
+	runtime.KeepAlive(beside)
+}
+
+func TestACopyIsTheSameRegistry(t *testing.T) {
+	kept, dropped := t.TempDir(), t.TempDir()
+	registry := func() trop.Registry {
+		original, err := trop.Open(trop.DataDir(kept))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return *original
+	}()
+	for range 2 { // after the second of them, everything that the first collection found has been dealt with
+		if _, err := trop.Open(trop.DataDir(dropped)); err != nil {
+			t.Fatal(err)
+		}
+		collectUntilClosed(t, dropped)
+	}
+	if openFiles(t, kept) == 0 {
+		t.Fatal("closed with the original")
+	}
+	if _, err := registry.Reserve(trop.Path("/p")); err != nil {
+		t.Error(err)
+	}
+	again := registry
+	registry.Close()
+	_, err := again.List()
+	wantError(t, err, trop.ErrClosed, "")
+}
+
+// collectUntilClosed collects garbage until no file of the directory is open.
+func collectUntilClosed(t *testing.T, directory string) {
+	t.Helper()
+	runtime.GC()
 	for deadline := time.Now().Add(30 * time.Second); openFiles(t, directory) > 0; runtime.GC() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d files are still open", openFiles(t, directory))
@@ -460,7 +556,7 @@ func openFiles(t *testing.T, directory string) (count int) {
 	t.Helper()
 	descriptors, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		t.Fatal(err)
+		t.Skip("no list of open files")
 	}
 	for _, descriptor := range descriptors {
 		target, err := os.Readlink(filepath.Join("/proc/self/fd", descriptor.Name()))

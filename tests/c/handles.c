@@ -3,6 +3,7 @@
 
 #include "check.h"
 
+#include <dirent.h>
 #include <pthread.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -105,6 +106,41 @@ static void closed_handles(void)
     trop_string_free(json);
     trop_registry_free(closed);
     trop_registry_free(shared);
+}
+
+/* How many descriptors this process has on a registry's files; -1 where nobody can tell. */
+static int open_files(void)
+{
+    DIR *descriptors = opendir("/proc/self/fd");
+    if (descriptors == NULL)
+        return -1;
+    int count = 0;
+    for (struct dirent *entry = readdir(descriptors); entry != NULL; entry = readdir(descriptors)) {
+        char path[300], target[4096];
+        snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+        ssize_t length = readlink(path, target, sizeof(target) - 1);
+        target[length < 0 ? 0 : length] = '\0';
+        count += strstr(target, "/trop.db") != NULL;
+    }
+    closedir(descriptors);
+    return count;
+}
+
+static void closing_closes_the_files(void)
+{
+    if (open_files() < 0)
+        return;
+    trop_error *error = NULL;
+    trop_registry *registry;
+    CHECK(open_files() == 0);
+    MUST(trop_open(NULL, &registry, &error));
+    CHECK(open_files() > 0);
+    trop_registry_close(registry);
+    CHECK(open_files() == 0);
+    trop_registry_free(registry);
+    MUST(trop_open(NULL, &registry, &error));
+    trop_registry_free(registry);
+    CHECK(open_files() == 0);
 }
 
 struct worker {
@@ -232,6 +268,7 @@ static void forks_keep_the_handle_usable(void)
 int main(void)
 {
     reservations_and_lists();
+    closing_closes_the_files();
     closed_handles();
     threads_share_a_handle();
     forks_keep_the_handle_usable();

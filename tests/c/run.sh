@@ -13,8 +13,7 @@ trap 'rm -rf "$work"' EXIT
 CC=${CC:-cc}
 CXX=${CXX:-c++}
 strict="-std=c99 -Wall -Wextra -pedantic -Werror -g -Iinclude"
-# What rustc prints for `--print native-static-libs`; without more, a static program must link.
-native="-lgcc_s -lutil -lrt -lpthread -lm -ldl -lc"
+native=$(sed -n 's/^Libs.private: //p' trop-ffi/trop.pc.in)
 passed=0
 failed=0
 
@@ -43,6 +42,33 @@ soname() {
     LC_ALL=C readelf -d "$library/libtrop.so" | grep -F "SONAME" | grep -F "[libtrop.so.$number]"
 }
 
+# Its code must not be unloaded while its fork handlers are registered.
+nodelete() {
+    LC_ALL=C readelf -d "$library/libtrop.so" | grep -F "NODELETE"
+}
+
+# A static program needs what rustc says, which may be more than this system's compiler insists on.
+private_libraries() {
+    : >"$work/empty.rs"
+    needed=$(rustc --crate-type staticlib --print native-static-libs -o "$work/empty.a" "$work/empty.rs" 2>&1 |
+        sed -n 's/^note: native-static-libs: //p')
+    echo "rustc wants $needed; trop-ffi/trop.pc.in has $native"
+    [ -n "$needed" ] || return
+    for option in $needed; do
+        case " $native " in
+        *" $option "*) ;;
+        *) return 1 ;;
+        esac
+    done
+}
+
+# As its README says, in a checkout whose path has a space.
+c_example() {
+    mkdir -p "$checkout/examples" && cp -R examples/c "$checkout/examples" &&
+        ln -s "$PWD/include" "$PWD/target" "$checkout" &&
+        MAKEFLAGS='' make -C "$checkout/examples/c" clean example CC="$CC" && "$checkout/examples/c/example"
+}
+
 linked_statically() {
     ! LC_ALL=C readelf -d "$out/reserve_static" | grep -F "libtrop"
 }
@@ -54,24 +80,34 @@ if command -v "$CXX" >/dev/null; then
     step "header as C++" $CXX -x c++ -Wall -Wextra -pedantic -Werror -Iinclude -c tests/c/header_only.c -o "$out/header_cxx.o"
 fi
 step "exports are those of exports.txt" exports
-command -v readelf >/dev/null && step "SONAME" soname
+if command -v readelf >/dev/null; then
+    step "SONAME" soname
+    step "stays loaded" nodelete
+fi
 
-for program in arguments handles reserve; do
+for program in arguments handles occupancy reserve; do
     # shellcheck disable=SC2086
     step "build $program" $CC $strict "tests/c/$program.c" -o "$out/$program" \
         -L"$library" -Wl,-rpath,"$library" -ltrop -lpthread
     step "run $program" "$out/$program"
 done
+step "trop.pc names what rustc links" private_libraries
 # shellcheck disable=SC2086
 step "link statically" $CC $strict tests/c/reserve.c -o "$out/reserve_static" "$library/libtrop.a" $native
 step "run reserve_static" "$out/reserve_static"
 command -v readelf >/dev/null && step "reserve_static needs no libtrop.so" linked_statically
 
+checkout="$work/a checkout"
+step "C example" c_example
+
 if command -v valgrind >/dev/null; then
-    for program in arguments handles reserve reserve_static; do
-        step "valgrind $program" valgrind -q --leak-check=full --error-exitcode=1 \
-            --child-silent-after-fork=yes "$out/$program"
+    memory_check="valgrind -q --leak-check=full --error-exitcode=1 --child-silent-after-fork=yes"
+    for program in arguments handles occupancy reserve reserve_static; do
+        # shellcheck disable=SC2086
+        step "valgrind $program" $memory_check "$out/$program"
     done
+    # shellcheck disable=SC2086
+    step "valgrind C example" $memory_check "$checkout/examples/c/example"
 fi
 
 echo "$passed passed, $failed failed"

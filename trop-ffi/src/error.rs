@@ -117,7 +117,7 @@ pub unsafe extern "C" fn trop_error_message(error: *const trop_error) -> *const 
     as_pointer(unsafe { error.as_ref() }.map(|error| &error.message))
 }
 
-/// The name of the argument or setting to blame, such as "tag".
+/// The name of the argument or setting to blame, the same in every language, such as "tag" or "busy_timeout".
 ///
 /// error: the error, or NULL.
 ///

@@ -29,12 +29,14 @@ pub struct trop_registry {
 }
 
 impl trop_registry {
-    /// Runs a call on the registry unless this handle was closed.
-    fn run<T>(&self, body: impl FnOnce(&Registry) -> Result<T>) -> Result<T> {
-        if self.closed.load(Ordering::SeqCst) {
-            return Err(Error::Closed);
-        }
-        self.registry.contain(body)
+    /// Runs a whole call, from reading its arguments to handing out its result: a panic in it poisons the registry.
+    pub(crate) fn run<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
+        self.registry.contain(|_| body())
+    }
+
+    /// The registry, unless this handle was closed.
+    fn open(&self) -> Result<&Registry> {
+        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(&self.registry) }
     }
 
     fn close(&self) {
@@ -145,17 +147,19 @@ pub unsafe extern "C" fn trop_reserve(
             let place = reservation.as_mut().ok_or_else(|| null("reservation"))?;
             *place = ptr::null_mut();
             let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            let options = options::read(options)?;
-            let mut request = ReserveRequest::default();
-            request.path = strings::path("path", options.path)?;
-            request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-            request.preferred = options::port("port", options.port)?;
-            request.min = options::port("min", options.min)?;
-            request.max = options::port("max", options.max)?;
-            request.allow_unrelated_path = options.flags & TROP_RESERVE_REFUSE_UNRELATED_PATH == 0;
-            let reserved = registry.run(|registry| registry.reserve(&request))?;
-            *place = Box::into_raw(Box::new(trop_reservation::from(reserved)));
-            Ok(())
+            registry.run(|| {
+                let options = options::read(options)?;
+                let mut request = ReserveRequest::default();
+                request.path = strings::path("path", options.path)?;
+                request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
+                request.preferred = options::port("port", options.port)?;
+                request.min = options::port("min", options.min)?;
+                request.max = options::port("max", options.max)?;
+                request.allow_unrelated_path = options.flags & TROP_RESERVE_REFUSE_UNRELATED_PATH == 0;
+                let reserved = registry.open()?.reserve(&request)?;
+                *place = Box::into_raw(Box::new(trop_reservation::from(reserved)));
+                Ok(())
+            })
         })
     }
 }
@@ -185,17 +189,19 @@ pub unsafe extern "C" fn trop_release(
                 **place = 0;
             }
             let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            let options = options::read(options)?;
-            let mut request = ReleaseRequest::default();
-            request.path = strings::path("path", options.path)?;
-            request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-            request.untagged_only = options.flags & TROP_RELEASE_UNTAGGED_ONLY != 0;
-            request.allow_unrelated_path = options.flags & TROP_RELEASE_REFUSE_UNRELATED_PATH == 0;
-            let released = registry.run(|registry| registry.release(&request))?;
-            if let Some(place) = place {
-                *place = released as u64;
-            }
-            Ok(())
+            registry.run(|| {
+                let options = options::read(options)?;
+                let mut request = ReleaseRequest::default();
+                request.path = strings::path("path", options.path)?;
+                request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
+                request.untagged_only = options.flags & TROP_RELEASE_UNTAGGED_ONLY != 0;
+                request.allow_unrelated_path = options.flags & TROP_RELEASE_REFUSE_UNRELATED_PATH == 0;
+                let released = registry.open()?.release(&request)?;
+                if let Some(place) = place {
+                    *place = released as u64;
+                }
+                Ok(())
+            })
         })
     }
 }
@@ -220,11 +226,13 @@ pub unsafe extern "C" fn trop_list_json(
             let place = json.as_mut().ok_or_else(|| null("json"))?;
             *place = ptr::null_mut();
             let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            let reservations = registry.run(Registry::list)?;
-            let list = serde_json::Value::Array(reservations.iter().map(Reservation::to_json).collect());
-            // JSON escapes NUL, so this never cuts anything off.
-            *place = CString::new(list.to_string()).unwrap_or_default().into_raw();
-            Ok(())
+            registry.run(|| {
+                let reservations = registry.open()?.list()?;
+                let list = serde_json::Value::Array(reservations.iter().map(Reservation::to_json).collect());
+                // JSON escapes NUL, so this never cuts anything off.
+                *place = CString::new(list.to_string()).unwrap_or_default().into_raw();
+                Ok(())
+            })
         })
     }
 }

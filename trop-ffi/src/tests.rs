@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString};
 use std::path::Path;
+use std::process::Command;
 use std::ptr;
 
 use trop_core::{Code, Error};
@@ -9,6 +10,7 @@ use trop_core::{Code, Error};
 use crate::error::*;
 use crate::options::*;
 use crate::registry::*;
+use crate::reservation::*;
 use crate::version::*;
 
 /// Compares with a committed file; with `TROP_BLESS=1` writes it.
@@ -78,6 +80,75 @@ fn a_panic_becomes_a_status_with_an_error_object() {
         assert!(CStr::from_ptr(trop_error_message(error)).to_str().unwrap().contains("boom"));
         trop_error_free(error);
         assert_eq!(call(ptr::null_mut(), || panic!("boom")), TROP_ERR_PANIC);
+    }
+}
+
+fn open(directory: &Path) -> *mut trop_registry {
+    let directory = CString::new(directory.to_str().unwrap()).unwrap();
+    let options = trop_open_options { data_dir: directory.as_ptr(), ..trop_open_options::DEFAULT };
+    let mut registry = ptr::null_mut();
+    // SAFETY: everything lives long enough.
+    let status = unsafe { trop_open(&raw const options, &raw mut registry, ptr::null_mut()) };
+    assert_eq!(status, TROP_OK);
+    registry
+}
+
+#[test]
+fn a_panic_poisons_the_handle_for_whole_calls() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    // Arguments are read inside the guarded part too: a poisoned handle does not get as far as refusing these.
+    let reserve = trop_reserve_options { flags: u32::MAX, ..trop_reserve_options::DEFAULT };
+    let release = trop_release_options { flags: u32::MAX, ..trop_release_options::DEFAULT };
+    let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
+    let mut statuses = || {
+        // SAFETY: everything lives long enough; no call leaves anything to be freed.
+        unsafe {
+            [
+                trop_reserve(registry, &raw const reserve, &raw mut reservation, ptr::null_mut()),
+                trop_release(registry, &raw const release, ptr::null_mut(), ptr::null_mut()),
+            ]
+        }
+    };
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 2]);
+    // SAFETY: the registry is live.
+    let error = unsafe { &*registry }.run(|| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
+    assert_eq!(error.code(), Code::Panic);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 2]);
+    // SAFETY: as above; closing and freeing stay allowed.
+    unsafe {
+        assert_eq!(trop_list_json(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        trop_registry_close(registry);
+        trop_registry_free(registry);
+    }
+}
+
+#[test]
+fn the_two_times_of_a_reservation_are_told_apart() {
+    const AGE: &str = "import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute('UPDATE reservations SET created_at = 1000000000, last_used_at = 1000000001')";
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    let reserve = || {
+        let mut reservation = ptr::null_mut();
+        // SAFETY: everything lives long enough.
+        let status = unsafe { trop_reserve(registry, ptr::null(), &raw mut reservation, ptr::null_mut()) };
+        assert_eq!(status, TROP_OK);
+        reservation
+    };
+    let first = reserve();
+    let aged = Command::new("python3").args(["-c", AGE]).arg(directory.path().join("trop.db")).status();
+    assert!(aged.unwrap().success());
+    let again = reserve();
+    // SAFETY: all three are live until they are freed.
+    unsafe {
+        assert_eq!(trop_reservation_last_used_at(first), trop_reservation_created_at(first));
+        assert_eq!(trop_reservation_created_at(again), 1_000_000_000);
+        assert!(trop_reservation_last_used_at(again) >= trop_reservation_created_at(first));
+        trop_reservation_free(first);
+        trop_reservation_free(again);
+        trop_registry_free(registry);
     }
 }
 
