@@ -85,7 +85,7 @@ agents: libtrop
 	mkdir -p target/agents
 	cargo build --release -p trop-agent
 	$(CC) $(CFLAGS_STRICT) -Iinclude tests/agents/c_agent.c -o target/agents/c-agent \
-		-L$(RELEASE) -ltrop -Wl,-rpath,$(CURDIR)/$(RELEASE)
+		-L$(RELEASE) -ltrop "-Wl,-rpath,$(CURDIR)/$(RELEASE)"
 	cd tests/agents/go && go build -o ../../../target/agents/go-agent .
 
 # ---- the main job -----------------------------------------------------------------------------------------------
