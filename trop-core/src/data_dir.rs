@@ -93,7 +93,10 @@ pub(crate) fn exists(directory: &Path) -> Result<bool> {
     let database = directory.join(DATABASE);
     match fs::metadata(&database) {
         Ok(metadata) if metadata.is_file() => Ok(true),
-        Ok(_) => Err(Error::Corrupt { path: database, reason: "it is a directory, not a file".to_owned() }),
+        Ok(_) => Err(Error::Corrupt {
+            path: database,
+            reason: "it is a directory or another thing that is not a file".to_owned(),
+        }),
         Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
             Ok(false)
         }

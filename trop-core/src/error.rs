@@ -387,6 +387,7 @@ impl From<rusqlite::Error> for Error {
             Sqlite::ReadOnly | Sqlite::PermissionDenied | Sqlite::AuthorizationForStatementDenied => {
                 io("write the database", os::failure(io::ErrorKind::PermissionDenied))
             }
+            Sqlite::OutOfMemory => io("use the database", os::failure(io::ErrorKind::OutOfMemory)),
             Sqlite::CannotOpen => io(OPEN, io::Error::other(error.to_string())),
             Sqlite::SystemIoFailure => io("read or write the database", os::failure(io::ErrorKind::Other)),
             Sqlite::ConstraintViolation => Error::Conflict { reason: error.to_string() },

@@ -35,8 +35,13 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
 #[cfg(unix)]
 pub(crate) fn has_descriptor_on(file: FileId) -> bool {
     let list = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
-    let Ok(entries) = fs::read_dir(list) else { return false };
-    let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let numbers: Vec<i32> = match fs::read_dir(list) {
+        Ok(entries) => {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        }
+        // Not mounted, or no descriptor left to list them: try those a process usually has.
+        Err(_) => (0..4096).collect(),
+    };
     numbers.into_iter().any(|descriptor: i32| {
         let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
         // SAFETY: fstat writes a whole `stat` when it returns 0, and accepts any number as a descriptor.
@@ -138,6 +143,7 @@ pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
         io::ErrorKind::StorageFull => libc::ENOSPC,
         io::ErrorKind::NotADirectory => libc::ENOTDIR,
         io::ErrorKind::PermissionDenied => libc::EACCES,
+        io::ErrorKind::OutOfMemory => libc::ENOMEM,
         _ => libc::EIO,
     });
     #[cfg(not(unix))]

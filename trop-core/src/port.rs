@@ -74,6 +74,9 @@ pub struct PortRange {
 }
 
 impl PortRange {
+    /// Every port.
+    pub const ALL: PortRange = PortRange { min: Port::MIN, max: Port::MAX };
+
     /// The range from `min` to `max`, both included; `argument` is named in the error.
     ///
     /// # Errors

@@ -137,6 +137,7 @@ impl Registry {
         static SHARED: Mutex<Vec<(Place, Registry)>> = Mutex::new(Vec::new());
         const MOST: usize = 8;
 
+        store::usable()?;
         let place: Place = (data_dir(directory)?, paths::current_dir().ok());
         // Locked nowhere else, so that a child never inherits it locked.
         let cached = store::locked(|| {

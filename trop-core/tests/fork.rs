@@ -206,8 +206,11 @@ fn other_threads_are_in_the_middle_of_something() {
                         }
                         assert_eq!(release(registry, "/p", &tag).unwrap(), 1);
                         if round % 5 == 0 {
-                            // Opening and closing are moments too.
+                            // Opening and closing are moments too, and copies in memory.
                             listed(&scratch.open());
+                            let missing = common::options(&scratch.root().join("missing"));
+                            let rehearsal = Registry::open_lazily(missing).unwrap().rehearsal().unwrap();
+                            reserve(&rehearsal, "/p", &tag).unwrap();
                         }
                     }
                 });

@@ -19,6 +19,7 @@ const NOT_LOOKED: i64 = -1;
 
 pub(crate) struct Database {
     connection: Connection,
+    /// The path as it was given; where links lead may change.
     path: PathBuf,
     /// None in memory.
     file: Option<FileId>,
@@ -32,33 +33,42 @@ pub(crate) struct Database {
 /// What this user may do with the file.
 enum Access {
     ReadWrite,
-    ReadOnly,
-    /// Reading where not even a lock can be had: as if nobody else were there. Looks are checked afterwards.
-    Snapshot(Stamp),
+    Read(Look),
 }
 
-/// What changes whenever the file is written.
-type Stamp = (u64, Option<SystemTime>);
+/// What there was when a connection that only reads was opened.
+struct Look {
+    real: PathBuf,
+    stamp: Stamp,
+}
+
+/// What changes whenever the database is written: the length and time of the file, and whether there is a log. Without
+/// one not even a lock can be had to read, so the file is read as if nobody else were there.
+#[derive(Clone, PartialEq)]
+struct Stamp {
+    file: Option<(u64, Option<SystemTime>)>,
+    has_log: bool,
+}
 
 impl Database {
     /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is changed by the
     /// first write only, because whoever just reads must neither wait for writers nor need their rights.
     pub(super) fn open(path: &Path) -> Result<Database> {
-        let access = if os::is_writable(path) {
+        let inspected = |source| Error::io("inspect the database", path, source);
+        // SQLite follows links too before it looks for the files beside the database.
+        let real = fs::canonicalize(path).map_err(inspected)?;
+        let file = os::file_id(&real).map_err(inspected)?;
+        let access = if os::is_writable(&real) {
             Access::ReadWrite
-        } else if has_log(path) {
-            Access::ReadOnly
         } else {
-            Access::Snapshot(stamp(path)?)
+            Access::Read(Look { stamp: stamp(&real), real: real.clone() })
         };
-        let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
-        let mut connection = connect(path, &access)?;
+        let mut connection = connect(&real, &access)?;
         connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
         connection.set_prepared_statement_cache_capacity(64);
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-        let was_left = has_log(path);
+        let was_left = has_log(&real);
         let database = Database {
             connection,
             path: path.to_path_buf(),
@@ -67,7 +77,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             logs: Cell::new(false),
         };
-        match database.inspect() {
+        match database.undisturbed(database.inspect()) {
             Ok(()) => Ok(database),
             Err(error) => {
                 if was_left {
@@ -77,6 +87,27 @@ impl Database {
                 Err(error)
             }
         }
+    }
+
+    /// Which file this connection is on; none for a copy in memory.
+    pub(super) fn file(&self) -> Option<FileId> {
+        self.file
+    }
+
+    /// Whether the connection serves every call. One that only reads must not be kept: rights and files change.
+    /// Nor one that could not end its transaction.
+    pub(super) fn is_reusable(&self) -> bool {
+        self.is_writable() && self.connection.is_autocommit()
+    }
+
+    fn is_writable(&self) -> bool {
+        matches!(self.access, Access::ReadWrite)
+    }
+
+    /// Closes so that the files stay as they are.
+    pub(super) fn close_without_checkpoint(self) {
+        // Failing leaves a checkpoint to be made, which is slow and otherwise harmless.
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
     /// A private copy in memory of what is committed now; takes no lock that writers would notice.
@@ -114,28 +145,27 @@ impl Database {
         self.file.is_none_or(|file| os::file_id(&self.path).is_ok_and(|now| now == file))
     }
 
-    /// Whether the connection serves every call. One that only reads must not be kept: rights and files change.
-    pub(super) fn is_writable(&self) -> bool {
-        matches!(self.access, Access::ReadWrite)
-    }
-
-    /// Closes so that the files stay as they are.
-    pub(super) fn close_without_checkpoint(self) {
-        // Failing leaves a checkpoint to be made, which is slow and otherwise harmless.
-        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
-    }
-
     /// One consistent look at the database, without any lock that writers would notice.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
-        if schema::cookie(&transaction)? != self.schema_cookie.get() {
-            schema::check(&transaction)?;
-        }
-        let result = look(&transaction);
+        let checked = schema::cookie(&transaction).and_then(|cookie| {
+            if cookie != self.schema_cookie.get() {
+                schema::check(&transaction)?;
+            }
+            Ok(())
+        });
+        self.undisturbed(checked.and_then(|()| look(&transaction)))
+    }
+
+    /// What was seen, unless somebody wrote meanwhile and it was seen without a lock: then the look is made again.
+    fn undisturbed<T>(&self, result: Result<T>) -> Result<T> {
         match &self.access {
-            Access::Snapshot(before) if has_log(&self.path) || stamp(&self.path)? != *before => {
-                // Somebody wrote meanwhile, so what was seen may be half of it.
-                Err(Error::Busy { waited: Duration::ZERO })
+            Access::Read(look) if stamp(&look.real) != look.stamp => {
+                // With a log there are locks, and only failures are due to what has changed.
+                if !look.stamp.has_log || result.is_err() {
+                    return Err(wait::interrupt());
+                }
+                result
             }
             _ => result,
         }
@@ -153,6 +183,10 @@ impl Database {
             self.logs.set(true);
         }
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        if !self.is_current() {
+            // Replaced while this waited for the lock: what is written here would be lost.
+            return Err(wait::interrupt());
+        }
         let mut cookie = schema::cookie(&transaction)?;
         if cookie != self.schema_cookie.get() {
             schema::bring_up_to_date(&transaction)?;
@@ -186,32 +220,39 @@ impl Database {
 fn connect(path: &Path, access: &Access) -> Result<Connection> {
     // The pool uses a connection from one thread at a time.
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Ok(match access {
-        Access::ReadWrite => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-        Access::ReadOnly => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?,
-        Access::Snapshot(_) => {
+    let read_only = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = match access {
+        Access::ReadWrite => {
+            let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+            connection
+        }
+        Access::Read(look) if look.stamp.has_log => Connection::open_with_flags(path, read_only)?,
+        Access::Read(_) => {
             let mut uri = String::from("file:");
             for byte in path.as_os_str().as_encoded_bytes() {
                 // Writing to a string cannot fail.
                 let _ = write!(uri, "%{byte:02x}");
             }
             uri.push_str("?immutable=1");
-            let flags = flags | OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
-            Connection::open_with_flags(uri, flags)?
+            Connection::open_with_flags(uri, read_only | OpenFlags::SQLITE_OPEN_URI)?
         }
-    })
+    };
+    Ok(connection)
 }
 
-fn stamp(path: &Path) -> Result<Stamp> {
-    let metadata = fs::metadata(path).map_err(|source| Error::io("inspect the database", path, source))?;
-    Ok((metadata.len(), metadata.modified().ok()))
+fn stamp(path: &Path) -> Stamp {
+    let file = fs::metadata(path).ok().map(|metadata| (metadata.len(), metadata.modified().ok()));
+    Stamp { file, has_log: has_log(path) }
 }
 
-/// Whether a write-ahead log with content lies beside the file.
+/// Whether a log with content lies beside the file, of either kind: written ahead, or to roll back.
 fn has_log(path: &Path) -> bool {
-    let mut log = path.as_os_str().to_owned();
-    log.push("-wal");
-    fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    ["-wal", "-journal"].iter().any(|suffix| {
+        let mut log = path.as_os_str().to_owned();
+        log.push(suffix);
+        fs::metadata(log).is_ok_and(|log| log.len() > 0)
+    })
 }
 
 fn is_wal(connection: &Connection) -> Result<bool> {
@@ -238,4 +279,23 @@ fn switch_to_wal(connection: &Connection) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commits_are_synchronous_and_the_schema_is_not_trusted() {
+        let directory = tempfile::tempdir().unwrap();
+        crate::data_dir::prepare(directory.path(), true).unwrap();
+        wait::start(std::time::Instant::now());
+        let database = Database::open(&directory.path().join("trop.db")).unwrap();
+        let pragma = |name: &str| -> i64 {
+            database.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
+        };
+        assert_eq!(pragma("synchronous"), 1, "NORMAL");
+        assert_eq!(pragma("trusted_schema"), 0);
+        assert_eq!(pragma("page_size"), 1024);
+    }
 }

@@ -17,22 +17,20 @@ pub(crate) fn lowest_usable(
     excluded: &PortSet,
     occupancy: OccupancyPolicy,
 ) -> Result<Port> {
-    loop {
-        match search(connection, range, excluded, occupancy)? {
-            Search::Found(port) => return Ok(port),
-            Search::Exhausted(blockers) => {
-                // The set may lack ports that another program freed by REPLACE, which fires no trigger.
-                if !rebuild(connection)? {
-                    return Err(Error::Exhausted { range, blockers });
-                }
-            }
-            Search::Stale => {
-                if !rebuild(connection)? {
-                    return Err(Error::corrupt("the index on port disagrees with its table"));
-                }
-            }
+    for rebuilt in [false, true] {
+        let found = search(connection, range, excluded, occupancy)?;
+        if let Search::Found(port) = found {
+            return Ok(port);
+        }
+        // Once: the set may lack ports that another program freed by REPLACE, which fires no trigger.
+        if rebuilt || !rebuild(connection, range)? {
+            return Err(match found {
+                Search::Exhausted(blockers) => Error::Exhausted { range, blockers },
+                _ => Error::corrupt("the free ports of the range disagree with the reservations"),
+            });
         }
     }
+    Err(Error::corrupt("the free ports of the range disagree with the reservations"))
 }
 
 enum Search {
@@ -90,28 +88,38 @@ fn range_mask(range: PortRange, word: u16) -> u64 {
     low & high
 }
 
-/// Makes the set agree with the reservations; true if it did not.
-pub(super) fn rebuild(connection: &Connection) -> Result<bool> {
+/// Makes the set agree with the reservations; true if it did not in the words of the range. Looks no further if it did.
+pub(super) fn rebuild(connection: &Connection, range: PortRange) -> Result<bool> {
+    let words = range.min().get() / 64..=range.max().get() / 64;
+    let (first, last) = (words.start() * 64, words.end() * 64 + 63);
     let mut free = [u64::MAX; PortSet::WORDS];
     free[0] &= !1; // There is no port 0.
-    let mut statement = connection.prepare("SELECT port FROM reservations")?;
-    let mut reserved = statement.query([])?;
+    // What is no port at all is found too, and refused.
+    let mut statement = connection.prepare_cached(
+        "SELECT port FROM reservations WHERE port BETWEEN ?1 AND ?2 OR port < 1 OR port > 65535",
+    )?;
+    let mut reserved = statement.query([first, last])?;
     while let Some(row) = reserved.next()? {
         let port = usize::from(rows::port(row, 0)?.get());
         free[port / 64] &= !(1 << (port % 64));
     }
-    let mut store = connection.prepare(
+    let mut store = connection.prepare_cached(
         "INSERT INTO trop_free_ports (word, free) VALUES (?1, ?2)
          ON CONFLICT (word) DO UPDATE SET free = excluded.free WHERE free <> excluded.free",
     )?;
     let mut changed = 0;
-    for (word, bits) in (0_i64..).zip(free) {
-        changed += store.execute([word, bits.cast_signed()])?;
+    for word in words {
+        changed += store.execute([i64::from(word), free[usize::from(word)].cast_signed()])?;
     }
-    if changed > 0 {
-        log::debug!("trop: {changed} words of the free ports were out of date");
+    if changed == 0 {
+        return Ok(false);
     }
-    Ok(changed > 0)
+    log::debug!("trop: {changed} words of the free ports were out of date");
+    if range != PortRange::ALL {
+        // Where one word is wrong others may be.
+        rebuild(connection, PortRange::ALL)?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

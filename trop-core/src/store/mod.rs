@@ -8,5 +8,5 @@ mod schema;
 mod wait;
 
 pub(crate) use free_ports::lowest_usable;
-pub(crate) use pool::{Seat, locked};
+pub(crate) use pool::{Seat, locked, usable};
 pub(crate) use rows::{Selection, by_key, by_port, delete, insert, is_reserved, list, touch};

@@ -35,8 +35,8 @@ struct Table {
 }
 
 struct Slot {
-    /// The directory of the file this slot's connection is on, while it has one.
-    directory: Option<FileId>,
+    /// The file this slot's connection is on, while it has one.
+    file: Option<FileId>,
     state: State,
     /// The registry was closed while an operation used the connection, which closes it at its end.
     closing: bool,
@@ -66,24 +66,45 @@ pub(crate) struct Seat {
 impl Seat {
     /// `directory` is absolute; `create` allows to make it and the database; `timeout` bounds every wait.
     pub(crate) fn new(directory: PathBuf, create: bool, timeout: Duration) -> Seat {
-        Seat::take(directory, create, timeout, None)
+        Seat::take(directory, create, timeout, false)
     }
 
     /// A place for a private copy of the database in memory, as it is now or would be after its first use. Nothing
-    /// is created. The copy is gone after a fork.
+    /// is created.
     pub(crate) fn copy(&self) -> Result<Seat> {
-        let path = self.database();
-        let copy = if data_dir::exists(&self.directory)? {
-            self.with(Database::copy)?
+        if self.is_closed() {
+            usable()?;
+            return Err(Error::Closed);
+        }
+        let copy = Seat::take(self.directory.clone(), self.create, self.timeout, true);
+        if data_dir::exists(&self.directory)? {
+            let database = self.with(Database::copy)?;
+            copy.fill(|| Ok(database))?;
         } else if self.create {
-            Database::blank(&path)?
+            copy.fill(|| Database::blank(&self.database()))?;
         } else {
             return Err(Error::NoDataDir { path: self.directory.clone() });
-        };
-        Ok(Seat::take(self.directory.clone(), self.create, self.timeout, Some(Box::new(copy))))
+        }
+        Ok(copy)
     }
 
-    fn take(directory: PathBuf, create: bool, timeout: Duration, copy: Option<Box<Database>>) -> Seat {
+    /// Gives a new seat its connection, while no thread forks.
+    fn fill(&self, make: impl FnOnce() -> Result<Database>) -> Result<()> {
+        usable()?;
+        let deadline = Instant::now() + self.timeout;
+        let mut table = lock();
+        while FORKS_PENDING.load(Ordering::SeqCst) > 0 {
+            table = self.wait(table, deadline)?;
+        }
+        let slot = table.slots.get_mut(&self.id).ok_or(Error::Closed)?;
+        slot.state = State::Opening;
+        drop(table);
+        let mut checkout = Checkout::new(self, None, deadline);
+        checkout.database = Some(Box::new(make()?));
+        Ok(())
+    }
+
+    fn take(directory: PathBuf, create: bool, timeout: Duration, is_copy: bool) -> Seat {
         static FORK_HANDLERS: Once = Once::new();
         #[cfg(unix)]
         FORK_HANDLERS.call_once(|| os::on_fork(before_fork, after_fork_in_parent, after_fork_in_child));
@@ -91,10 +112,9 @@ impl Seat {
         FORK_HANDLERS.call_once(|| {});
 
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
-        let is_copy = copy.is_some();
         if !BROKEN.load(Ordering::SeqCst) {
-            let state = copy.map_or(State::Cold, State::Idle);
-            lock().slots.insert(id, Slot { directory: None, state, closing: false });
+            let state = State::Cold;
+            lock().slots.insert(id, Slot { file: None, state, closing: false });
         }
         Seat { id, directory, create, timeout, is_copy }
     }
@@ -111,14 +131,17 @@ impl Seat {
     /// nothing has been committed then.
     pub(crate) fn with<T>(&self, mut operation: impl FnMut(&Database) -> Result<T>) -> Result<T> {
         let deadline = Instant::now() + self.timeout;
-        loop {
+        for tries in 0.. {
             let result = self.check_out(deadline).and_then(|checkout| operation(checkout.database()?));
             match result {
-                Err(Error::Busy { .. }) if wait::interrupted() => {}
+                // A few more tries even without time to wait: what interrupted is over at once.
+                Err(Error::Busy { .. })
+                    if wait::interrupted() && (tries < 5 || Instant::now() < deadline) => {}
                 Err(error) => return Err(error.located(&self.database(), self.timeout)),
                 Ok(value) => return Ok(value),
             }
         }
+        Err(Error::Busy { waited: self.timeout })
     }
 
     /// Closes the connection, now or as soon as the operation that uses it is done. Idempotent.
@@ -143,24 +166,22 @@ impl Seat {
     }
 
     pub(crate) fn is_closed(&self) -> bool {
-        lock().slots.get(&self.id).is_none_or(|slot| slot.closing)
+        BROKEN.load(Ordering::SeqCst) || lock().slots.get(&self.id).is_none_or(|slot| slot.closing)
     }
 
     /// Ends a closed registry's slot. Closing a connection may write a checkpoint, so the table is not locked
     /// meanwhile, but the slot stays: a fork has to wait.
     fn finish(&self, state: State) {
+        INSIDE.set(INSIDE.get() + 1);
         drop(state);
+        INSIDE.set(INSIDE.get() - 1);
         let mut table = lock();
         table.slots.remove(&self.id);
         table.changed();
     }
 
     fn check_out(&self, deadline: Instant) -> Result<Checkout<'_>> {
-        if BROKEN.load(Ordering::SeqCst) {
-            return Err(Error::Unsupported {
-                reason: "this process was forked from inside a trop call".to_owned(),
-            });
-        }
+        usable()?;
         let mut table = lock();
         loop {
             let slot = table.slots.get_mut(&self.id).filter(|slot| !slot.closing).ok_or(Error::Closed)?;
@@ -193,24 +214,19 @@ impl Seat {
 
     fn open(&self, deadline: Instant) -> Result<Checkout<'_>> {
         data_dir::prepare(&self.directory, self.create)?;
-        let identify = |path: &Path| {
-            os::file_id(path).map_err(|source| Error::io("inspect the data directory", path, source))
-        };
-        let directory = identify(&self.directory)?;
+        let path = self.database();
+        let file = os::file_id(&path).map_err(|source| Error::io("inspect the database", &path, source))?;
         let mut table = lock();
-        // One thread at a time opens a file for the first time: else one would take the other's descriptor
-        // for a second copy's.
+        // One thread at a time opens a file: else one would take the other's descriptor for a second copy's.
         while FORKS_PENDING.load(Ordering::SeqCst) > 0
-            || table
-                .slots
-                .values()
-                .any(|slot| slot.directory == Some(directory) && matches!(slot.state, State::Opening))
+            || table.slots.values().any(|slot| matches!(slot.state, State::Opening))
         {
             table = self.wait(table, deadline)?;
         }
-        let connected = table.slots.values().any(|slot| {
-            slot.directory == Some(directory) && matches!(slot.state, State::Idle(_) | State::Busy)
-        });
+        let connected = table
+            .slots
+            .values()
+            .any(|slot| slot.file == Some(file) && matches!(slot.state, State::Idle(_) | State::Busy));
         let slot = table.slots.get_mut(&self.id).filter(|slot| !slot.closing).ok_or(Error::Closed)?;
         if !matches!(slot.state, State::Cold) {
             // Another thread opened this very slot meanwhile.
@@ -218,15 +234,19 @@ impl Seat {
             return self.check_out(deadline);
         }
         slot.state = State::Opening;
-        slot.directory = Some(directory);
+        slot.file = Some(file);
         drop(table);
 
         let mut checkout = Checkout::new(self, None, deadline);
-        let path = self.database();
-        if !connected && os::has_descriptor_on(identify(&path)?) {
+        if !connected && os::has_descriptor_on(file) {
             return Err(Error::SecondCopy { path });
         }
-        checkout.database = Some(Box::new(Database::open(&path)?));
+        let database = Database::open(&path)?;
+        if database.file() != Some(file) {
+            // Replaced between the look and the opening.
+            return Err(wait::interrupt());
+        }
+        checkout.database = Some(Box::new(database));
         checkout.become_busy();
         Ok(checkout)
     }
@@ -262,6 +282,15 @@ impl Table {
             CHANGED.notify_all();
         }
     }
+}
+
+/// Fails in a process that was forked from inside an operation.
+pub(crate) fn usable() -> Result<()> {
+    if BROKEN.load(Ordering::SeqCst) {
+        let reason = "this process was forked from inside a trop call".to_owned();
+        return Err(Error::Unsupported { reason });
+    }
+    Ok(())
 }
 
 /// Runs something while no thread forks. It must be short and may neither drop nor use a [`Seat`].
@@ -304,7 +333,7 @@ impl<'s> Checkout<'s> {
 
 impl Drop for Checkout<'_> {
     fn drop(&mut self) {
-        let database = self.database.take().filter(|database| database.is_writable());
+        let database = self.database.take().filter(|database| database.is_reusable());
         let state = database.map_or(State::Cold, State::Idle);
         let mut table = lock();
         match table.slots.get_mut(&self.seat.id) {
@@ -345,8 +374,11 @@ extern "C" fn before_fork() {
     }
     table.waiters -= 1;
     for slot in table.slots.values_mut() {
-        if let State::Idle(database) = std::mem::replace(&mut slot.state, State::Cold) {
-            database.close_without_checkpoint();
+        match std::mem::replace(&mut slot.state, State::Cold) {
+            // Memory has no locks.
+            State::Idle(copy) if copy.file().is_none() => slot.state = State::Idle(copy),
+            State::Idle(database) => database.close_without_checkpoint(),
+            _ => {}
         }
     }
     HELD.set(Some(ManuallyDrop::new(table)));
@@ -369,5 +401,40 @@ extern "C" fn after_fork_in_child() {
             table.waiters = 0;
         }
         None => BROKEN.store(true, Ordering::SeqCst),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::reservation::{Key, Timestamp};
+    use crate::store;
+
+    #[test]
+    fn what_is_written_while_the_file_is_replaced_goes_to_the_new_one() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = scratch.path().join("data");
+        let seat = || Seat::new(directory.clone(), true, Duration::from_secs(5));
+        let (old, new) = (seat(), seat());
+        let port = |number| crate::port::Port::new("port", number).unwrap();
+        let write = |database: &Database, tag: &str, number| {
+            let key = Key::stored("/p".to_owned(), Some(crate::tag::Tag::new(tag)?));
+            database.write(|connection| store::insert(connection, &key, port(number), Timestamp::now()))
+        };
+        old.with(|database| write(database, "before", 5000)).unwrap();
+        let mut tries = 0;
+        old.with(|database| {
+            tries += 1;
+            if tries == 1 {
+                // As if this had waited for the lock meanwhile.
+                std::fs::remove_dir_all(&directory).unwrap();
+                new.with(|database| write(database, "theirs", 5000)).unwrap();
+            }
+            write(database, "mine", 5001)
+        })
+        .unwrap();
+        assert_eq!(tries, 2);
+        let rows = new.with(|database| database.read(store::list)).unwrap();
+        assert_eq!(rows.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [5001, 5000]);
     }
 }

@@ -70,15 +70,21 @@ pub(crate) fn insert(connection: &Connection, key: &Key, port: Port, now: Timest
     let mut statement = connection.prepare_cached(
         "INSERT INTO reservations (path, tag, port, created_at, last_used_at) VALUES (?1, ?2, ?3, ?4, ?4)",
     )?;
-    statement.execute(params![key.path(), key.tag_text(), port.get(), now.seconds()])?;
-    Ok(())
+    expect_one(statement.execute(params![key.path(), key.tag_text(), port.get(), now.seconds()])?)
 }
 
 pub(crate) fn touch(connection: &Connection, key: &Key, now: Timestamp) -> Result<()> {
     let mut statement = connection
         .prepare_cached("UPDATE reservations SET last_used_at = ?3 WHERE path = ?1 AND tag = ?2")?;
-    statement.execute(params![key.path(), key.tag_text(), now.seconds()])?;
-    Ok(())
+    expect_one(statement.execute(params![key.path(), key.tag_text(), now.seconds()])?)
+}
+
+/// Another program's trigger can make a statement do nothing without an error.
+fn expect_one(rows: usize) -> Result<()> {
+    if rows == 1 {
+        return Ok(());
+    }
+    Err(Error::Conflict { reason: "a trigger of another program ignored it".to_owned() })
 }
 
 /// Deletes the selected rows of exactly this path and tells how many there were.

@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::free_ports;
 use crate::error::{Error, Result};
+use crate::port::PortRange;
 
 const SCHEMA_VERSION: i64 = 2;
 
@@ -85,7 +86,7 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<()> {
     }
     if state != State::Ready {
         connection.execute_batch(include_str!("extension.sql"))?;
-        free_ports::rebuild(connection)?;
+        free_ports::rebuild(connection, PortRange::ALL)?;
     }
     Ok(())
 }

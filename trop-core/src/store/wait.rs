@@ -5,19 +5,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::error::Error;
+
 /// How many threads are about to fork. A lock wait gives up then, and its operation starts again afterwards.
 pub(super) static FORKS_PENDING: AtomicUsize = AtomicUsize::new(0);
 
 thread_local! {
     /// When this thread's operation has to give up.
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
-    /// Whether a fork, not the deadline, ended this thread's last wait.
+    /// Whether something else than the deadline ended this thread's last try: a fork, or a file that was replaced.
     static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
 }
 
 pub(super) fn start(deadline: Instant) {
     DEADLINE.set(Some(deadline));
     INTERRUPTED.set(false);
+}
+
+/// Gives up a try that is to be made again; nothing has been committed.
+pub(super) fn interrupt() -> Error {
+    INTERRUPTED.set(true);
+    Error::Busy { waited: Duration::ZERO }
 }
 
 /// Tells it once: the next try may fail before it waits for a lock at all.
