@@ -29,7 +29,9 @@ impl Log for Logger {
         if self.enabled(record.metadata()) {
             // The line of a failure is the last one and only printed by `main`.
             let label = if record.level() <= Level::Warn { "Warning" } else { "Detail" };
-            output::line(&format!("{label}: {}", record.args()));
+            let text = record.args().to_string();
+            // In other programs the core says who is speaking.
+            output::line(&format!("{label}: {}", text.strip_prefix("trop: ").unwrap_or(&text)));
         }
     }
 
