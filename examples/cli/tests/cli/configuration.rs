@@ -1,8 +1,10 @@
 //! Configuration files: where they are found, what weighs more, and what is said when one is wrong.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::UdpSocket;
-use std::os::unix::fs::symlink;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Command;
 
@@ -329,4 +331,37 @@ fn the_order_of_faults_is_that_of_the_contract() {
     let lock = machine.lock();
     assert_failure(&machine.trop(["release", "--path", elsewhere, "--busy-timeout", "0"]), 7, &[]);
     lock.release();
+}
+
+/// As root everything is readable, and this tests nothing.
+#[test]
+fn a_file_without_permission_to_read_it_is_not_passed_over() {
+    let machine = Machine::new();
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        write(&machine, file, "ports: {min: 6000}\n");
+        let path = machine.path(file);
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
+        if fs::read(&path).is_ok() {
+            return;
+        }
+        machine.refuses(7, &["cannot read", text(&path)], ["list"]);
+        machine.refuses(5, &[text(&path)], ["validate", text(&path)]);
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// Trap 66.
+#[test]
+fn a_working_directory_that_is_no_text_has_files_too() {
+    let machine = Machine::new();
+    let odd = machine.path("work").join(OsStr::from_bytes(b"caf\xe9"));
+    if fs::create_dir(&odd).is_err() {
+        return; // Not every file system has such names.
+    }
+    write(&machine, "work/trop.yaml", "output_format: json\n");
+    assert_eq!(run(machine.command(["list"]).current_dir(&odd)).stdout, "[]\n");
+    fs::write(odd.join("trop.yaml"), "output_format: tsv\n").unwrap();
+    assert!(run(machine.command(["list"]).current_dir(&odd)).stdout.starts_with("port\tpath"));
+    let refused = run(machine.command(["reserve"]).current_dir(&odd));
+    assert_failure(&refused, 6, &["UTF-8"]);
 }

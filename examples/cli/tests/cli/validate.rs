@@ -265,6 +265,11 @@ fn a_tag_that_makes_no_variable_is_refused_and_not_repeated() {
             assert!(!outcome.stderr.contains(echo), "{tag}: {outcome:?}");
         }
     }
+    for tag in ["EVIL\\0=1".to_owned(), "EVIL".repeat(64)] {
+        let outcome = validate(&machine, "trop.yaml", &group(&format!("\"{tag}\": {{env: FINE}}\n")));
+        assert_findings(&outcome, "trop.yaml", &[("reservations.services", 3)]);
+        assert!(!outcome.stderr.contains("EVIL"), "{outcome:?}");
+    }
     for name in ["", "9x", "a b", "a-b", "\u{e9}", "A;B", "EVIL=1", &"X".repeat(256)] {
         let outcome = validate(&machine, "trop.yaml", &group(&format!("web: {{env: \"{name}\"}}\n")));
         assert_findings(&outcome, "trop.yaml", &[("reservations.services.env", 3)]);

@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use crate::support::{Machine, run};
 
 /// A malformed value of each variable that `reserve` or `list` judges.
-const MALFORMED: [(&str, &str); 24] = [
+const MALFORMED: [(&str, &str); 25] = [
     ("TROP_PROJECT", "  "),
     ("TROP_TASK", ""),
     ("TROP_PORT_MIN", "0"),
@@ -30,6 +30,7 @@ const MALFORMED: [(&str, &str); 24] = [
     ("TROP_SKIP_TCP", "x"),
     ("TROP_SKIP_UDP", "x"),
     ("TROP_SKIP_IPV4", "x"),
+    ("TROP_SKIP_IPV6", ""),
     ("TROP_CHECK_ALL_INTERFACES", "x"),
 ];
 
