@@ -197,6 +197,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// No group of services can be reserved, because none is defined.
+    #[error("no group to reserve: {reason}")]
+    NoGroup {
+        /// What is missing, and where.
+        reason: String,
+    },
+
     /// The database is damaged, or is no database. It was not changed.
     #[error(
         "database corruption detected in '{}': {reason}; trop did not modify it: \
@@ -278,6 +285,7 @@ impl Error {
             Error::Conflict { .. } => Code::Conflict,
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
             Error::Config { .. } => Code::Config,
+            Error::NoGroup { .. } => Code::NotFound,
             Error::Corrupt { .. } => Code::Corrupt,
             Error::Schema { .. } => Code::Schema,
             Error::NoDataDir { .. } => Code::NoDataDir,

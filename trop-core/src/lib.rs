@@ -20,6 +20,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod config;
 mod data_dir;
 mod error;
 mod lookup;
@@ -34,9 +35,14 @@ mod reserve;
 mod store;
 mod tag;
 
+pub use config::{
+    Configuration, Discovery, Group, LogMode, Origin, OutputFormat, Problem, Service, Setting, Uses,
+    is_variable_name, validate,
+};
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
 pub use occupancy::OccupancyPolicy;
+pub use paths::resolve_path;
 pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};
 pub use release::ReleaseRequest;

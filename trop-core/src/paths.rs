@@ -55,6 +55,27 @@ pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
     }
 }
 
+/// The path a reservation has that is asked for with `path`, or with none in the working directory.
+///
+/// Links of a given path are kept unless `canonicalize` is set; then it must exist.
+///
+/// # Errors
+/// [`Error::UnresolvablePath`] for a path that cannot be resolved or stored, [`Error::Io`] when the working directory is
+/// gone.
+pub fn resolve_path(path: Option<&Path>, canonicalize: bool) -> Result<String> {
+    let Some(path) = path else { return normalise("path", &working_directory()?) };
+    let normal = normalise("path", path)?;
+    if !canonicalize {
+        return Ok(normal);
+    }
+    let physical = Path::new(&normal).canonicalize().map_err(|error| Error::UnresolvablePath {
+        argument: "path",
+        path: path.to_path_buf(),
+        reason: error.to_string(),
+    })?;
+    normalise("path", &physical)
+}
+
 /// Whether stored text is a path [`normalise`] could have made.
 pub(crate) fn is_normal(text: &str) -> bool {
     Path::new(text).is_absolute() && normalise("path", Path::new(text)).is_ok_and(|path| path == text)

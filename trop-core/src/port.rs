@@ -160,6 +160,13 @@ impl PortSet {
         self.0[number / 64] & (1 << (number % 64)) != 0
     }
 
+    /// Adds every port of another set.
+    pub fn insert_set(&mut self, other: &PortSet) {
+        for (word, more) in self.0.iter_mut().zip(other.0.iter()) {
+            *word |= more;
+        }
+    }
+
     pub(crate) fn words(&self) -> &[u64; PortSet::WORDS] {
         &self.0
     }
@@ -170,13 +177,19 @@ impl PortSet {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) that says which entry is wrong.
     pub fn insert_list(&mut self, argument: &'static str, list: &str) -> Result<()> {
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            if let Some((low, high)) = entry.split_once("..") {
-                let low = Port::parse(argument, low.trim())?;
-                let high = Port::parse(argument, high.trim())?;
-                self.insert_range(PortRange::new(argument, low, high)?);
-            } else {
-                self.insert(Port::parse(argument, entry)?);
-            }
+            self.insert_entry(argument, entry)?;
+        }
+        Ok(())
+    }
+
+    /// Adds a port or an inclusive range such as `5005..5009`.
+    pub(crate) fn insert_entry(&mut self, argument: &'static str, entry: &str) -> Result<()> {
+        if let Some((low, high)) = entry.split_once("..") {
+            let low = Port::parse(argument, low.trim())?;
+            let high = Port::parse(argument, high.trim())?;
+            self.insert_range(PortRange::new(argument, low, high)?);
+        } else {
+            self.insert(Port::parse(argument, entry.trim())?);
         }
         Ok(())
     }

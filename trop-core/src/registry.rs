@@ -5,32 +5,45 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::config::{Configuration, Discovery, Uses};
 use crate::data_dir::data_dir;
 use crate::error::{Error, Result, contain};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
-use crate::port::{PortRange, PortSet};
+use crate::port::{Port, PortRange, PortSet};
 use crate::store::{self, Seat};
 
-/// The longest lock wait: what fits into a signed 32-bit number of milliseconds, in whole seconds.
-const MAX_BUSY_TIMEOUT: Duration = Duration::from_secs(2_147_483);
-
 /// How to open a registry. All fields have defaults.
+///
+/// What is given here has more weight than variables, and these more than files; see [`Configuration`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RegistryOptions {
     /// The data directory; none means `TROP_DATA_DIR`, else `~/.trop`.
     pub data_dir: Option<PathBuf>,
-    /// Whether a missing data directory or database is created; true by default.
+    /// Whether a missing data directory or database is created, unless the configuration forbids it; true by default.
     pub create: bool,
-    /// How long to wait for other processes and threads that use the database; 5 seconds by default, 0 fails at once.
-    pub busy_timeout: Duration,
-    /// The ports to choose from; 5000 to 7000 by default.
-    pub ports: PortRange,
-    /// Ports never to choose.
+    /// How long to wait for other processes and threads that use the database, 0 fails at once; none means the
+    /// configured wait, 5 seconds by default.
+    pub busy_timeout: Option<Duration>,
+    /// The ports to choose from; none means the configured range, 5000 to 7000 by default.
+    pub ports: Option<PortRange>,
+    /// Replaces the lower end of the range.
+    pub min: Option<Port>,
+    /// Replaces the upper end of the range.
+    pub max: Option<Port>,
+    /// Ports never to choose, besides those the configuration excludes.
     pub excluded: PortSet,
-    /// How to find out whether something else has a port.
+    /// How to find out whether something else has a port: switches that are on beside those the configuration turns on.
     pub occupancy: OccupancyPolicy,
+    /// Which configuration files apply.
+    pub discovery: Discovery,
+    /// Whether environment variables are part of the configuration; true by default. `TROP_DATA_DIR` always is.
+    pub variables: bool,
+    /// What the registry is for; everything by default.
+    pub uses: Uses,
+    /// How messages call the values given here: `argument` by default.
+    pub origin: &'static str,
 }
 
 impl Default for RegistryOptions {
@@ -38,10 +51,16 @@ impl Default for RegistryOptions {
         RegistryOptions {
             data_dir: None,
             create: true,
-            busy_timeout: Duration::from_secs(5),
-            ports: PortRange::default(),
+            busy_timeout: None,
+            ports: None,
+            min: None,
+            max: None,
             excluded: PortSet::default(),
             occupancy: OccupancyPolicy::default(),
+            discovery: Discovery::default(),
+            variables: true,
+            uses: Uses::ALL,
+            origin: "argument",
         }
     }
 }
@@ -56,25 +75,55 @@ pub struct Registry(Arc<Inner>);
 struct Inner {
     seat: Seat,
     settings: Settings,
+    configuration: Configuration,
     /// The physical working directory when the registry was opened, the base of the path guard.
     base: Option<PathBuf>,
     poisoned: AtomicBool,
 }
 
+/// What operations read of the configuration.
 #[derive(Clone)]
+#[allow(dead_code, reason = "not every operation that reads them is here yet")]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub(crate) struct Settings {
     pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
     pub(crate) occupancy: OccupancyPolicy,
+    pub(crate) project: Option<String>,
+    pub(crate) task: Option<String>,
+    pub(crate) expire_after_days: u32,
+    pub(crate) disable_autoprune: bool,
+    pub(crate) disable_autoexpire: bool,
+    pub(crate) allow_unrelated_path: bool,
+    pub(crate) allow_change_project: bool,
+    pub(crate) allow_change_task: bool,
+}
+
+impl From<&Configuration> for Settings {
+    fn from(configuration: &Configuration) -> Settings {
+        Settings {
+            ports: configuration.ports,
+            excluded: configuration.excluded.clone(),
+            occupancy: configuration.occupancy,
+            project: configuration.project.clone(),
+            task: configuration.task.clone(),
+            expire_after_days: configuration.expire_after_days,
+            disable_autoprune: configuration.disable_autoprune,
+            disable_autoexpire: configuration.disable_autoexpire,
+            allow_unrelated_path: configuration.allow_unrelated_path,
+            allow_change_project: configuration.allow_change_project,
+            allow_change_task: configuration.allow_change_task,
+        }
+    }
 }
 
 impl Registry {
     /// Opens the registry, creating the data directory and the database if they are absent.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty data directory or a lock wait above 2147483 s,
-    /// [`Error::NoDataDir`], [`Error::Io`], [`Error::Busy`], [`Error::Schema`], [`Error::Corrupt`],
-    /// [`Error::Unsupported`], [`Error::SecondCopy`].
+    /// [`Error::InvalidArgument`] for an empty data directory, a lock wait above 2147483 s or a configuration file that
+    /// was named and is missing, [`Error::Config`], [`Error::NoDataDir`], [`Error::Io`], [`Error::Busy`],
+    /// [`Error::Schema`], [`Error::Corrupt`], [`Error::Unsupported`], [`Error::SecondCopy`].
     pub fn open(options: RegistryOptions) -> Result<Registry> {
         let registry = Registry::open_lazily(options)?;
         registry.connect()?;
@@ -82,27 +131,23 @@ impl Registry {
     }
 
     /// As [`Registry::open`], except that the database is opened at the first use: for callers that must not
-    /// wait here. The data directory and the working directory are those of now.
+    /// wait here. The data directory, the working directory and the configuration are those of now.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] as for [`Registry::open`], [`Error::Io`] without a working directory.
+    /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::Io`] without a working
+    /// directory.
     pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
-        if options.busy_timeout > MAX_BUSY_TIMEOUT {
-            let most = MAX_BUSY_TIMEOUT.as_secs();
-            return Err(Error::invalid("busy_timeout", format!("must not exceed {most} seconds")));
-        }
         let mut directory = data_dir(options.data_dir.as_deref())?;
         if directory.is_relative() {
             // The handle means the same directory after the process has changed its own.
             directory = paths::current_dir()?.join(directory);
         }
+        let configuration = Configuration::resolve(options, &directory)?;
+        log::trace!("trop: data directory '{}'", directory.display());
         let inner = Inner {
-            seat: Seat::new(directory, options.create, options.busy_timeout),
-            settings: Settings {
-                ports: options.ports,
-                excluded: options.excluded,
-                occupancy: options.occupancy,
-            },
+            seat: Seat::new(directory, configuration.create, configuration.busy_timeout),
+            settings: Settings::from(&configuration),
+            configuration,
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
         };
@@ -170,6 +215,7 @@ impl Registry {
         Ok(Registry(Arc::new(Inner {
             seat: self.0.seat.copy()?,
             settings: self.0.settings.clone(),
+            configuration: self.0.configuration.clone(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
@@ -212,6 +258,12 @@ impl Registry {
     #[must_use]
     pub fn data_dir(&self) -> &Path {
         self.0.seat.directory()
+    }
+
+    /// The settings it works with.
+    #[must_use]
+    pub fn configuration(&self) -> &Configuration {
+        &self.0.configuration
     }
 
     pub(crate) fn seat(&self) -> &Seat {

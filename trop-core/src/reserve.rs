@@ -177,6 +177,9 @@ impl Registry {
     }
 
     pub(crate) fn is_related(&self, path: &str) -> Result<bool> {
+        if self.settings().allow_unrelated_path {
+            return Ok(true);
+        }
         let base = self.base()?;
         Ok(paths::is_related(path.as_ref(), base))
     }

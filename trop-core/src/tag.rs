@@ -18,17 +18,7 @@ impl Tag {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when nothing is left, when more than 255 bytes
     /// are left, or when there is a NUL.
     pub fn new(text: &str) -> Result<Tag> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Error::invalid("tag", "Cannot be empty"));
-        }
-        if text.len() > MAX_BYTES {
-            let length = text.len();
-            return Err(Error::invalid("tag", format!("{length} bytes are more than {MAX_BYTES}")));
-        }
-        if text.contains('\0') {
-            return Err(Error::invalid("tag", "Cannot contain a NUL character"));
-        }
+        let text = identifier(text).map_err(|reason| Error::invalid("tag", reason))?;
         Ok(Tag(text.to_owned()))
     }
 
@@ -43,6 +33,21 @@ impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The trimmed text of an identifier, or why it is none. The reason never repeats the text.
+pub(crate) fn identifier(text: &str) -> Result<&str, String> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err("Cannot be empty".to_owned());
+    }
+    if text.len() > MAX_BYTES {
+        return Err(format!("{} bytes are more than {MAX_BYTES}", text.len()));
+    }
+    if text.contains('\0') {
+        return Err("Cannot contain a NUL character".to_owned());
+    }
+    Ok(text)
 }
 
 /// Whether stored text follows the identifier rule.

@@ -20,7 +20,7 @@ fn a_preferred_port_is_refused_for_the_first_reason() {
     let bound = listener.local_addr().unwrap().port();
     let mut options = RegistryOptions::default();
     options.data_dir = Some(scratch.dir());
-    options.ports = range(1024, 65535);
+    options.ports = Some(range(1024, 65535));
     let excluded = if bound == 2000 { 2001 } else { 2000 };
     options.excluded.insert(port(excluded));
     options.excluded.insert(port(65535));
@@ -58,7 +58,7 @@ fn an_exhausted_range_says_what_blocks_it() {
     let first = free_ports(8);
     let mut options = RegistryOptions::default();
     options.data_dir = Some(scratch.dir());
-    options.ports = range(first, first + 7);
+    options.ports = Some(range(first, first + 7));
     options.excluded.insert_range(range(first, first + 1));
     let registry = Registry::open(options).unwrap();
     let _tcp = TcpListener::bind((Ipv4Addr::LOCALHOST, first + 2)).unwrap();
@@ -199,7 +199,7 @@ fn a_home_that_is_no_absolute_path_is_refused_and_not_stored() {
 fn the_highest_and_lowest_ports_are_ports_too() {
     let scratch = Scratch::new();
     let mut options = common::options(&scratch.dir());
-    options.ports = trop_core::PortRange::new("ports", Port::MIN, Port::MAX).unwrap();
+    options.ports = Some(trop_core::PortRange::new("ports", Port::MIN, Port::MAX).unwrap());
     options.excluded.insert_range(range(2, 65534));
     let registry = Registry::open(options).unwrap();
     assert_eq!(reserve(&registry, "/p", "a").unwrap(), 1);

@@ -156,7 +156,7 @@ fn threads_share_a_handle_and_have_handles_of_their_own() {
 fn nobody_is_starved_of_a_shared_handle() {
     let scratch = Scratch::new();
     let mut options = common::options(&scratch.dir());
-    options.busy_timeout = trop_core::RegistryOptions::default().busy_timeout;
+    options.busy_timeout = None;
     let registry = Registry::open(options).unwrap();
     together(8, |index| {
         let tag = index.to_string();
@@ -189,7 +189,7 @@ fn a_lock_is_waited_for_as_long_as_configured_and_not_at_all_for_0() {
     let lock = Process::locking(&database);
     let registry = |wait| {
         let mut options = common::options(&scratch.dir());
-        options.busy_timeout = wait;
+        options.busy_timeout = Some(wait);
         Registry::open(options).unwrap()
     };
     for wait in [Duration::ZERO, Duration::from_millis(1), Duration::from_millis(400)] {
@@ -230,7 +230,7 @@ fn the_switch_to_the_log_waits_too() {
     );
     let lock = Process::locking(&scratch.database());
     let mut options = common::options(&scratch.dir());
-    options.busy_timeout = Duration::from_millis(300);
+    options.busy_timeout = Some(Duration::from_millis(300));
     let start = Instant::now();
     assert_eq!(code(Registry::open(options)), Code::Busy);
     assert!(start.elapsed() >= Duration::from_millis(300));

@@ -88,9 +88,9 @@ fn nothing_is_created_unasked() {
 fn the_lock_wait_has_a_limit() {
     let scratch = Scratch::new();
     let mut options = common::options(&scratch.dir());
-    options.busy_timeout = std::time::Duration::from_secs(2_147_483);
+    options.busy_timeout = Some(std::time::Duration::from_secs(2_147_483));
     assert!(Registry::open(options.clone()).is_ok());
-    options.busy_timeout += std::time::Duration::from_millis(1);
+    options.busy_timeout = Some(std::time::Duration::from_millis(2_147_483_001));
     let error = Registry::open(options).unwrap_err();
     assert_eq!((error.code(), error.argument()), (Code::InvalidArgument, Some("busy_timeout")));
 }
@@ -183,7 +183,7 @@ fn low_ports_without_the_right_to_bind_them() {
             .unwrap();
         let mut options = RegistryOptions::default();
         options.data_dir = Some(scratch.dir());
-        options.ports = range(first - 5, first + 50);
+        options.ports = Some(range(first - 5, first + 50));
         let registry = Registry::open(options).unwrap();
         assert!(reserve(&registry, "/p", "a").unwrap() >= first);
         let mut low = common::request("/p", "b");
@@ -328,7 +328,7 @@ fn a_host_without_ipv6_allocates() {
         let _bound = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
         let mut options = RegistryOptions::default();
         options.data_dir = Some(scratch.dir());
-        options.ports = range(first, first + 1);
+        options.ports = Some(range(first, first + 1));
         for all in [false, true] {
             options.occupancy.check_all_interfaces = all;
             let registry = Registry::open(options.clone()).unwrap();

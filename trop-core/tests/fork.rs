@@ -279,7 +279,7 @@ fn a_thread_waits_for_another_process_while_its_process_forks() {
 fn forks_do_not_prolong_a_wait() {
     isolated("forks_do_not_prolong_a_wait", |scratch| {
         let mut options = common::options(&scratch.dir());
-        options.busy_timeout = Duration::from_millis(700);
+        options.busy_timeout = Some(Duration::from_millis(700));
         let registry = Registry::open(options).unwrap();
         let lock = Process::locking(&scratch.database());
         let done = AtomicBool::new(false);

@@ -158,7 +158,7 @@ fn notice_corrections() {
 
 fn open(scratch: &Scratch, excluded: &BTreeSet<u16>) -> Registry {
     let mut options = common::options(&scratch.dir());
-    options.ports = range(LOWEST, HIGHEST);
+    options.ports = Some(range(LOWEST, HIGHEST));
     for number in excluded {
         options.excluded.insert(port(*number));
     }

@@ -13,7 +13,7 @@ use trop_core::{Code, Registry};
 
 fn impatient(scratch: &Scratch) -> Registry {
     let mut options = common::options(&scratch.dir());
-    options.busy_timeout = Duration::ZERO;
+    options.busy_timeout = Some(Duration::ZERO);
     Registry::open(options).unwrap()
 }
 

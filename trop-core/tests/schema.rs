@@ -268,7 +268,7 @@ fn the_free_set_is_a_hint_and_the_rows_are_the_truth() {
     let scratch = Scratch::new();
     let registry = Registry::open({
         let mut options = common::options(&scratch.dir());
-        options.ports = common::range(5000, 5003);
+        options.ports = Some(common::range(5000, 5003));
         options
     })
     .unwrap();

@@ -106,13 +106,13 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
             argument: "busy_timeout",
             reason: format!("{} ms is negative", options.busy_timeout_ms),
         })?;
-        opening.busy_timeout = Duration::from_millis(milliseconds);
+        opening.busy_timeout = Some(Duration::from_millis(milliseconds));
     }
-    opening.ports = PortRange::new(
-        "ports",
-        options::port("ports", options.ports_min)?.unwrap_or(opening.ports.min()),
-        options::port("ports", options.ports_max)?.unwrap_or(opening.ports.max()),
-    )?;
+    opening.min = options::port("ports", options.ports_min)?;
+    opening.max = options::port("ports", options.ports_max)?;
+    if let (Some(min), Some(max)) = (opening.min, opening.max) {
+        PortRange::new("ports", min, max)?;
+    }
     let has = |flag| options.flags & flag != 0;
     opening.create = !has(TROP_OPEN_NO_CREATE);
     opening.occupancy.skip = has(TROP_OPEN_SKIP_OCCUPANCY_CHECK);

@@ -237,10 +237,10 @@ fn registry_options(given: Options) -> Result<RegistryOptions> {
     options.create = given.create.unwrap_or(options.create);
     if let Some(milliseconds) = given.busy_timeout {
         // `index.js` lets no negative number through.
-        options.busy_timeout = Duration::from_millis(milliseconds.unsigned_abs());
+        options.busy_timeout = Some(Duration::from_millis(milliseconds.unsigned_abs()));
     }
     if let Some((min, max)) = given.ports {
-        options.ports = PortRange::new("ports", Port::new("ports", min)?, Port::new("ports", max)?)?;
+        options.ports = Some(PortRange::new("ports", Port::new("ports", min)?, Port::new("ports", max)?)?);
     }
     if let Some(list) = given.excluded {
         options.excluded.insert_list("excluded", &list)?;

@@ -44,13 +44,13 @@ impl Registry {
         let mut options = RegistryOptions::default();
         options.data_dir = Some(data_directory(py, arguments::path("data_dir", data_dir)?.as_deref())?);
         if let Some(ports) = ports {
-            options.ports = arguments::ports(ports)?;
+            options.ports = Some(arguments::ports(ports)?);
         }
         if let Some(excluded) = excluded {
             options.excluded = arguments::excluded(excluded)?;
         }
         if let Some(seconds) = busy_timeout {
-            options.busy_timeout = arguments::seconds("busy_timeout", seconds)?;
+            options.busy_timeout = Some(arguments::seconds("busy_timeout", seconds)?);
         }
         options.create = create;
         options.occupancy.skip = skip_occupancy_check;

@@ -9,10 +9,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser};
-use trop_core::{Error, Port, Registry, RegistryOptions, Result, Tag};
+use clap::{Args, FromArgMatches, Parser};
+use trop_core::{Error, LogMode, Port, Registry, RegistryOptions, Result, Setting, Tag, Uses};
 
 use crate::commands::Command;
+use crate::help;
 
 /// The port registry of this machine: reserve a TCP/UDP port number that nobody else is given
 ///
@@ -33,6 +34,7 @@ Examples:
   DB=$(trop reserve --tag db)     a second one, for its database
   trop list                       who has which port
   trop port-info 5000             who has this port
+  trop validate trop.yaml         whether a configuration file is right
   trop release                    gives back all ports of this directory";
 
 impl Cli {
@@ -40,23 +42,26 @@ impl Cli {
     ///
     /// Clap's own variables are judged for a global option before the part after the subcommand is seen.
     pub(crate) fn read() -> Result<Cli, clap::Error> {
-        let mut cli = Cli::try_parse()?;
-        fill(&mut cli.global.data_dir, "TROP_DATA_DIR")?;
-        if let Some(place) = cli.command.place() {
-            fill(&mut place.path, "TROP_PATH")?;
+        let mut cli = Cli::from_arg_matches(&help::command().try_get_matches()?)?;
+        fill(&mut cli.global.data_dir, Setting::DataDir)?;
+        if let Some(path) = cli.command.path() {
+            fill(path, Setting::Path)?;
         }
+        cli.global.settle_verbosity(LogMode::from_environment());
+        cli.global.uses = cli.command.uses();
         Ok(cli)
     }
 }
 
-fn fill(path: &mut Option<PathBuf>, variable: &str) -> Result<(), clap::Error> {
+fn fill(path: &mut Option<PathBuf>, setting: Setting) -> Result<(), clap::Error> {
+    let variable = setting.variables().first().copied().unwrap_or_default();
     if path.is_none() {
         *path = std::env::var_os(variable).map(PathBuf::from);
     }
     match path {
         Some(path) if path.as_os_str().is_empty() => {
             let message = format!("the variable {variable} is empty; unset it or name a directory");
-            Err(Cli::command().error(ErrorKind::InvalidValue, message))
+            Err(help::command().error(ErrorKind::InvalidValue, message))
         }
         _ => Ok(()),
     }
@@ -65,8 +70,9 @@ fn fill(path: &mut Option<PathBuf>, variable: &str) -> Result<(), clap::Error> {
 /// Accepted before and after the subcommand.
 #[derive(Args)]
 #[command(next_help_heading = "Global options")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
 pub(crate) struct Global {
-    /// The registry's directory, made if it is missing [default: ~/.trop] [env: TROP_DATA_DIR]
+    /// The registry's directory, made if it is missing [default: ~/.trop]
     #[arg(long, global = true, value_name = "PATH")]
     pub(crate) data_dir: Option<PathBuf>,
 
@@ -81,31 +87,52 @@ pub(crate) struct Global {
     /// Print results and failures only
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
+
+    /// Print details too, such as which configuration files apply
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+
+    /// Which settings the subcommand uses: variables of others are not judged.
+    #[arg(skip = Uses::ALL)]
+    pub(crate) uses: Uses,
 }
 
 impl Global {
     /// The registry, not yet opened: a bad path is reported before a missing or damaged database.
     pub(crate) fn registry(self) -> Result<Registry> {
+        self.registry_with(|_| {})
+    }
+
+    /// As `registry`, with what the subcommand's own options say.
+    pub(crate) fn registry_with(self, set: impl FnOnce(&mut RegistryOptions)) -> Result<Registry> {
         let mut options = RegistryOptions::default();
         options.data_dir = self.data_dir;
         options.create = !self.disable_autoinit;
-        if let Some(seconds) = self.busy_timeout {
-            options.busy_timeout = Duration::from_secs(seconds);
-        }
+        options.busy_timeout = self.busy_timeout.map(Duration::from_secs);
+        options.uses = self.uses;
+        options.origin = "command line";
+        set(&mut options);
         Registry::open_lazily(options).map_err(|error| match error {
             // What is an argument to the core is a setting here.
             Error::InvalidArgument { argument: setting @ "busy_timeout", reason } => {
-                Error::Config { setting, reason: format!("--busy-timeout {reason}") }
+                Error::Config { setting, reason: format!("command line: --busy-timeout {reason}") }
             }
             error => error,
         })
+    }
+
+    /// Flags beat the variable, quiet beats verbose; at most one of them is set afterwards.
+    fn settle_verbosity(&mut self, mode: LogMode) {
+        let mode = if self.quiet || self.verbose { LogMode::Normal } else { mode };
+        self.quiet |= mode == LogMode::Quiet;
+        self.verbose = !self.quiet && (self.verbose || mode == LogMode::Verbose);
     }
 }
 
 /// Which directory, and whether it may be any.
 #[derive(Args)]
 pub(crate) struct Place {
-    /// The directory the port belongs to [default: the working directory] [env: TROP_PATH]
+    /// The directory the port belongs to [default: the working directory]
     #[arg(long)]
     pub(crate) path: Option<PathBuf>,
 

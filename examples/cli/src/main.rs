@@ -2,6 +2,8 @@
 
 mod args;
 mod commands;
+mod help;
+mod logger;
 mod output;
 
 use std::process::ExitCode;
@@ -14,9 +16,10 @@ fn main() -> ExitCode {
         Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
     };
     let quiet = cli.global.quiet;
+    logger::start(&cli.global);
     let report = trop_core::contain(|| cli.command.run(cli.global));
     match report.and_then(|report| report.print(quiet)) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => fail(&error),
     }
 }

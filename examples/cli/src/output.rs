@@ -5,11 +5,11 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue};
-use clap::{CommandFactory, ValueEnum};
-use trop_core::{Error, Reservation, Result, Tag};
+use trop_core::{Error, OutputFormat, Reservation, Result, Tag};
 
-use crate::args::Cli;
+use crate::help;
 
 const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
 
@@ -22,17 +22,40 @@ pub(crate) enum Format {
     Tsv,
 }
 
-/// What a successful command has to say.
+impl From<OutputFormat> for Format {
+    fn from(format: OutputFormat) -> Format {
+        match format {
+            OutputFormat::Json => Format::Json,
+            OutputFormat::Csv => Format::Csv,
+            OutputFormat::Tsv => Format::Tsv,
+            _ => Format::Table,
+        }
+    }
+}
+
+/// What a command has to say.
 #[derive(Default)]
 pub(crate) struct Report {
     result: Vec<u8>,
     notes: Vec<String>,
+    refusal: Option<Refusal>,
+}
+
+/// A negative answer.
+struct Refusal {
+    findings: Vec<String>,
+    summary: String,
 }
 
 impl Report {
     /// A result, complete with its line ends.
     pub(crate) fn result(result: impl Into<Vec<u8>>) -> Report {
-        Report { result: result.into(), notes: Vec::new() }
+        Report { result: result.into(), ..Report::default() }
+    }
+
+    /// A negative answer: what was found, which `--quiet` does not suppress, and a line that sums it up.
+    pub(crate) fn refusal(findings: Vec<String>, summary: String) -> Report {
+        Report { refusal: Some(Refusal { findings, summary }), ..Report::default() }
     }
 
     /// Adds a line for people, which `--quiet` suppresses.
@@ -40,17 +63,20 @@ impl Report {
         self.notes.push(note);
     }
 
-    /// Prints the result, then the notes.
+    /// Prints the result, then the notes, and tells the exit code.
     ///
     /// # Errors
     /// [`Error::Io`] when the result could not be written. A closed pipe is no error: the reader has seen enough.
-    pub(crate) fn print(&self, quiet: bool) -> Result<()> {
+    pub(crate) fn print(&self, quiet: bool) -> Result<ExitCode> {
         let mut stdout = io::stdout().lock();
         written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
         if !quiet {
             self.notes.iter().for_each(|note| line(note));
         }
-        Ok(())
+        let Some(refusal) = &self.refusal else { return Ok(ExitCode::SUCCESS) };
+        refusal.findings.iter().for_each(|finding| line(finding));
+        line(&format!("Error: {}", refusal.summary));
+        Ok(ExitCode::FAILURE)
     }
 }
 
@@ -82,7 +108,7 @@ pub(crate) fn help_or_usage(mut answer: clap::Error) -> Result<ExitCode> {
         answer.insert(kind, value);
     }
     if answer.use_stderr() && answer.get(ContextKind::Usage).is_none() {
-        answer.insert(ContextKind::Usage, ContextValue::StyledStr(Cli::command().render_usage()));
+        answer.insert(ContextKind::Usage, ContextValue::StyledStr(help::command().render_usage()));
     }
     let printed = answer.print();
     if !answer.use_stderr() {
@@ -186,7 +212,7 @@ pub(crate) fn describe(reservation: &Reservation) -> String {
 }
 
 /// Text that stays on its line and cannot drive a terminal.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();
     }

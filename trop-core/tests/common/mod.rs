@@ -15,7 +15,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use trop_core::{
-    Code, Key, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, ReserveRequest, Result, Tag,
+    Code, Discovery, Key, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, ReserveRequest, Result,
+    Tag,
 };
 
 /// Tells a test program that was started by another one what to do.
@@ -75,12 +76,14 @@ impl Scratch {
     }
 }
 
-/// A long wait, and no probes: what else runs on the machine must not matter.
+/// A long wait, no probes and no configuration: what else is on the machine must not matter.
 pub(crate) fn options(dir: &Path) -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.data_dir = Some(dir.to_path_buf());
-    options.busy_timeout = Duration::from_secs(60);
+    options.busy_timeout = Some(Duration::from_secs(60));
     options.occupancy.skip = true;
+    options.discovery = Discovery::Off;
+    options.variables = false;
     options
 }
 

@@ -14,9 +14,9 @@ use crate::output::{self, Format, Report};
 Example: for a script
   trop list --format json")]
 pub(crate) struct List {
-    /// The table is for people; the other formats have full paths
-    #[arg(long, value_enum, ignore_case = true, default_value_t = Format::Table)]
-    format: Format,
+    /// The table is for people; the other formats have full paths [default: table]
+    #[arg(long, value_enum, ignore_case = true)]
+    format: Option<Format>,
 
     /// Do not shorten the home directory to ~ in the table
     #[arg(long)]
@@ -25,8 +25,10 @@ pub(crate) struct List {
 
 impl List {
     pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let reservations = global.registry()?.list()?;
+        let registry = global.registry()?;
+        let format = self.format.unwrap_or_else(|| registry.configuration().output_format.into());
+        let reservations = registry.list()?;
         let home = std::env::home_dir().filter(|_| !self.show_full_paths);
-        Ok(Report::result(output::list(&reservations, self.format, home.as_deref())?))
+        Ok(Report::result(output::list(&reservations, format, home.as_deref())?))
     }
 }

@@ -6,11 +6,16 @@ mod list;
 mod port_info;
 mod release;
 mod reserve;
+mod show_data_dir;
+mod show_path;
+mod validate;
+
+use std::path::PathBuf;
 
 use clap::Subcommand;
-use trop_core::Result;
+use trop_core::{Result, Uses};
 
-use crate::args::{Global, Place};
+use crate::args::Global;
 use crate::output::Report;
 
 #[derive(Subcommand)]
@@ -19,15 +24,31 @@ pub(crate) enum Command {
     Release(release::Release),
     List(list::List),
     PortInfo(port_info::PortInfo),
+    Validate(validate::Validate),
+    ShowDataDir(show_data_dir::ShowDataDir),
+    ShowPath(show_path::ShowPath),
 }
 
 impl Command {
-    /// The options of a subcommand that is about one directory.
-    pub(crate) fn place(&mut self) -> Option<&mut Place> {
+    /// The option `--path` of a subcommand that is about one directory.
+    pub(crate) fn path(&mut self) -> Option<&mut Option<PathBuf>> {
         match self {
-            Command::Reserve(command) => Some(&mut command.place),
-            Command::Release(command) => Some(&mut command.place),
-            Command::List(_) | Command::PortInfo(_) => None,
+            Command::Reserve(command) => Some(&mut command.place.path),
+            Command::Release(command) => Some(&mut command.place.path),
+            Command::ShowPath(command) => Some(&mut command.path),
+            _ => None,
+        }
+    }
+
+    /// Which settings it uses: a variable of another one may be malformed.
+    pub(crate) fn uses(&self) -> Uses {
+        match self {
+            Command::Reserve(_) => Uses::RESERVING,
+            Command::Release(_) => Uses::PATHS,
+            Command::List(_) => Uses::LISTS,
+            Command::PortInfo(_) | Command::Validate(_) | Command::ShowDataDir(_) | Command::ShowPath(_) => {
+                Uses::OPENING
+            }
         }
     }
 
@@ -37,6 +58,9 @@ impl Command {
             Command::Release(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
+            Command::Validate(command) => command.run(),
+            Command::ShowDataDir(command) => command.run(&global),
+            Command::ShowPath(command) => command.run(),
         }
     }
 }

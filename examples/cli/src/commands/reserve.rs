@@ -47,14 +47,18 @@ impl Reserve {
         request.tag = tag(self.tag)?;
         request.preferred = port("port", self.port)?;
         request.allow_unrelated_path = self.place.allow_unrelated_path;
-        request.min = port("min", self.min)?;
-        request.max = port("max", self.max)?;
-        if let (Some(min), Some(max)) = (request.min, request.max) {
+        let (min, max) = (port("min", self.min)?, port("max", self.max)?);
+        if let (Some(min), Some(max)) = (min, max) {
             // The core looks at the range too, but after the settings.
             PortRange::new("min", min, max)?;
         }
 
-        let reserved = global.registry()?.reserve(&request)?;
+        let reserved = global
+            .registry_with(|options| {
+                options.min = min;
+                options.max = max;
+            })?
+            .reserve(&request)?;
 
         let key = &reserved.reservation.key;
         let mut report = Report::result(format!("{}\n", reserved.reservation.port));

@@ -3,9 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 mod arguments;
+mod configuration;
 mod database;
 mod guard;
 mod list;
 mod release;
 mod reserve;
+mod show;
 mod support;
+mod validate;
+mod variables;
+mod verbosity;

@@ -126,10 +126,11 @@ impl Fields {
         if let Some(milliseconds) = self.number("busy_timeout_ms")? {
             let milliseconds =
                 milliseconds.try_into().map_err(|_| invalid("busy_timeout", "it is negative"))?;
-            options.busy_timeout = Duration::from_millis(milliseconds);
+            options.busy_timeout = Some(Duration::from_millis(milliseconds));
         }
         if let (Some(min), Some(max)) = (self.number("ports_min")?, self.number("ports_max")?) {
-            options.ports = PortRange::new("ports", Port::new("ports", min)?, Port::new("ports", max)?)?;
+            options.ports =
+                Some(PortRange::new("ports", Port::new("ports", min)?, Port::new("ports", max)?)?);
         }
         if let Some(list) = self.text("excluded")? {
             options.excluded = list.parse()?;

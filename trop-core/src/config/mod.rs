@@ -1,0 +1,266 @@
+//! The effective configuration: built-in defaults, the user's file, the project's files, environment variables and the
+//! caller's explicit values, each over the one before, resolved once when a registry is opened.
+
+mod document;
+mod files;
+mod group;
+mod layer;
+mod schema;
+mod setting;
+mod variables;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+pub use files::{Discovery, validate};
+pub use group::{Group, Service, is_variable_name};
+pub use layer::{Origin, OutputFormat};
+pub use schema::Problem;
+pub use setting::{Setting, Uses};
+pub use variables::LogMode;
+
+use crate::error::{Error, Result};
+use crate::occupancy::OccupancyPolicy;
+use crate::port::{Port, PortRange, PortSet};
+use crate::registry::RegistryOptions;
+use layer::{GroupChange, Layer, Sourced, Upper};
+use schema::{Kind, MAX_LOCK_WAIT};
+
+/// The settings a registry works with, the same for every operation on it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
+pub struct Configuration {
+    /// The ports to choose from.
+    pub ports: PortRange,
+    /// Ports never to choose: what any source excludes.
+    pub excluded: PortSet,
+    /// How to find out whether something else has a port.
+    pub occupancy: OccupancyPolicy,
+    /// The project of new reservations.
+    pub project: Option<String>,
+    /// The task of new reservations.
+    pub task: Option<String>,
+    /// For how many days a reservation may be unused before it expires.
+    pub expire_after_days: u32,
+    /// Whether an exhausted range is not pruned.
+    pub disable_autoprune: bool,
+    /// Whether in an exhausted range nothing expires.
+    pub disable_autoexpire: bool,
+    /// Whether paths may be unrelated to the working directory.
+    pub allow_unrelated_path: bool,
+    /// Whether the project of a reservation may be changed.
+    pub allow_change_project: bool,
+    /// Whether the task of a reservation may be changed.
+    pub allow_change_task: bool,
+    /// How long to wait for other processes and threads that use the database.
+    pub busy_timeout: Duration,
+    /// Whether a missing data directory or database is created.
+    pub create: bool,
+    /// The format of lists.
+    pub output_format: OutputFormat,
+    /// The project files that were read, the one with less weight first.
+    pub project_files: Vec<PathBuf>,
+    group: Option<Group>,
+    origins: BTreeMap<Setting, Origin>,
+}
+
+impl Configuration {
+    /// Resolves all sources. `data_dir` is where the user's file is looked for.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock wait above
+    /// 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the values taken together,
+    /// [`Error::Io`] when the start directory cannot be resolved.
+    pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
+        let project_files = files::discover(&options.discovery)?;
+        if options.busy_timeout.is_some_and(|wait| wait > Duration::from_secs(MAX_LOCK_WAIT)) {
+            return Err(Error::invalid("busy_timeout", format!("must not exceed {MAX_LOCK_WAIT} seconds")));
+        }
+        let mut layer = Layer::default();
+        if options.discovery != Discovery::Off
+            && let Some(file) = files::of_user(data_dir)
+        {
+            layer.merge(files::load(&file, Kind::User)?);
+        }
+        for file in &project_files {
+            layer.merge(files::load(file, Kind::Project)?);
+        }
+        if options.variables {
+            layer.merge(variables::read(options.uses)?);
+        }
+        let (wait, uses) = (options.busy_timeout, options.uses);
+        let origin = Origin::Argument(options.origin);
+        layer.merge(explicit(options));
+        let ports = match range(&layer) {
+            Ok(range) => range,
+            Err(error) if uses.includes(Uses::PORTS) => return Err(error),
+            Err(_) => PortRange::default(),
+        };
+        let wait = wait.map(|value| Sourced { value, origin });
+        let resolved = settle(layer, ports, wait, project_files);
+        log::trace!(
+            "trop: ports {} ({} to {}), lock wait {} s, project files: {}",
+            resolved.ports,
+            resolved.origin(Setting::PortMin),
+            resolved.origin(Setting::PortMax),
+            resolved.busy_timeout.as_secs_f64(),
+            resolved.project_files.len(),
+        );
+        Ok(resolved)
+    }
+
+    /// Where the value of a setting came from. The upper end of the port range is [`Setting::PortMax`] in either form.
+    #[must_use]
+    pub fn origin(&self, setting: Setting) -> Origin {
+        self.origins.get(&setting).cloned().unwrap_or(Origin::Default)
+    }
+
+    /// The group the project's files define, fit to be reserved.
+    ///
+    /// # Errors
+    /// [`Error::NoGroup`] when there is none or it has no services; [`Error::Config`] when its base lies outside the
+    /// effective port range.
+    pub fn group(&self) -> Result<&Group> {
+        let Some(group) = &self.group else {
+            let files: Vec<_> =
+                self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
+            let reason = match files.as_slice() {
+                [] => "no project file defines `reservations`".to_owned(),
+                files => format!("there are no `reservations` in {}", files.join(" and ")),
+            };
+            return Err(Error::NoGroup { reason });
+        };
+        if group.services.is_empty() {
+            let reason = format!(
+                "`reservations.services` is empty in '{}' line {}: at least one is required",
+                group.file.display(),
+                group.line
+            );
+            return Err(Error::NoGroup { reason });
+        }
+        if !group.fits(self.ports) {
+            let reason = format!(
+                "invalid in '{}' line {}: it lies outside the port range {} (min: {}, max: {})",
+                group.file.display(),
+                group.line,
+                self.ports,
+                self.origin(Setting::PortMin),
+                self.origin(Setting::PortMax)
+            );
+            return Err(Error::Config { setting: "reservations.base", reason });
+        }
+        Ok(group)
+    }
+}
+
+/// The caller's own values, the highest source. Switches only turn on.
+fn explicit(options: RegistryOptions) -> Layer {
+    let origin = || Origin::Argument(options.origin);
+    let mut layer = Layer { excluded: options.excluded, ..Layer::default() };
+    let min = options.min.or(options.ports.map(PortRange::min));
+    let max = options.max.or(options.ports.map(PortRange::max));
+    layer.min = min.map(|value| Sourced { value, origin: origin() });
+    layer.upper = max.map(|max| Sourced { value: Upper::Max(max), origin: origin() });
+    let occupancy = options.occupancy;
+    for (setting, is_on) in [
+        (Setting::DisableAutoinit, !options.create),
+        (Setting::SkipOccupancyCheck, occupancy.skip),
+        (Setting::SkipTcp, occupancy.skip_tcp),
+        (Setting::SkipUdp, occupancy.skip_udp),
+        (Setting::SkipIpv4, occupancy.skip_ipv4),
+        (Setting::SkipIpv6, occupancy.skip_ipv6),
+        (Setting::CheckAllInterfaces, occupancy.check_all_interfaces),
+    ] {
+        if is_on {
+            layer.switches.insert(setting, Sourced { value: true, origin: origin() });
+        }
+    }
+    layer
+}
+
+/// The effective range, judged when all sources are known: a higher one may repair what lower ones spoil together.
+fn range(layer: &Layer) -> Result<PortRange> {
+    let default = PortRange::default();
+    let (min, min_origin) = match &layer.min {
+        Some(min) => (min.value, min.origin.clone()),
+        None => (default.min(), Origin::Default),
+    };
+    let (max, max_origin) = match &layer.upper {
+        Some(Sourced { value: Upper::Max(max), origin }) => (*max, origin.clone()),
+        Some(Sourced { value: Upper::Offset(offset), origin }) => {
+            let max = min.get().checked_add(*offset).and_then(Port::from_number).ok_or_else(|| {
+                let reason =
+                    format!("min {min} ({min_origin}) plus max_offset {offset} ({origin}) is above 65535");
+                Error::Config { setting: "ports", reason }
+            })?;
+            (max, origin.clone())
+        }
+        None => (default.max(), Origin::Default),
+    };
+    PortRange::new("ports", min, max).map_err(|_| Error::Config {
+        setting: "ports",
+        reason: format!(
+            "min {min} ({min_origin}) is above max {max} ({max_origin}); give both ends of the range"
+        ),
+    })
+}
+
+fn settle(
+    layer: Layer,
+    ports: PortRange,
+    explicit_wait: Option<Sourced<Duration>>,
+    project_files: Vec<PathBuf>,
+) -> Configuration {
+    let mut origins: BTreeMap<Setting, Origin> =
+        layer.switches.iter().map(|(setting, switch)| (*setting, switch.origin.clone())).collect();
+    let mut note = |setting, origin: Option<Origin>| {
+        origins.extend(origin.map(|origin| (setting, origin)));
+    };
+    note(Setting::Project, layer.project.as_ref().map(|project| project.origin.clone()));
+    note(Setting::Task, layer.task.as_ref().map(|task| task.origin.clone()));
+    note(Setting::PortMin, layer.min.as_ref().map(|min| min.origin.clone()));
+    note(Setting::PortMax, layer.upper.as_ref().map(|upper| upper.origin.clone()));
+    note(Setting::ExpireAfterDays, layer.expire_after_days.as_ref().map(|days| days.origin.clone()));
+    note(Setting::OutputFormat, layer.output_format.as_ref().map(|format| format.origin.clone()));
+    let wait = explicit_wait.or_else(|| {
+        let seconds = layer.busy_timeout.as_ref()?;
+        Some(Sourced { value: Duration::from_secs(seconds.value), origin: seconds.origin.clone() })
+    });
+    note(Setting::BusyTimeout, wait.as_ref().map(|wait| wait.origin.clone()));
+    let is_on = |setting| layer.is_on(setting);
+    let change = is_on(Setting::AllowChange);
+    Configuration {
+        ports,
+        occupancy: OccupancyPolicy {
+            skip: is_on(Setting::SkipOccupancyCheck),
+            skip_tcp: is_on(Setting::SkipTcp),
+            skip_udp: is_on(Setting::SkipUdp),
+            skip_ipv4: is_on(Setting::SkipIpv4),
+            skip_ipv6: is_on(Setting::SkipIpv6),
+            check_all_interfaces: is_on(Setting::CheckAllInterfaces),
+        },
+        expire_after_days: layer.expire_after_days.as_ref().map_or(30, |days| days.value),
+        disable_autoprune: is_on(Setting::DisableAutoprune),
+        disable_autoexpire: is_on(Setting::DisableAutoexpire),
+        allow_unrelated_path: is_on(Setting::AllowUnrelatedPath),
+        allow_change_project: change || is_on(Setting::AllowChangeProject),
+        allow_change_task: change || is_on(Setting::AllowChangeTask),
+        busy_timeout: wait.map_or(DEFAULT_LOCK_WAIT, |wait| wait.value),
+        create: !is_on(Setting::DisableAutoinit),
+        output_format: layer.output_format.as_ref().map(|format| format.value).unwrap_or_default(),
+        project: layer.project.map(|project| project.value),
+        task: layer.task.map(|task| task.value),
+        excluded: layer.excluded,
+        group: match layer.group {
+            GroupChange::Replace(group) => Some(group),
+            GroupChange::Inherit | GroupChange::Clear => None,
+        },
+        project_files,
+        origins,
+    }
+}
+
+/// How long to wait when nothing is configured.
+const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
