@@ -129,8 +129,9 @@ test-node: node ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
 test-examples: examples cli python ## The pytest and Jest examples
-	cd examples/pytest && TROP_DATA_DIR="$$(mktemp -d)" ../../$(PYTHON) -m pytest -n 4
-	cd examples/jest && TROP_DATA_DIR="$$(mktemp -d)" npm test
+	rm -rf target/example-data
+	cd examples/pytest && TROP_DATA_DIR="$(CURDIR)/target/example-data" ../../$(PYTHON) -m pytest -n 4
+	cd examples/jest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
 
 test-together: build agents ## Tests of all languages together
 	$(PYTHON) -m pytest tests

@@ -302,8 +302,10 @@ pub(crate) fn isolated_by(launcher: &[&str], test: &str, body: impl FnOnce(&Scra
             command
         }
     };
-    let unused = tempfile::tempdir().unwrap();
-    let output = alone(&mut command, test, test, unused.path()).output().unwrap();
+    // What the child makes is removed here, because it may give up the rights to do so itself.
+    let room = tempfile::tempdir().unwrap();
+    allow(room.path(), 0o755);
+    let output = alone(&mut command, test, test, room.path()).env("TMPDIR", room.path()).output().unwrap();
     let readable = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     assert!(
         output.status.success(),
