@@ -124,7 +124,7 @@ sys.stdin.readline()",
         // Killed from outside later, by a process that still may.
         become_nobody();
         let mut patient = options(&scratch.dir());
-        patient.busy_timeout = Duration::from_millis(200);
+        patient.busy_timeout = Some(Duration::from_millis(200));
         let answer = Registry::open(patient).and_then(|registry| registry.list());
         assert_eq!(code(answer), Code::Busy);
         writer.say("enough");
@@ -151,7 +151,7 @@ fn a_rule_that_ignores_a_row_is_a_conflict() {
 fn a_rule_that_spoils_the_free_ports_does_not_hold_the_lock_for_ever() {
     let scratch = Scratch::new();
     let mut narrow = options(&scratch.dir());
-    narrow.ports = range(5000, 5001);
+    narrow.ports = Some(range(5000, 5001));
     let registry = Registry::open(narrow).unwrap();
     reserve(&registry, "/p", "a").unwrap();
     python(
