@@ -36,6 +36,7 @@ mod tag;
 
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
+pub use lookup::Filter;
 pub use occupancy::OccupancyPolicy;
 pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};

@@ -42,8 +42,8 @@ impl Cli {
     pub(crate) fn read() -> Result<Cli, clap::Error> {
         let mut cli = Cli::try_parse()?;
         fill(&mut cli.global.data_dir, "TROP_DATA_DIR")?;
-        if let Some(place) = cli.command.place() {
-            fill(&mut place.path, "TROP_PATH")?;
+        if let Some(path) = cli.command.path() {
+            fill(path, "TROP_PATH")?;
         }
         Ok(cli)
     }

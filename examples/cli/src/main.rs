@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use trop_core::{Code, Error};
 
+use crate::output::Failure;
+
 fn main() -> ExitCode {
     let cli = match args::Cli::read() {
         Ok(cli) => cli,
@@ -16,8 +18,12 @@ fn main() -> ExitCode {
     let quiet = cli.global.quiet;
     let report = trop_core::contain(|| cli.command.run(cli.global));
     match report.and_then(|report| report.print(quiet)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&error),
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(Failure::Assertion(reason))) => {
+            output::line(&format!("Error: Assertion failed: {reason}"));
+            ExitCode::from(1)
+        }
+        Ok(Some(Failure::Error(error))) | Err(error) => fail(&error),
     }
 }
 

@@ -27,12 +27,30 @@ pub(crate) enum Format {
 pub(crate) struct Report {
     result: Vec<u8>,
     notes: Vec<String>,
+    failure: Option<Failure>,
+}
+
+/// How a command ends that has something to say before it fails.
+pub(crate) enum Failure {
+    /// The answer to an assertion is no.
+    Assertion(String),
+    Error(Error),
 }
 
 impl Report {
     /// A result, complete with its line ends.
     pub(crate) fn result(result: impl Into<Vec<u8>>) -> Report {
-        Report { result: result.into(), notes: Vec::new() }
+        Report { result: result.into(), ..Report::default() }
+    }
+
+    /// The answer to an assertion is no, and why.
+    pub(crate) fn failed_assertion(reason: String) -> Report {
+        Report { failure: Some(Failure::Assertion(reason)), ..Report::default() }
+    }
+
+    /// Ends with a failure after the notes.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure = Some(Failure::Error(error));
     }
 
     /// Adds a line for people, which `--quiet` suppresses.
@@ -40,17 +58,17 @@ impl Report {
         self.notes.push(note);
     }
 
-    /// Prints the result, then the notes.
+    /// Prints the result, then the notes, and returns the failure there may be.
     ///
     /// # Errors
     /// [`Error::Io`] when the result could not be written. A closed pipe is no error: the reader has seen enough.
-    pub(crate) fn print(&self, quiet: bool) -> Result<()> {
+    pub(crate) fn print(self, quiet: bool) -> Result<Option<Failure>> {
         let mut stdout = io::stdout().lock();
         written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
         if !quiet {
             self.notes.iter().for_each(|note| line(note));
         }
-        Ok(())
+        Ok(self.failure)
     }
 }
 
@@ -186,7 +204,7 @@ pub(crate) fn describe(reservation: &Reservation) -> String {
 }
 
 /// Text that stays on its line and cannot drive a terminal.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();
     }

@@ -2,15 +2,22 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod assert_port;
+mod assert_reservation;
+mod completions;
 mod list;
+mod list_projects;
+mod manual;
 mod port_info;
 mod release;
 mod reserve;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 use trop_core::Result;
 
-use crate::args::{Global, Place};
+use crate::args::Global;
 use crate::output::Report;
 
 #[derive(Subcommand)]
@@ -19,15 +26,22 @@ pub(crate) enum Command {
     Release(release::Release),
     List(list::List),
     PortInfo(port_info::PortInfo),
+    ListProjects(list_projects::ListProjects),
+    AssertReservation(assert_reservation::AssertReservation),
+    AssertPort(assert_port::AssertPort),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Manual(manual::Manual),
 }
 
 impl Command {
-    /// The options of a subcommand that is about one directory.
-    pub(crate) fn place(&mut self) -> Option<&mut Place> {
+    /// The path of a subcommand that is about one directory, where a variable may name it.
+    pub(crate) fn path(&mut self) -> Option<&mut Option<PathBuf>> {
         match self {
-            Command::Reserve(command) => Some(&mut command.place),
-            Command::Release(command) => Some(&mut command.place),
-            Command::List(_) | Command::PortInfo(_) => None,
+            Command::Reserve(command) => Some(&mut command.place.path),
+            Command::Release(command) => Some(&mut command.place.path),
+            Command::AssertReservation(command) => Some(&mut command.path),
+            _ => None,
         }
     }
 
@@ -37,6 +51,11 @@ impl Command {
             Command::Release(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
+            Command::ListProjects(command) => command.run(global),
+            Command::AssertReservation(command) => command.run(global),
+            Command::AssertPort(command) => command.run(global),
+            Command::Completions(command) => command.run(global),
+            Command::Manual(command) => command.run(global),
         }
     }
 }

@@ -4,8 +4,10 @@
 
 mod arguments;
 mod database;
+mod generated;
 mod guard;
 mod list;
+mod lookup;
 mod release;
 mod reserve;
 mod support;
