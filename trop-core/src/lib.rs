@@ -23,6 +23,7 @@
 mod data_dir;
 mod error;
 mod lookup;
+mod migrate;
 mod occupancy;
 mod os;
 mod paths;
@@ -37,6 +38,7 @@ mod tag;
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
 pub use lookup::Filter;
+pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::OccupancyPolicy;
 pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};

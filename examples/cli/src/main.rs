@@ -30,6 +30,7 @@ fn main() -> ExitCode {
 fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
+        Error::MigrationConflict { .. } => " (--force)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

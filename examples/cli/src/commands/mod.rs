@@ -8,6 +8,7 @@ mod completions;
 mod list;
 mod list_projects;
 mod manual;
+mod migrate;
 mod port_info;
 mod release;
 mod reserve;
@@ -29,6 +30,7 @@ pub(crate) enum Command {
     ListProjects(list_projects::ListProjects),
     AssertReservation(assert_reservation::AssertReservation),
     AssertPort(assert_port::AssertPort),
+    Migrate(migrate::Migrate),
     Completions(completions::Completions),
     #[command(hide = true)]
     Manual(manual::Manual),
@@ -54,6 +56,7 @@ impl Command {
             Command::ListProjects(command) => command.run(global),
             Command::AssertReservation(command) => command.run(global),
             Command::AssertPort(command) => command.run(global),
+            Command::Migrate(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
         }

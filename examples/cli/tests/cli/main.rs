@@ -8,6 +8,7 @@ mod generated;
 mod guard;
 mod list;
 mod lookup;
+mod migrate;
 mod release;
 mod reserve;
 mod support;
