@@ -5,6 +5,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::migrate::Migration;
 use crate::os;
 use crate::port::PortRange;
 
@@ -175,6 +176,26 @@ pub enum Error {
         reason: String,
     },
 
+    /// What was asked for does not exist; nothing was changed.
+    #[error("not found: {what}")]
+    NotFound {
+        /// What was looked for.
+        what: String,
+    },
+
+    /// Keys at the destination of a migration are taken; nothing was changed.
+    #[error(
+        "conflict: {} of {} destination keys are taken by other reservations, the first by port {}; \
+         forcing the migration removes those",
+        plan.conflicts.len(),
+        plan.moves.len(),
+        plan.conflicts.first().map_or(0, |row| row.port.get())
+    )]
+    MigrationConflict {
+        /// What would be moved, and what is in the way.
+        plan: Box<Migration>,
+    },
+
     /// The path is neither the working directory nor above or below it; nothing was changed.
     #[error(
         "path relationship violation: '{path}' is unrelated to the working directory '{}'; \
@@ -282,10 +303,10 @@ impl Error {
             Error::InvalidArgument { .. } | Error::UnresolvablePath { .. } => Code::InvalidArgument,
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Busy { .. } => Code::Busy,
-            Error::Conflict { .. } => Code::Conflict,
+            Error::NotFound { .. } | Error::NoGroup { .. } => Code::NotFound,
+            Error::Conflict { .. } | Error::MigrationConflict { .. } => Code::Conflict,
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
             Error::Config { .. } => Code::Config,
-            Error::NoGroup { .. } => Code::NotFound,
             Error::Corrupt { .. } => Code::Corrupt,
             Error::Schema { .. } => Code::Schema,
             Error::NoDataDir { .. } => Code::NoDataDir,

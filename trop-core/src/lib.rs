@@ -24,6 +24,7 @@ mod config;
 mod data_dir;
 mod error;
 mod lookup;
+mod migrate;
 mod occupancy;
 mod os;
 mod paths;
@@ -41,6 +42,8 @@ pub use config::{
 };
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
+pub use lookup::Filter;
+pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::OccupancyPolicy;
 pub use paths::resolve_path;
 pub use port::{Port, PortRange, PortSet};

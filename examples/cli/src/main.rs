@@ -10,6 +10,8 @@ use std::process::ExitCode;
 
 use trop_core::{Code, Error};
 
+use crate::output::Failure;
+
 fn main() -> ExitCode {
     let cli = match args::Cli::read() {
         Ok(cli) => cli,
@@ -19,14 +21,22 @@ fn main() -> ExitCode {
     logger::start(&cli.global);
     let report = trop_core::contain(|| cli.command.run(cli.global));
     match report.and_then(|report| report.print(quiet)) {
-        Ok(code) => code,
-        Err(error) => fail(&error),
+        Ok(None) => ExitCode::SUCCESS,
+        Ok(Some(Failure::Refusal { findings, summary })) => {
+            for finding in &findings {
+                output::line(finding);
+            }
+            output::line(&format!("Error: {summary}"));
+            ExitCode::from(1)
+        }
+        Ok(Some(Failure::Error(error))) | Err(error) => fail(&error),
     }
 }
 
 fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
+        Error::MigrationConflict { .. } => " (--force)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

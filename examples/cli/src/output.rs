@@ -38,13 +38,17 @@ impl From<OutputFormat> for Format {
 pub(crate) struct Report {
     result: Vec<u8>,
     notes: Vec<String>,
-    refusal: Option<Refusal>,
+    failure: Option<Failure>,
 }
 
-/// A negative answer.
-struct Refusal {
-    findings: Vec<String>,
-    summary: String,
+/// How a command ends that has something to say before it fails.
+pub(crate) enum Failure {
+    /// A negative answer: what was found, which `--quiet` does not suppress, and a line that sums it up.
+    Refusal {
+        findings: Vec<String>,
+        summary: String,
+    },
+    Error(Error),
 }
 
 impl Report {
@@ -55,7 +59,17 @@ impl Report {
 
     /// A negative answer: what was found, which `--quiet` does not suppress, and a line that sums it up.
     pub(crate) fn refusal(findings: Vec<String>, summary: String) -> Report {
-        Report { refusal: Some(Refusal { findings, summary }), ..Report::default() }
+        Report { failure: Some(Failure::Refusal { findings, summary }), ..Report::default() }
+    }
+
+    /// The answer to an assertion is no, and why.
+    pub(crate) fn failed_assertion(reason: &str) -> Report {
+        Report::refusal(Vec::new(), format!("Assertion failed: {reason}"))
+    }
+
+    /// Ends with a failure after the notes.
+    pub(crate) fn fail(&mut self, error: Error) {
+        self.failure = Some(Failure::Error(error));
     }
 
     /// Adds a line for people, which `--quiet` suppresses.
@@ -63,20 +77,17 @@ impl Report {
         self.notes.push(note);
     }
 
-    /// Prints the result, then the notes, and tells the exit code.
+    /// Prints the result, then the notes, and returns the failure there may be.
     ///
     /// # Errors
     /// [`Error::Io`] when the result could not be written. A closed pipe is no error: the reader has seen enough.
-    pub(crate) fn print(&self, quiet: bool) -> Result<ExitCode> {
+    pub(crate) fn print(self, quiet: bool) -> Result<Option<Failure>> {
         let mut stdout = io::stdout().lock();
         written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
         if !quiet {
             self.notes.iter().for_each(|note| line(note));
         }
-        let Some(refusal) = &self.refusal else { return Ok(ExitCode::SUCCESS) };
-        refusal.findings.iter().for_each(|finding| line(finding));
-        line(&format!("Error: {}", refusal.summary));
-        Ok(ExitCode::FAILURE)
+        Ok(self.failure)
     }
 }
 

@@ -99,6 +99,30 @@ pub(crate) fn delete(connection: &Connection, path: &str, selection: Selection<'
     Ok(connection.prepare_cached(sql)?.execute(params![path, tag])?)
 }
 
+/// Deletes the row of exactly this key.
+///
+/// # Errors
+/// [`Error::Corrupt`] unless there was exactly one: the caller has just read it.
+pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM reservations WHERE path = ?1 AND tag = ?2")?;
+    match statement.execute([key.path(), key.tag_text()])? {
+        1 => Ok(()),
+        count => Err(Error::corrupt(format!("{count} reservations have one key"))),
+    }
+}
+
+/// Inserts a reservation as it was under another key. A conflict must never delete another row.
+pub(crate) fn place(connection: &Connection, key: &Key, row: &Reservation) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO reservations (path, tag, port, project, task, created_at, last_used_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?;
+    let (created, used) = (row.created_at.seconds(), row.last_used_at.seconds());
+    let port = row.port.get();
+    statement.execute(params![key.path(), key.tag_text(), port, row.project, row.task, created, used])?;
+    Ok(())
+}
+
 fn decode(row: &Row<'_>) -> Result<Reservation> {
     let path = text(row, 0, "path")?.filter(|path| paths::is_normal(path)).ok_or_else(|| bad("path"))?;
     let tag = match text(row, 1, "tag")? {

@@ -2,7 +2,13 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod assert_port;
+mod assert_reservation;
+mod completions;
 mod list;
+mod list_projects;
+mod manual;
+mod migrate;
 mod port_info;
 mod release;
 mod reserve;
@@ -24,18 +30,26 @@ pub(crate) enum Command {
     Release(release::Release),
     List(list::List),
     PortInfo(port_info::PortInfo),
+    ListProjects(list_projects::ListProjects),
+    AssertReservation(assert_reservation::AssertReservation),
+    AssertPort(assert_port::AssertPort),
+    Migrate(migrate::Migrate),
     Validate(validate::Validate),
     ShowDataDir(show_data_dir::ShowDataDir),
     ShowPath(show_path::ShowPath),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    Manual(manual::Manual),
 }
 
 impl Command {
-    /// The option `--path` of a subcommand that is about one directory.
+    /// The path of a subcommand that is about one directory, where a variable may name it.
     pub(crate) fn path(&mut self) -> Option<&mut Option<PathBuf>> {
         match self {
             Command::Reserve(command) => Some(&mut command.place.path),
             Command::Release(command) => Some(&mut command.place.path),
             Command::ShowPath(command) => Some(&mut command.path),
+            Command::AssertReservation(command) => Some(&mut command.path),
             _ => None,
         }
     }
@@ -46,9 +60,16 @@ impl Command {
             Command::Reserve(_) => Uses::RESERVING,
             Command::Release(_) => Uses::PATHS,
             Command::List(_) => Uses::LISTS,
-            Command::PortInfo(_) | Command::Validate(_) | Command::ShowDataDir(_) | Command::ShowPath(_) => {
-                Uses::OPENING
-            }
+            Command::PortInfo(_)
+            | Command::ListProjects(_)
+            | Command::AssertReservation(_)
+            | Command::AssertPort(_)
+            | Command::Migrate(_)
+            | Command::Validate(_)
+            | Command::ShowDataDir(_)
+            | Command::ShowPath(_)
+            | Command::Completions(_)
+            | Command::Manual(_) => Uses::OPENING,
         }
     }
 
@@ -61,6 +82,12 @@ impl Command {
             Command::Validate(command) => command.run(),
             Command::ShowDataDir(command) => command.run(&global),
             Command::ShowPath(command) => command.run(),
+            Command::ListProjects(command) => command.run(global),
+            Command::AssertReservation(command) => command.run(global),
+            Command::AssertPort(command) => command.run(global),
+            Command::Migrate(command) => command.run(global),
+            Command::Completions(command) => command.run(global),
+            Command::Manual(command) => command.run(global),
         }
     }
 }

@@ -5,8 +5,11 @@
 mod arguments;
 mod configuration;
 mod database;
+mod generated;
 mod guard;
 mod list;
+mod lookup;
+mod migrate;
 mod release;
 mod reserve;
 mod show;

@@ -117,6 +117,33 @@ impl Machine {
         assert_eq!(outcome.code, 0, "{outcome:?}");
     }
 
+    /// Starts the command while another process holds the write lock, and lets that process run SQL and commit once
+    /// the command waits for the lock, or has read what it will decide on.
+    pub(crate) fn waits_for(&self, command: &mut Command, sql: &str) -> Outcome {
+        let program = "import sqlite3, sys\n\
+             connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+             connection.execute('BEGIN IMMEDIATE')\n\
+             print('locked', flush=True)\n\
+             sys.stdin.read()\n\
+             connection.execute(sys.argv[2])\n\
+             connection.execute('COMMIT')";
+        let mut python = Command::new("python3");
+        python.args(["-c", program]).arg(self.database()).arg(sql);
+        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line, "locked\n");
+        let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        // It has the database's shared memory mapped once it has begun to read, and then it waits.
+        let maps = format!("/proc/{}/maps", waiting.id());
+        while !std::fs::read_to_string(&maps).unwrap_or_default().contains("trop.db-shm") {
+            std::thread::yield_now();
+        }
+        drop(child.stdin.take());
+        assert!(child.wait().unwrap().success());
+        waiting.wait_with_output().unwrap().into()
+    }
+
     /// Another process that holds the write lock from now on.
     pub(crate) fn lock(&self) -> Lock {
         let program = "import sqlite3, sys\n\

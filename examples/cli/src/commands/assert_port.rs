@@ -1,0 +1,37 @@
+//! `trop assert-port`.
+
+use clap::Args;
+use trop_core::{Port, Result};
+
+use crate::args::Global;
+use crate::output::Report;
+
+/// Assert that a port is reserved
+///
+/// Answers from the registry: whether a program listens on the port is not looked at. Exits with 1 if it is not.
+#[derive(Args)]
+#[command(after_help = "\
+Example: whether nobody has port 8080
+  trop assert-port 8080 --not")]
+pub(crate) struct AssertPort {
+    /// The port, 1 to 65535
+    port: u16,
+
+    /// Assert that nobody has it
+    #[arg(long)]
+    not: bool,
+}
+
+impl AssertPort {
+    pub(crate) fn run(self, global: Global) -> Result<Report> {
+        let port = Port::new("port", self.port.into())?;
+        let found = global.registry()?.find_port(port)?;
+        Ok(match (found, self.not) {
+            (Some(_), false) | (None, true) => Report::default(),
+            (None, false) => Report::failed_assertion(&format!("port {port} is not reserved")),
+            (Some(found), true) => {
+                Report::failed_assertion(&format!("port {port} is reserved for '{}'", found.key.path()))
+            }
+        })
+    }
+}
