@@ -41,6 +41,7 @@ impl Cli {
     /// Clap's own variables are judged for a global option before the part after the subcommand is seen.
     pub(crate) fn read() -> Result<Cli, clap::Error> {
         let mut cli = Cli::try_parse()?;
+        cli.command.check()?;
         fill(&mut cli.global.data_dir, "TROP_DATA_DIR")?;
         if let Some(place) = cli.command.place() {
             fill(&mut place.path, "TROP_PATH")?;
@@ -86,12 +87,18 @@ pub(crate) struct Global {
 impl Global {
     /// The registry, not yet opened: a bad path is reported before a missing or damaged database.
     pub(crate) fn registry(self) -> Result<Registry> {
+        self.registry_with(|_| {})
+    }
+
+    /// As `registry`, with what the subcommand's own options say.
+    pub(crate) fn registry_with(self, set: impl FnOnce(&mut RegistryOptions)) -> Result<Registry> {
         let mut options = RegistryOptions::default();
         options.data_dir = self.data_dir;
         options.create = !self.disable_autoinit;
         if let Some(seconds) = self.busy_timeout {
             options.busy_timeout = Duration::from_secs(seconds);
         }
+        set(&mut options);
         Registry::open_lazily(options).map_err(|error| match error {
             // What is an argument to the core is a setting here.
             Error::InvalidArgument { argument: setting @ "busy_timeout", reason } => {

@@ -186,7 +186,7 @@ pub(crate) fn describe(reservation: &Reservation) -> String {
 }
 
 /// Text that stays on its line and cannot drive a terminal.
-fn escape(text: &str) -> Cow<'_, str> {
+pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();
     }

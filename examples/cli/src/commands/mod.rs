@@ -6,6 +6,7 @@ mod list;
 mod port_info;
 mod release;
 mod reserve;
+mod scan;
 
 use clap::Subcommand;
 use trop_core::Result;
@@ -19,6 +20,7 @@ pub(crate) enum Command {
     Release(release::Release),
     List(list::List),
     PortInfo(port_info::PortInfo),
+    Scan(scan::Scan),
 }
 
 impl Command {
@@ -27,7 +29,15 @@ impl Command {
         match self {
             Command::Reserve(command) => Some(&mut command.place),
             Command::Release(command) => Some(&mut command.place),
-            Command::List(_) | Command::PortInfo(_) => None,
+            Command::List(_) | Command::PortInfo(_) | Command::Scan(_) => None,
+        }
+    }
+
+    /// Rules of syntax that span options.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        match self {
+            Command::PortInfo(command) => command.check(),
+            _ => Ok(()),
         }
     }
 
@@ -37,6 +47,7 @@ impl Command {
             Command::Release(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
+            Command::Scan(command) => command.run(global),
         }
     }
 }

@@ -8,4 +8,5 @@ mod guard;
 mod list;
 mod release;
 mod reserve;
+mod scan;
 mod support;
