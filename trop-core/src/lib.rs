@@ -27,12 +27,14 @@ mod lookup;
 mod migrate;
 mod occupancy;
 mod os;
+mod owner;
 mod paths;
 mod port;
 mod registry;
 mod release;
 mod reservation;
 mod reserve;
+mod scan;
 mod store;
 mod tag;
 
@@ -44,13 +46,15 @@ pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
 pub use lookup::Filter;
 pub use migrate::{MigrateRequest, Migration, Move};
-pub use occupancy::OccupancyPolicy;
+pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
+pub use owner::Owner;
 pub use paths::resolve_path;
 pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};
 pub use release::ReleaseRequest;
 pub use reservation::{Key, Reservation, Timestamp};
 pub use reserve::{Refusal, ReserveRequest, Reserved};
+pub use scan::{Doubt, Finding, PortOccupancy, Scan, ScanRequest};
 pub use tag::Tag;
 
 /// The version of the SQLite inside, such as `3.54.0`.

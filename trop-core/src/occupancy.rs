@@ -1,9 +1,9 @@
 //! Whether something on this machine has a port bound: asked by binding it.
 
-use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{fmt, io};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use crate::port::Port;
 
@@ -35,47 +35,192 @@ pub(crate) enum Occupancy {
     Unknown(String),
 }
 
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+/// A version of the internet protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+/// Which addresses are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The loopback address.
+    Localhost,
+    /// All addresses at once.
+    Wildcard,
+}
+
+impl Protocol {
+    /// `tcp` or `udp`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+impl Family {
+    /// `ipv4` or `ipv6`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Family::Ipv4 => "ipv4",
+            Family::Ipv6 => "ipv6",
+        }
+    }
+}
+
+impl Scope {
+    /// `localhost` or `wildcard`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Scope::Localhost => "localhost",
+            Scope::Wildcard => "wildcard",
+        }
+    }
+}
+
+/// One way of asking whether a port is bound: the combination that is bound, and at once released.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct Probe {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Loopback or every address.
+    pub scope: Scope,
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Verdict {
+    /// Nothing has the port.
+    Free,
+    /// Something has it.
+    Occupied,
+    /// It cannot be told, for the reason given: possibly occupied, never given out.
+    Unknown(String),
+    /// This machine does not have the address family.
+    Dropped,
+}
+
+impl Probe {
+    /// The address that is bound: `127.0.0.1`, `0.0.0.0`, `::1` or `::`.
+    #[must_use]
+    pub fn address(self) -> IpAddr {
+        match (self.family, self.scope) {
+            (Family::Ipv4, Scope::Localhost) => Ipv4Addr::LOCALHOST.into(),
+            (Family::Ipv4, Scope::Wildcard) => Ipv4Addr::UNSPECIFIED.into(),
+            (Family::Ipv6, Scope::Localhost) => Ipv6Addr::LOCALHOST.into(),
+            (Family::Ipv6, Scope::Wildcard) => Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
+
+    /// Binds the port and releases it.
+    #[must_use]
+    pub fn run(self, port: Port) -> Verdict {
+        Probe::judge(bind(self.protocol, SocketAddr::new(self.address(), port.get())))
+    }
+
+    /// Which probe of which port gave no verdict, and why.
+    pub(crate) fn describe(self, port: Port, reason: &str) -> String {
+        let address = SocketAddr::new(self.address(), port.get());
+        let Probe { protocol, family, scope } = self;
+        format!("{protocol} probe of {address} ({family} {}): {reason}", scope.name())
+    }
+
+    fn judge(bound: io::Result<()>) -> Verdict {
+        match bound {
+            Ok(()) => Verdict::Free,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Verdict::Occupied,
+            Err(error) if crate::os::is_family_missing(&error) => Verdict::Dropped,
+            Err(error) => Verdict::Unknown(error.to_string()),
+        }
+    }
+}
+
+/// `TCP` or `UDP`.
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
+        })
+    }
+}
+
+/// `IPv4` or `IPv6`.
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Family::Ipv4 => "IPv4",
+            Family::Ipv6 => "IPv6",
+        })
+    }
+}
+
+/// Such as `TCP IPv4 localhost at 127.0.0.1`.
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Probe { protocol, family, scope } = self;
+        write!(f, "{protocol} {family} {} at {}", scope.name(), self.address())
+    }
+}
+
 impl OccupancyPolicy {
-    /// Binds and at once releases every combination the policy asks for.
+    /// The probes it asks for: IPv4 localhost TCP, UDP, wildcard TCP, UDP, then the same for IPv6.
+    pub fn probes(self) -> impl Iterator<Item = Probe> {
+        [(Family::Ipv4, self.skip_ipv4), (Family::Ipv6, self.skip_ipv6)]
+            .into_iter()
+            .filter(move |(_, skipped)| !skipped && !self.skip)
+            .flat_map(move |(family, _)| {
+                [(Scope::Localhost, true), (Scope::Wildcard, self.check_all_interfaces)]
+                    .into_iter()
+                    .filter_map(move |(scope, asked)| asked.then_some((family, scope)))
+            })
+            .flat_map(move |(family, scope)| {
+                [(Protocol::Tcp, self.skip_tcp), (Protocol::Udp, self.skip_udp)].into_iter().filter_map(
+                    move |(protocol, skipped)| (!skipped).then_some(Probe { protocol, family, scope }),
+                )
+            })
+    }
+
+    /// Makes the probes until one of them settles that the port is not to be given out.
     pub(crate) fn probe(self, port: Port) -> Occupancy {
-        for address in self.addresses(port) {
-            for (protocol, skipped) in [(Protocol::TCP, self.skip_tcp), (Protocol::UDP, self.skip_udp)] {
-                if skipped {
-                    continue;
-                }
-                match bind(protocol, address) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Occupancy::Occupied,
-                    Err(error) if crate::os::is_family_missing(&error) => {}
-                    Err(error) => {
-                        let name = if protocol == Protocol::TCP { "TCP" } else { "UDP" };
-                        return Occupancy::Unknown(format!("{name} probe of {address}: {error}"));
-                    }
+        for probe in self.probes() {
+            match probe.run(port) {
+                Verdict::Free | Verdict::Dropped => {}
+                Verdict::Occupied => return Occupancy::Occupied,
+                Verdict::Unknown(reason) => {
+                    return Occupancy::Unknown(probe.describe(port, &reason));
                 }
             }
         }
         Occupancy::Free
     }
-
-    fn addresses(self, port: Port) -> impl Iterator<Item = SocketAddr> {
-        let port = port.get();
-        let ipv4 = !self.skip && !self.skip_ipv4;
-        let ipv6 = !self.skip && !self.skip_ipv6;
-        let all = self.check_all_interfaces;
-        [
-            ipv4.then(|| (Ipv4Addr::LOCALHOST, port).into()),
-            ipv6.then(|| (Ipv6Addr::LOCALHOST, port).into()),
-            (ipv4 && all).then(|| (Ipv4Addr::UNSPECIFIED, port).into()),
-            (ipv6 && all).then(|| (Ipv6Addr::UNSPECIFIED, port).into()),
-        ]
-        .into_iter()
-        .flatten()
-    }
 }
 
 /// No address reuse: it would hide listeners on some systems and bound sockets on Linux.
 fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<()> {
-    let kind = if protocol == Protocol::TCP { Type::STREAM } else { Type::DGRAM };
+    let (kind, protocol) = match protocol {
+        Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
+        Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
+    };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         // A dual-stack socket would test IPv4 as well.
@@ -93,6 +238,7 @@ mod tests {
         Port::new("port", i64::from(address.port())).unwrap()
     }
 
+    /// Trap 93.
     #[test]
     fn each_switch_removes_exactly_its_own_probes() {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -121,6 +267,7 @@ mod tests {
         assert_eq!(all.probe(port), Occupancy::Occupied);
     }
 
+    /// Trap 94.
     #[test]
     fn an_ipv6_listener_does_not_occupy_ipv4() {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
@@ -128,5 +275,38 @@ mod tests {
         assert_eq!(OccupancyPolicy::default().probe(port), Occupancy::Occupied);
         let ipv4 = OccupancyPolicy { skip_ipv6: true, ..OccupancyPolicy::default() };
         assert_eq!(ipv4.probe(port), Occupancy::Free);
+    }
+
+    /// Traps 96, 97.
+    #[test]
+    fn a_missing_family_drops_the_probe_and_any_other_failure_leaves_doubt() {
+        #[cfg(unix)]
+        for number in [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL] {
+            assert_eq!(Probe::judge(Err(io::Error::from_raw_os_error(number))), Verdict::Dropped);
+        }
+        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
+            assert!(matches!(Probe::judge(Err(kind.into())), Verdict::Unknown(_)));
+        }
+        assert_eq!(Probe::judge(Err(io::ErrorKind::AddrInUse.into())), Verdict::Occupied);
+    }
+
+    #[test]
+    fn the_probes_come_in_the_order_of_the_contract() {
+        let all = OccupancyPolicy { check_all_interfaces: true, ..OccupancyPolicy::default() };
+        let names: Vec<String> = all.probes().map(|probe| probe.to_string()).collect();
+        assert_eq!(
+            names,
+            [
+                "TCP IPv4 localhost at 127.0.0.1",
+                "UDP IPv4 localhost at 127.0.0.1",
+                "TCP IPv4 wildcard at 0.0.0.0",
+                "UDP IPv4 wildcard at 0.0.0.0",
+                "TCP IPv6 localhost at ::1",
+                "UDP IPv6 localhost at ::1",
+                "TCP IPv6 wildcard at ::",
+                "UDP IPv6 wildcard at ::",
+            ]
+        );
+        assert_eq!(OccupancyPolicy { skip: true, ..all }.probes().count(), 0);
     }
 }

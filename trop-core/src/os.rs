@@ -136,6 +136,31 @@ pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static 
     Ok(None)
 }
 
+/// The name of the user a process belongs to, if that can be told.
+#[cfg(target_os = "linux")]
+pub(crate) fn user_of_process(process_id: u32) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let user = fs::metadata(format!("/proc/{process_id}")).ok()?.uid();
+    let mut record = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    let mut text = vec![0_u8; 16 * 1024];
+    let mut found = std::ptr::null_mut();
+    // SAFETY: all pointers are valid for the call, and the length is that of the buffer. A non-null result points to
+    // `record`, which is then whole and whose name is NUL-terminated text inside the buffer, alive until the end.
+    unsafe {
+        let status =
+            libc::getpwuid_r(user, record.as_mut_ptr(), text.as_mut_ptr().cast(), text.len(), &raw mut found);
+        if status != 0 || found.is_null() {
+            return None;
+        }
+        std::ffi::CStr::from_ptr((*found).pw_name).to_str().ok().map(str::to_owned)
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn user_of_process(_process_id: u32) -> Option<String> {
+    None
+}
+
 /// An error of a kind as the operating system itself would report it, with its number.
 pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     #[cfg(unix)]

@@ -109,6 +109,11 @@ impl PortRange {
         self.min <= port && port <= self.max
     }
 
+    /// Its ports from the lowest to the highest.
+    pub fn ports(self) -> impl Iterator<Item = Port> {
+        (self.min.get()..=self.max.get()).filter_map(Port::from_number)
+    }
+
     /// How many ports it has, 1 to 65535.
     #[must_use]
     pub fn count(self) -> u32 {
@@ -148,9 +153,7 @@ impl PortSet {
 
     /// Adds every port of a range.
     pub fn insert_range(&mut self, range: PortRange) {
-        for number in range.min.get()..=range.max.get() {
-            self.0[usize::from(number) / 64] |= 1 << (number % 64);
-        }
+        range.ports().for_each(|port| self.insert(port));
     }
 
     /// Whether the port is in the set.
@@ -165,6 +168,24 @@ impl PortSet {
         for (word, more) in self.0.iter_mut().zip(other.0.iter()) {
             *word |= more;
         }
+    }
+
+    /// Its ports, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = Port> {
+        PortRange::ALL.ports().filter(|port| self.contains(*port))
+    }
+
+    /// The fewest ranges that have exactly these ports, ascending; no two of them touch.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<PortRange> {
+        let mut ranges: Vec<PortRange> = Vec::new();
+        for port in self.iter() {
+            match ranges.last_mut() {
+                Some(last) if u32::from(last.max.get()) + 1 == u32::from(port.get()) => last.max = port,
+                _ => ranges.push(PortRange { min: port, max: port }),
+            }
+        }
+        ranges
     }
 
     pub(crate) fn words(&self) -> &[u64; PortSet::WORDS] {
@@ -213,8 +234,7 @@ impl FromStr for PortSet {
 
 impl fmt::Debug for PortSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = (1..=u16::MAX).filter_map(Port::from_number).filter(|port| self.contains(*port));
-        f.debug_set().entries(ports.map(Port::get)).finish()
+        f.debug_set().entries(self.iter().map(Port::get)).finish()
     }
 }
 
@@ -240,6 +260,16 @@ mod tests {
         for bad in ["x", "0", "5..4", "1..70000", "1...3"] {
             assert!(bad.parse::<PortSet>().is_err(), "{bad}");
         }
+    }
+
+    /// Trap 92.
+    #[test]
+    fn ranges_reach_the_highest_port() {
+        let set: PortSet = "65530..65535, 65528, 65529, 1".parse().unwrap();
+        let ranges: Vec<_> = set.ranges().iter().map(PortRange::to_string).collect();
+        assert_eq!(ranges, ["1..1", "65528..65535"]);
+        let all = PortRange::new("ports", Port::MIN, Port::MAX).unwrap();
+        assert_eq!(all.ports().count(), 65535);
     }
 
     #[test]

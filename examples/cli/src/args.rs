@@ -43,6 +43,7 @@ impl Cli {
     /// Clap's own variables are judged for a global option before the part after the subcommand is seen.
     pub(crate) fn read() -> Result<Cli, clap::Error> {
         let mut cli = Cli::from_arg_matches(&help::command().try_get_matches()?)?;
+        cli.command.check()?;
         fill(&mut cli.global.data_dir, Setting::DataDir)?;
         if let Some(path) = cli.command.path() {
             fill(path, Setting::Path)?;

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{Error, Result};
 use crate::paths;
-use crate::port::Port;
+use crate::port::{Port, PortRange, PortSet};
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::tag::{self, Tag};
 
@@ -58,6 +58,18 @@ pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
     })?;
     let rows = statement.query_map([], |row| Ok(decode(row)))?;
     rows.map(|row| row?).collect()
+}
+
+/// The ports of a range that any row has, leases included.
+pub(crate) fn reserved_ports(connection: &Connection, range: PortRange) -> Result<PortSet> {
+    let mut statement =
+        connection.prepare_cached("SELECT port FROM reservations WHERE port BETWEEN ?1 AND ?2")?;
+    let mut rows = statement.query([range.min().get(), range.max().get()])?;
+    let mut ports = PortSet::default();
+    while let Some(row) = rows.next()? {
+        ports.insert(port(row, 0)?);
+    }
+    Ok(ports)
 }
 
 pub(crate) fn is_reserved(connection: &Connection, port: Port) -> Result<bool> {

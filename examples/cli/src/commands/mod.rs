@@ -12,6 +12,7 @@ mod migrate;
 mod port_info;
 mod release;
 mod reserve;
+mod scan;
 mod show_data_dir;
 mod show_path;
 mod validate;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     Release(release::Release),
     List(list::List),
     PortInfo(port_info::PortInfo),
+    Scan(scan::Scan),
     ListProjects(list_projects::ListProjects),
     AssertReservation(assert_reservation::AssertReservation),
     AssertPort(assert_port::AssertPort),
@@ -60,6 +62,8 @@ impl Command {
             Command::Reserve(_) => Uses::RESERVING,
             Command::Release(_) => Uses::PATHS,
             Command::List(_) => Uses::LISTS,
+            Command::PortInfo(command) if command.include_occupancy => Uses::OCCUPANCY,
+            Command::Scan(_) => Uses::PORTS.and(Uses::OCCUPANCY),
             Command::PortInfo(_)
             | Command::ListProjects(_)
             | Command::AssertReservation(_)
@@ -70,6 +74,14 @@ impl Command {
             | Command::ShowPath(_)
             | Command::Completions(_)
             | Command::Manual(_) => Uses::OPENING,
+        }
+    }
+
+    /// Rules of syntax that span options.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        match self {
+            Command::PortInfo(command) => command.check(),
+            _ => Ok(()),
         }
     }
 
@@ -88,6 +100,7 @@ impl Command {
             Command::Migrate(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
+            Command::Scan(command) => command.run(global),
         }
     }
 }

@@ -1,30 +1,61 @@
 //! `trop port-info`.
 
-use clap::Args;
+#![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory};
 use trop_core::{Port, Result};
 
-use crate::args::Global;
+use crate::args::{Cli, Global};
+use crate::occupancy::{self, Probes};
 use crate::output::{self, Report};
 
 /// Tell who has a port
 ///
-/// Answers from the registry: whether a program listens on the port is not looked at.
+/// Answers from the registry; whether a program has the port is looked at with --include-occupancy only.
 #[derive(Args)]
 #[command(after_help = "\
-Example: who has port 5000
-  trop port-info 5000")]
+Example: who has port 5000, and does anything listen on it
+  trop port-info 5000 --include-occupancy")]
 pub(crate) struct PortInfo {
     /// The port, 1 to 65535
     port: u16,
+
+    /// Tell too whether something on this machine has the port at this moment
+    #[arg(long)]
+    pub(crate) include_occupancy: bool,
+
+    /// Make no probe at all
+    #[arg(long, requires = "include_occupancy", help_heading = "Occupancy options")]
+    skip_occupancy_check: bool,
+
+    #[command(flatten)]
+    probes: Probes,
 }
 
 impl PortInfo {
+    /// What clap cannot say of flags that are shared with other subcommands.
+    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+        if self.probes.any() && !self.include_occupancy {
+            let message = "the occupancy options require --include-occupancy";
+            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
+        }
+        Ok(())
+    }
+
     pub(crate) fn run(self, global: Global) -> Result<Report> {
         let port = Port::new("port", self.port.into())?;
-        let answer = match global.registry()?.find_port(port)? {
+        let registry = global.registry_with(|options| {
+            options.occupancy.skip |= self.skip_occupancy_check;
+            self.probes.apply(&mut options.occupancy);
+        })?;
+        let mut answer = match registry.find_port(port)? {
             Some(reservation) => output::describe(&reservation),
             None => format!("Port {port} is not reserved\n"),
         };
+        if self.include_occupancy {
+            answer += &occupancy::describe(&registry.port_occupancy(port));
+        }
         Ok(Report::result(answer))
     }
 }

@@ -12,6 +12,7 @@ mod lookup;
 mod migrate;
 mod release;
 mod reserve;
+mod scan;
 mod show;
 mod support;
 mod validate;

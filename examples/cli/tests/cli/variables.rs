@@ -124,7 +124,11 @@ fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     }
     for (command, variable) in named {
         if let Some((_, value)) = MALFORMED.iter().find(|(name, _)| *name == variable) {
-            let arguments = if command == "port-info" { vec![command, "5000"] } else { vec![command] };
+            // Occupancy matters to port-info only when it is asked for.
+            let arguments = match command {
+                "port-info" => vec![command, "5000", "--include-occupancy"],
+                _ => vec![command],
+            };
             if command != "show-path" {
                 machine.refuses_command(7, &[&variable], machine.command(arguments).env(&variable, value));
             }

@@ -1,0 +1,157 @@
+//! The flags that say how to find out whether something has a port, and what was found.
+
+#![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
+
+use clap::Args;
+use serde_json::Value;
+use trop_core::{Error, Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
+
+use crate::output::{Format, escape};
+
+/// Each switches one kind of probe off or on.
+#[derive(Args)]
+#[command(next_help_heading = "Occupancy options")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
+pub(crate) struct Probes {
+    /// Do not look for TCP sockets
+    #[arg(long)]
+    skip_tcp: bool,
+
+    /// Do not look for UDP sockets
+    #[arg(long)]
+    skip_udp: bool,
+
+    /// Do not look for IPv4 sockets
+    #[arg(long)]
+    skip_ipv4: bool,
+
+    /// Do not look for IPv6 sockets
+    #[arg(long)]
+    skip_ipv6: bool,
+
+    /// Look at all addresses of this machine, not only at loopback
+    #[arg(long)]
+    check_all_interfaces: bool,
+}
+
+impl Probes {
+    /// A switch only adds to what the settings say.
+    pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
+        policy.skip_tcp |= self.skip_tcp;
+        policy.skip_udp |= self.skip_udp;
+        policy.skip_ipv4 |= self.skip_ipv4;
+        policy.skip_ipv6 |= self.skip_ipv6;
+        policy.check_all_interfaces |= self.check_all_interfaces;
+    }
+
+    /// Whether any is given.
+    pub(crate) fn any(&self) -> bool {
+        self.skip_tcp || self.skip_udp || self.skip_ipv4 || self.skip_ipv6 || self.check_all_interfaces
+    }
+}
+
+const COLUMNS: [&str; 11] = [
+    "port",
+    "status",
+    "reserved",
+    "protocol",
+    "address_family",
+    "scope",
+    "address",
+    "process_id",
+    "process_name",
+    "user",
+    "owner_status",
+];
+
+const HEADINGS: [&str; 11] = [
+    "Port", "Status", "Reserved", "Protocol", "Family", "Scope", "Address", "PID", "Process", "User", "Owner",
+];
+
+/// What a scan found, in one format.
+pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> {
+    let failed =
+        |source: std::io::Error| Error::Io { action: "write to", path: "standard output".into(), source };
+    match format {
+        Format::Table => Ok(table(findings).into_bytes()),
+        Format::Json => json(findings).map_err(|error| failed(error.into())),
+        Format::Csv => delimited(findings, b',').map_err(failed),
+        Format::Tsv => delimited(findings, b'\t').map_err(failed),
+    }
+}
+
+fn table(findings: &[Finding]) -> String {
+    let mut table = HEADINGS.join("\t") + "\n";
+    for finding in findings {
+        let fields = fields(finding);
+        table += &fields.each_ref().map(|field| escape(field)).join("\t");
+        table.push('\n');
+    }
+    table
+}
+
+fn json(findings: &[Finding]) -> serde_json::Result<Vec<u8>> {
+    let rows: Vec<_> = findings.iter().map(Finding::to_json).collect();
+    let mut text = serde_json::to_vec_pretty(&rows)?;
+    text.push(b'\n');
+    Ok(text)
+}
+
+fn delimited(findings: &[Finding], delimiter: u8) -> std::io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+    writer.write_record(COLUMNS)?;
+    for finding in findings {
+        writer.write_record(fields(finding))?;
+    }
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+}
+
+/// One record in the order of [`COLUMNS`].
+fn fields(finding: &Finding) -> [String; 11] {
+    let record = finding.to_json();
+    COLUMNS.map(|column| match &record[column] {
+        Value::Null => "unavailable".to_owned(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    })
+}
+
+/// What is known of one port, in lines.
+pub(crate) fn describe(found: &PortOccupancy) -> String {
+    let mut text = String::from("\nOccupancy:\n");
+    if found.probes.is_empty() {
+        text += "Not checked: the occupancy settings switch every probe off\n";
+        return text;
+    }
+    let occupied: Vec<_> = found.probes.iter().filter(|(_, verdict)| *verdict == Verdict::Occupied).collect();
+    if occupied.is_empty() {
+        let doubts: Vec<_> = found
+            .probes
+            .iter()
+            .filter_map(|(probe, verdict)| match verdict {
+                Verdict::Unknown(reason) => Some(format!("{probe}: {reason}\n")),
+                _ => None,
+            })
+            .collect();
+        if doubts.is_empty() {
+            text += "Port is free (nothing has it at this moment)\n";
+        } else {
+            text += "Port is possibly in use: it cannot be told\n";
+            text.extend(doubts);
+        }
+        return text;
+    }
+    text += "Port is currently in use\n";
+    for (probe, _) in occupied {
+        text.extend([probe.to_string().as_str(), "\n"]);
+    }
+    let owner = &found.owner;
+    let known =
+        |value: Option<&str>| value.map_or("unavailable".to_owned(), |text| escape(text).into_owned());
+    let process_id = owner.process_id.map(|number| number.to_string());
+    text.extend(["Process ID: ", &known(process_id.as_deref()), "\n"]);
+    text.extend(["Process: ", &known(owner.process_name.as_deref()), "\n"]);
+    text.extend(["User: ", &known(owner.user.as_deref()), "\n"]);
+    text.extend(["Owner metadata: ", owner.status(), "\n"]);
+    text
+}
