@@ -20,8 +20,10 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod cleanup;
 mod data_dir;
 mod error;
+mod git;
 mod lookup;
 mod occupancy;
 mod os;
@@ -34,15 +36,16 @@ mod reserve;
 mod store;
 mod tag;
 
+pub use cleanup::{Cleanup, Preserved};
 pub use data_dir::data_dir;
-pub use error::{Blockers, Code, Error, Result, contain};
+pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
 pub use occupancy::OccupancyPolicy;
 pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};
 pub use release::ReleaseRequest;
 pub use reservation::{Key, Reservation, Timestamp};
-pub use reserve::{Refusal, ReserveRequest, Reserved};
-pub use tag::Tag;
+pub use reserve::{Field, Refusal, ReserveRequest, Reserved};
+pub use tag::{Tag, identifier};
 
 /// The version of the SQLite inside, such as `3.54.0`.
 pub const SQLITE_VERSION: &std::ffi::CStr = rusqlite::ffi::SQLITE_VERSION;

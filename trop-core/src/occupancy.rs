@@ -36,6 +36,19 @@ pub(crate) enum Occupancy {
 }
 
 impl OccupancyPolicy {
+    /// This policy with the switches of another turned on as well, each by itself.
+    #[must_use]
+    pub fn with(self, other: OccupancyPolicy) -> OccupancyPolicy {
+        OccupancyPolicy {
+            skip: self.skip || other.skip,
+            skip_tcp: self.skip_tcp || other.skip_tcp,
+            skip_udp: self.skip_udp || other.skip_udp,
+            skip_ipv4: self.skip_ipv4 || other.skip_ipv4,
+            skip_ipv6: self.skip_ipv6 || other.skip_ipv6,
+            check_all_interfaces: self.check_all_interfaces || other.check_all_interfaces,
+        }
+    }
+
     /// Binds and at once releases every combination the policy asks for.
     pub(crate) fn probe(self, port: Port) -> Occupancy {
         for address in self.addresses(port) {

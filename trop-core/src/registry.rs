@@ -62,10 +62,40 @@ struct Inner {
 }
 
 #[derive(Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub(crate) struct Settings {
     pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
     pub(crate) occupancy: OccupancyPolicy,
+    /// What a reservation gets that names no project.
+    pub(crate) project: Option<String>,
+    /// What a reservation gets that names no task.
+    pub(crate) task: Option<String>,
+    /// How many days without use make a reservation expire, at least 1.
+    pub(crate) expire_after_days: u32,
+    pub(crate) disable_autoprune: bool,
+    pub(crate) disable_autoexpire: bool,
+    pub(crate) allow_unrelated_path: bool,
+    pub(crate) allow_change_project: bool,
+    pub(crate) allow_change_task: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            ports: PortRange::default(),
+            excluded: PortSet::default(),
+            occupancy: OccupancyPolicy::default(),
+            project: None,
+            task: None,
+            expire_after_days: 30,
+            disable_autoprune: false,
+            disable_autoexpire: false,
+            allow_unrelated_path: false,
+            allow_change_project: false,
+            allow_change_task: false,
+        }
+    }
 }
 
 impl Registry {
@@ -102,6 +132,7 @@ impl Registry {
                 ports: options.ports,
                 excluded: options.excluded,
                 occupancy: options.occupancy,
+                ..Settings::default()
             },
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),

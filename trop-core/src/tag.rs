@@ -18,18 +18,7 @@ impl Tag {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when nothing is left, when more than 255 bytes
     /// are left, or when there is a NUL.
     pub fn new(text: &str) -> Result<Tag> {
-        let text = text.trim();
-        if text.is_empty() {
-            return Err(Error::invalid("tag", "Cannot be empty"));
-        }
-        if text.len() > MAX_BYTES {
-            let length = text.len();
-            return Err(Error::invalid("tag", format!("{length} bytes are more than {MAX_BYTES}")));
-        }
-        if text.contains('\0') {
-            return Err(Error::invalid("tag", "Cannot contain a NUL character"));
-        }
-        Ok(Tag(text.to_owned()))
+        Ok(Tag(identifier("tag", text)?.to_owned()))
     }
 
     /// The text.
@@ -43,6 +32,27 @@ impl fmt::Display for Tag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
+}
+
+/// The identifier rule: the text without leading and trailing white space, 1 to 255 bytes of UTF-8, no NUL.
+///
+/// Tags, projects and tasks follow it; `argument` is named in the error.
+///
+/// # Errors
+/// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when the text breaks the rule.
+pub fn identifier<'t>(argument: &'static str, text: &'t str) -> Result<&'t str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Err(Error::invalid(argument, "Cannot be empty"));
+    }
+    if text.len() > MAX_BYTES {
+        let length = text.len();
+        return Err(Error::invalid(argument, format!("{length} bytes are more than {MAX_BYTES}")));
+    }
+    if text.contains('\0') {
+        return Err(Error::invalid(argument, "Cannot contain a NUL character"));
+    }
+    Ok(text)
 }
 
 /// Whether stored text follows the identifier rule.

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::rows;
-use crate::error::{Blockers, Error, Result};
+use crate::error::{AutomaticCleanup, Blockers, Error, Result};
 use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::port::{Port, PortRange, PortSet};
 
@@ -23,7 +23,8 @@ pub(crate) fn lowest_usable(
             Search::Exhausted(blockers) => {
                 // The set may lack ports that another program freed by REPLACE, which fires no trigger.
                 if !rebuild(connection)? {
-                    return Err(Error::Exhausted { range, blockers });
+                    let cleanup = AutomaticCleanup::default();
+                    return Err(Error::Exhausted { range, blockers, cleanup });
                 }
             }
             Search::Stale => {

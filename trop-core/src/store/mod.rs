@@ -9,4 +9,4 @@ mod wait;
 
 pub(crate) use free_ports::lowest_usable;
 pub(crate) use pool::{Seat, locked};
-pub(crate) use rows::{Selection, by_key, by_port, delete, insert, is_reserved, list, touch};
+pub(crate) use rows::{Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, select};
