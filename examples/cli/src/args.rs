@@ -78,6 +78,10 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) disable_autoinit: bool,
 
+    /// Tell more on standard error
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
+
     /// Print results and failures only
     #[arg(long, global = true)]
     pub(crate) quiet: bool,

@@ -24,6 +24,8 @@ fn main() -> ExitCode {
 fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
+        Error::StickyField { field: "project", .. } => " (--allow-project-change)",
+        Error::StickyField { .. } => " (--allow-task-change)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

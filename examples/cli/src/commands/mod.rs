@@ -2,8 +2,13 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod autoclean;
+mod clean;
+mod expire;
 mod list;
+mod occupancy;
 mod port_info;
+mod prune;
 mod release;
 mod reserve;
 
@@ -18,6 +23,9 @@ pub(crate) enum Command {
     Reserve(reserve::Reserve),
     Release(release::Release),
     List(list::List),
+    Prune(prune::Prune),
+    Expire(expire::Expire),
+    Autoclean(autoclean::Autoclean),
     PortInfo(port_info::PortInfo),
 }
 
@@ -27,7 +35,11 @@ impl Command {
         match self {
             Command::Reserve(command) => Some(&mut command.place),
             Command::Release(command) => Some(&mut command.place),
-            Command::List(_) | Command::PortInfo(_) => None,
+            Command::List(_)
+            | Command::PortInfo(_)
+            | Command::Prune(_)
+            | Command::Expire(_)
+            | Command::Autoclean(_) => None,
         }
     }
 
@@ -36,6 +48,9 @@ impl Command {
             Command::Reserve(command) => command.run(global),
             Command::Release(command) => command.run(global),
             Command::List(command) => command.run(global),
+            Command::Prune(command) => command.run(global),
+            Command::Expire(command) => command.run(global),
+            Command::Autoclean(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
         }
     }
