@@ -81,7 +81,7 @@ def test_20_contenders_for_11_ports(tmp_path: Path, env: dict[str, str]) -> None
     with ExitStack() as stack:
         crew = crowd(stack, (agents.LANGUAGES * 4)[:20], tmp_path, env)
         assert all(answer.ok for answer in at_once(crew, [("open", opening)] * 20))
-        answers = at_once(crew, [("reserve", {"path": f"/w/{i}"}) for i in range(20)])
+        answers = at_once(crew, [("reserve", {"path": "/", "tag": str(i)}) for i in range(20)])
         given = [int(answer.fields["port"]) for answer in answers if answer.ok]
         assert sorted(given) == list(ports)
         refused = [answer for answer in answers if not answer.ok]

@@ -130,12 +130,12 @@ func TestPreferredPortsAndRanges(t *testing.T) {
 		{trop.Port(22000), 21009, "outside_range"},
 		{trop.Max(21012), 21010, ""},
 	} {
-		got, err := registry.Reserve(trop.Path("/p"), trop.Tag(strconv.Itoa(i)), step.option)
+		got, err := registry.Reserve(trop.Path("/"), trop.Tag(strconv.Itoa(i)), step.option)
 		if err != nil || got.Port != step.port || got.Refusal != step.refusal {
 			t.Errorf("%d: %+v, %v", i, got, err)
 		}
 	}
-	_, err := registry.Reserve(trop.Path("/p"), trop.Tag("late"))
+	_, err := registry.Reserve(trop.Path("/"), trop.Tag("late"))
 	wantError(t, err, trop.ErrExhausted, "")
 }
 
@@ -479,7 +479,7 @@ func TestContendersForARangeGetEachPortOnce(t *testing.T) {
 			defer group.Done()
 			defer registry.Close()
 			<-start
-			got, err := registry.Reserve(trop.Path("/p"), trop.Tag(strconv.Itoa(i)))
+			got, err := registry.Reserve(trop.Path("/"), trop.Tag(strconv.Itoa(i)))
 			if err != nil {
 				wantError(t, err, trop.ErrExhausted, "")
 				lost.Store(i, true)

@@ -122,6 +122,16 @@ pub struct Blockers {
     pub probe_failure: Option<String>,
 }
 
+/// Which parts of the automatic clean-up an exhausted range got; what they removed was put back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct AutomaticCleanup {
+    /// Whether reservations of missing directories were removed.
+    pub prunes: bool,
+    /// Whether reservations that were not used for long were removed.
+    pub expires: bool,
+}
+
 /// Everything that can go wrong. Match on [`Error::code`] rather than on text.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -147,19 +157,14 @@ pub enum Error {
     },
 
     /// No port of the range is usable; nothing was changed.
-    #[error(
-        "port range {range} exhausted: {} reserved, {} excluded, {} occupied{}; \
-         widen the range, release what is no longer needed, or look at the exclusions",
-        blockers.reserved,
-        blockers.excluded,
-        blockers.occupied,
-        blockers.probe_failure.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
-    )]
+    #[error("{}", exhausted(*range, blockers, *cleanup))]
     Exhausted {
         /// The range that was searched.
         range: PortRange,
-        /// Why each port was passed over.
+        /// Why each port was passed over, in the last search.
         blockers: Blockers,
+        /// What was removed before the last search.
+        cleanup: AutomaticCleanup,
     },
 
     /// The wait for the database lock ran out; nothing was changed.
@@ -207,6 +212,22 @@ pub enum Error {
         path: String,
         /// The directory it has to be related to.
         base: PathBuf,
+    },
+
+    /// The key is stored with another project or task and may not change it; nothing was changed.
+    #[error(
+        "sticky field '{field}': the reservation has {} and the request {}; \
+         allow this change explicitly if it is meant",
+        stored.as_deref().map_or("none".to_owned(), |stored| format!("'{stored}'")),
+        requested.as_deref().map_or("clears it".to_owned(), |requested| format!("asks for '{requested}'"))
+    )]
+    StickyField {
+        /// `project` or `task`.
+        field: &'static str,
+        /// What is stored.
+        stored: Option<String>,
+        /// What was asked for; none to clear it.
+        requested: Option<String>,
     },
 
     /// The settings do not fit together.
@@ -306,6 +327,7 @@ impl Error {
             Error::NotFound { .. } | Error::NoGroup { .. } => Code::NotFound,
             Error::Conflict { .. } | Error::MigrationConflict { .. } => Code::Conflict,
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
+            Error::StickyField { .. } => Code::StickyField,
             Error::Config { .. } => Code::Config,
             Error::Corrupt { .. } => Code::Corrupt,
             Error::Schema { .. } => Code::Schema,
@@ -327,6 +349,7 @@ impl Error {
             }
             Error::Config { setting, .. } => Some(setting),
             Error::UnrelatedPath { .. } => Some("path"),
+            Error::StickyField { field, .. } => Some(field),
             Error::Corrupt { .. }
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
@@ -390,6 +413,30 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
         let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
         Err(Error::Panic { message: text.unwrap_or("a panic without text").to_owned() })
     })
+}
+
+/// What blocks the range and what can be done about it.
+fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -> String {
+    let Blockers { reserved, excluded, occupied, probe_failure } = blockers;
+    let present = [(reserved, "reserved"), (excluded, "excluded"), (occupied, "occupied")];
+    let present = || present.iter().filter(|(count, _)| **count > 0);
+    let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
+    let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
+    let mut text = format!("port range {range} exhausted: {}", counts.join(", "));
+    if let Some(failure) = probe_failure {
+        text.extend([" (", failure, ")"]);
+    }
+    if cleanup.prunes || cleanup.expires {
+        text += " after cleanup; remaining blockers after the single retry: ";
+        text += &reasons.join(", ");
+    }
+    text += match (cleanup.prunes, cleanup.expires) {
+        (true, true) => "",
+        (false, true) => "; automatic pruning disabled",
+        (true, false) => "; automatic expiration disabled",
+        (false, false) => "; automatic pruning and expiration disabled",
+    };
+    text + "; widen the range, release, prune or expire what is no longer needed, or look at the exclusions"
 }
 
 /// `1s`, `0s`, `0.25s`.

@@ -20,9 +20,11 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod cleanup;
 mod config;
 mod data_dir;
 mod error;
+mod git;
 mod lookup;
 mod migrate;
 mod occupancy;
@@ -38,12 +40,13 @@ mod scan;
 mod store;
 mod tag;
 
+pub use cleanup::{Cleanup, Preserved};
 pub use config::{
     Configuration, Discovery, Group, LogMode, Origin, OutputFormat, Problem, Service, Setting, Uses,
     is_variable_name, validate,
 };
 pub use data_dir::data_dir;
-pub use error::{Blockers, Code, Error, Result, contain};
+pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
 pub use lookup::Filter;
 pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
@@ -53,9 +56,9 @@ pub use port::{Port, PortRange, PortSet};
 pub use registry::{Registry, RegistryOptions};
 pub use release::ReleaseRequest;
 pub use reservation::{Key, Reservation, Timestamp};
-pub use reserve::{Refusal, ReserveRequest, Reserved};
+pub use reserve::{Field, Refusal, ReserveRequest, Reserved};
 pub use scan::{Doubt, Finding, PortOccupancy, Scan, ScanRequest};
-pub use tag::Tag;
+pub use tag::{Tag, identifier};
 
 /// The version of the SQLite inside, such as `3.54.0`.
 pub const SQLITE_VERSION: &std::ffi::CStr = rusqlite::ffi::SQLITE_VERSION;

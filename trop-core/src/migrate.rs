@@ -124,7 +124,7 @@ fn execute(connection: &Connection, migration: &Migration) -> Result<()> {
         store::remove(connection, &row.before.key)?;
     }
     for row in &migration.moves {
-        store::place(connection, &row.key, &row.before)?;
+        store::insert(connection, &Reservation { key: row.key.clone(), ..row.before.clone() })?;
     }
     Ok(())
 }

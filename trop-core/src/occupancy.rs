@@ -183,6 +183,19 @@ impl fmt::Display for Probe {
 }
 
 impl OccupancyPolicy {
+    /// This policy with the switches of another turned on as well, each by itself.
+    #[must_use]
+    pub fn with(self, other: OccupancyPolicy) -> OccupancyPolicy {
+        OccupancyPolicy {
+            skip: self.skip || other.skip,
+            skip_tcp: self.skip_tcp || other.skip_tcp,
+            skip_udp: self.skip_udp || other.skip_udp,
+            skip_ipv4: self.skip_ipv4 || other.skip_ipv4,
+            skip_ipv6: self.skip_ipv6 || other.skip_ipv6,
+            check_all_interfaces: self.check_all_interfaces || other.check_all_interfaces,
+        }
+    }
+
     /// The probes it asks for: IPv4 localhost TCP, UDP, wildcard TCP, UDP, then the same for IPv6.
     pub fn probes(self) -> impl Iterator<Item = Probe> {
         [(Family::Ipv4, self.skip_ipv4), (Family::Ipv6, self.skip_ipv6)]

@@ -229,6 +229,16 @@ fn access(path: &Path, mode: libc::c_int) -> io::Result<()> {
     }
 }
 
+/// Whether symbolic links lead back to themselves.
+pub(crate) fn is_link_loop(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_loop = error.raw_os_error() == Some(libc::ELOOP);
+    // ERROR_CANT_RESOLVE_FILENAME.
+    #[cfg(not(unix))]
+    let is_loop = error.raw_os_error() == Some(1921);
+    is_loop
+}
+
 /// Whether an address family or its loopback address is missing on this host.
 pub(crate) fn is_family_missing(error: &io::Error) -> bool {
     #[cfg(unix)]

@@ -83,14 +83,16 @@ struct Inner {
 
 /// What operations read of the configuration.
 #[derive(Clone)]
-#[allow(dead_code, reason = "not every operation that reads them is here yet")]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub(crate) struct Settings {
     pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
     pub(crate) occupancy: OccupancyPolicy,
+    /// What a reservation gets that names no project.
     pub(crate) project: Option<String>,
+    /// What a reservation gets that names no task.
     pub(crate) task: Option<String>,
+    /// How many days without use make a reservation expire, at least 1.
     pub(crate) expire_after_days: u32,
     pub(crate) disable_autoprune: bool,
     pub(crate) disable_autoexpire: bool,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::registry::Registry;
-use crate::reservation::Key;
+use crate::reservation::{Key, Reservation};
 use crate::store::{self, Selection};
 use crate::tag::Tag;
 
@@ -18,13 +18,21 @@ pub struct ReleaseRequest {
     pub tag: Option<Tag>,
     /// Only the reservation without a tag.
     pub untagged_only: bool,
+    /// The same of every path below it.
+    pub recursive: bool,
     /// Whether the path may be unrelated to the working directory; true by default.
     pub allow_unrelated_path: bool,
 }
 
 impl Default for ReleaseRequest {
     fn default() -> ReleaseRequest {
-        ReleaseRequest { path: None, tag: None, untagged_only: false, allow_unrelated_path: true }
+        ReleaseRequest {
+            path: None,
+            tag: None,
+            untagged_only: false,
+            recursive: false,
+            allow_unrelated_path: true,
+        }
     }
 }
 
@@ -41,12 +49,20 @@ impl ReleaseRequest {
 }
 
 impl Registry {
-    /// Releases the selected reservations of one path, all or none, and tells how many there were; none is no error.
+    /// Releases the selected reservations, all or none, and tells how many there were; none is no error.
+    ///
+    /// # Errors
+    /// As [`Registry::release_listed`].
+    pub fn release(&self, request: &ReleaseRequest) -> Result<usize> {
+        Ok(self.release_listed(request)?.len())
+    }
+
+    /// As [`Registry::release`], and tells which they were, ordered by path, then tag.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when both a tag and `untagged_only` are given, [`Error::Busy`],
     /// [`Error::UnrelatedPath`], and every error of the database. Nothing is changed then.
-    pub fn release(&self, request: &ReleaseRequest) -> Result<usize> {
+    pub fn release_listed(&self, request: &ReleaseRequest) -> Result<Vec<Reservation>> {
         let selection = match (&request.tag, request.untagged_only) {
             (Some(_), true) => {
                 return Err(Error::invalid(
@@ -59,13 +75,18 @@ impl Registry {
             (None, false) => Selection::All,
         };
         let key = Key::new(request.path.as_deref(), None)?;
-        let related = request.allow_unrelated_path || self.is_related(key.path())?;
+        let may_be_unrelated = request.allow_unrelated_path || self.settings().allow_unrelated_path;
+        let related = may_be_unrelated || self.is_related(key.path())?;
         self.seat().with(|database| {
             database.write(|transaction| {
                 if !related {
                     return Err(self.unrelated(key.path()));
                 }
-                store::delete(transaction, key.path(), selection)
+                let rows = store::select(transaction, key.path(), selection, request.recursive)?;
+                for row in &rows {
+                    store::remove(transaction, &row.key)?;
+                }
+                Ok(rows)
             })
         })
     }

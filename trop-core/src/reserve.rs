@@ -4,31 +4,70 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
-use crate::occupancy::Occupancy;
+use crate::git::{self, Inferred};
+use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
-use crate::tag::Tag;
+use crate::tag::{Tag, identifier};
+
+/// What a request says about the project or the task of a reservation.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Field {
+    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a new
+    /// one gets what git says.
+    #[default]
+    Omitted,
+    /// This text, which follows the rule of [`identifier`](crate::identifier).
+    Set(String),
+    /// None, whatever settings and git say.
+    Clear,
+}
 
 /// What to reserve. All fields have defaults.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub struct ReserveRequest {
     /// The path of the key; none means the physical working directory.
     pub path: Option<PathBuf>,
     /// The tag of the key.
     pub tag: Option<Tag>,
-    /// A wish for a new key; an existing one keeps its port.
+    /// The project to store.
+    pub project: Field,
+    /// The task to store.
+    pub task: Field,
+    /// A wish for a new key; an existing one keeps its port, unless it is overwritten.
     pub preferred: Option<Port>,
     /// Replaces the lower end of the registry's range.
     pub min: Option<Port>,
     /// Replaces the upper end of the registry's range.
     pub max: Option<Port>,
+    /// Probes to leave out or to add, beside what the registry's own policy says.
+    pub occupancy: OccupancyPolicy,
+    /// Whether an existing key is given a port anew, as if it had none.
+    pub overwrite: bool,
+    /// Whether the preferred port may be in use.
+    pub ignore_occupied: bool,
+    /// Whether the preferred port may be excluded.
+    pub ignore_exclusions: bool,
     /// Whether the path may be unrelated to the working directory; true by default.
     pub allow_unrelated_path: bool,
+    /// Whether the stored project may be changed.
+    pub allow_project_change: bool,
+    /// Whether the stored task may be changed.
+    pub allow_task_change: bool,
+    /// All of `overwrite`, `ignore_occupied`, `ignore_exclusions` and the three permissions.
+    pub force: bool,
+    /// Whether an exhausted range is left with the reservations of missing directories.
+    pub disable_autoprune: bool,
+    /// Whether an exhausted range is left with the reservations that were not used for long.
+    pub disable_autoexpire: bool,
 }
 
 impl Default for ReserveRequest {
@@ -36,10 +75,21 @@ impl Default for ReserveRequest {
         ReserveRequest {
             path: None,
             tag: None,
+            project: Field::Omitted,
+            task: Field::Omitted,
             preferred: None,
             min: None,
             max: None,
+            occupancy: OccupancyPolicy::default(),
+            overwrite: false,
+            ignore_occupied: false,
+            ignore_exclusions: false,
             allow_unrelated_path: true,
+            allow_project_change: false,
+            allow_task_change: false,
+            force: false,
+            disable_autoprune: false,
+            disable_autoexpire: false,
         }
     }
 }
@@ -91,70 +141,138 @@ pub struct Reserved {
     pub reservation: Reservation,
     /// Whether the key was new.
     pub created: bool,
-    /// Why a new key did not get the preferred port it asked for.
+    /// Why a new or overwritten key did not get the preferred port it asked for.
     pub refusal: Option<Refusal>,
+    /// What had to be removed because the range was exhausted.
+    pub cleanup: Option<Cleanup>,
 }
 
-/// What will be written, decided from what the transaction sees.
-enum Plan {
-    Keep(Reservation),
-    Take { port: Port, refusal: Option<Refusal> },
+/// A request with everything decided that does not depend on the database.
+struct Wish<'r> {
+    request: &'r ReserveRequest,
+    key: Key,
+    range: PortRange,
+    project: Field,
+    task: Field,
+    occupancy: OccupancyPolicy,
+    inferred: Inferred,
 }
 
 impl Registry {
     /// The port of a key: the one it has, else its preferred one if usable, else the lowest usable one of the range.
     ///
+    /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
+    ///
     /// # Errors
-    /// [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`], [`Error::Config`] when only one end of
-    /// the range is given and it does not fit the other, and every error of the database. Nothing is changed then.
+    /// [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`], [`Error::StickyField`],
+    /// [`Error::InvalidArgument`] for a project or task that breaks the identifier rule, [`Error::Config`] when
+    /// only one end of the range is given and it does not fit the other, and every error of the database.
+    /// Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
-        let range = self.range(request.min, request.max)?;
-        let key = Key::new(request.path.as_deref(), request.tag.clone())?;
+        let settings = self.settings();
+        let mut wish = Wish {
+            request,
+            range: self.range(request.min, request.max)?,
+            project: explicit("project", &request.project, settings.project.as_deref())?,
+            task: explicit("task", &request.task, settings.task.as_deref())?,
+            occupancy: settings.occupancy.with(request.occupancy),
+            key: Key::new(request.path.as_deref(), request.tag.clone())?,
+            inferred: Inferred::default(),
+        };
+        let may_be_unrelated = request.allow_unrelated_path || request.force || settings.allow_unrelated_path;
         // Looked at before the lock, reported after it: directories may hang, and a locked database comes first.
-        let related = request.allow_unrelated_path || self.is_related(key.path())?;
+        let related = may_be_unrelated || self.is_related(wish.key.path())?;
+        let is_inferable = wish.project == Field::Omitted || wish.task == Field::Omitted;
+        if related && is_inferable && self.find(&wish.key)?.is_none() {
+            wish.inferred = git::infer(wish.key.path().as_ref());
+        }
         self.seat().with(|database| {
             database.write(|transaction| {
                 if !related {
-                    return Err(self.unrelated(key.path()));
+                    return Err(self.unrelated(wish.key.path()));
                 }
-                let plan = self.plan(transaction, &key, request.preferred, range)?;
-                execute(transaction, &key, plan)
+                self.carry_out(transaction, &wish)
             })
         })
     }
 
-    fn plan(
+    fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
+        let (settings, request) = (self.settings(), wish.request);
+        let now = Timestamp::now();
+        let Some(stored) = store::by_key(connection, &wish.key)? else {
+            let project = initial(&wish.project, wish.inferred.project.as_deref());
+            let task = initial(&wish.task, wish.inferred.task.as_deref());
+            let new = |port| Reservation {
+                port,
+                key: wish.key.clone(),
+                project: project.clone(),
+                task: task.clone(),
+                created_at: now,
+                last_used_at: now,
+            };
+            return self.take(connection, wish, true, new);
+        };
+        let may_change = request.allow_project_change || request.force || settings.allow_change_project;
+        let project = changed("project", stored.project.as_deref(), &wish.project, may_change)?;
+        let may_change = request.allow_task_change || request.force || settings.allow_change_task;
+        let task = changed("task", stored.task.as_deref(), &wish.task, may_change)?;
+        let reservation = Reservation { project, task, last_used_at: now, ..stored.clone() };
+        if request.overwrite || request.force {
+            // Lifted out first, so that its own port is a candidate like any other. A failure puts it back.
+            store::remove(connection, &wish.key)?;
+            return self.take(connection, wish, false, |port| Reservation { port, ..reservation.clone() });
+        }
+        if reservation != stored {
+            store::refresh(connection, &reservation)?;
+        }
+        Ok(Reserved { reservation, created: false, refusal: None, cleanup: None })
+    }
+
+    /// Allocates a port and stores the row `made` of it.
+    fn take(
         &self,
         connection: &Connection,
-        key: &Key,
-        preferred: Option<Port>,
-        range: PortRange,
-    ) -> Result<Plan> {
-        if let Some(existing) = store::by_key(connection, key)? {
-            return Ok(Plan::Keep(existing));
-        }
+        wish: &Wish<'_>,
+        created: bool,
+        made: impl Fn(Port) -> Reservation,
+    ) -> Result<Reserved> {
+        let (settings, request) = (self.settings(), wish.request);
+        let permitted = Permitted {
+            prune: !(request.disable_autoprune || settings.disable_autoprune),
+            expire: !(request.disable_autoexpire || settings.disable_autoexpire),
+        };
+        let attempt = || self.allocate(connection, wish);
+        let ((port, refusal), cleanup) = cleanup::allocate(connection, settings, permitted, attempt)?;
+        let reservation = made(port);
+        store::insert(connection, &reservation)?;
+        Ok(Reserved { reservation, created, refusal, cleanup })
+    }
+
+    /// The preferred port, else the lowest usable one and what spoke against the preferred one.
+    fn allocate(&self, connection: &Connection, wish: &Wish<'_>) -> Result<(Port, Option<Refusal>)> {
         let mut refusal = None;
-        if let Some(port) = preferred {
-            refusal = self.refuse(connection, port, range)?;
+        if let Some(port) = wish.request.preferred {
+            refusal = self.refuse(connection, port, wish)?;
             if refusal.is_none() {
-                return Ok(Plan::Take { port, refusal });
+                return Ok((port, None));
             }
         }
-        let settings = self.settings();
-        let port = store::lowest_usable(connection, range, &settings.excluded, settings.occupancy)?;
-        Ok(Plan::Take { port, refusal })
+        let excluded = &self.settings().excluded;
+        Ok((store::lowest_usable(connection, wish.range, excluded, wish.occupancy)?, refusal))
     }
 
     /// The first obstacle in the contract's order, if there is one.
-    fn refuse(&self, connection: &Connection, port: Port, range: PortRange) -> Result<Option<Refusal>> {
-        let settings = self.settings();
-        Ok(if !range.contains(port) {
+    fn refuse(&self, connection: &Connection, port: Port, wish: &Wish<'_>) -> Result<Option<Refusal>> {
+        let request = wish.request;
+        let minds_exclusions = !(request.ignore_exclusions || request.force);
+        let minds_occupancy = !(request.ignore_occupied || request.force);
+        Ok(if !wish.range.contains(port) {
             Some(Refusal::OutsideRange)
         } else if store::is_reserved(connection, port)? {
             Some(Refusal::Reserved)
-        } else if settings.excluded.contains(port) {
+        } else if minds_exclusions && self.settings().excluded.contains(port) {
             Some(Refusal::Excluded)
-        } else if settings.occupancy.probe(port) != Occupancy::Free {
+        } else if minds_occupancy && wish.occupancy.probe(port) != Occupancy::Free {
             Some(Refusal::Occupied)
         } else {
             None
@@ -190,27 +308,40 @@ impl Registry {
     }
 }
 
-fn execute(connection: &Connection, key: &Key, plan: Plan) -> Result<Reserved> {
-    let now = Timestamp::now();
-    match plan {
-        Plan::Keep(mut reservation) => {
-            if reservation.last_used_at != now {
-                store::touch(connection, key, now)?;
-                reservation.last_used_at = now;
-            }
-            Ok(Reserved { reservation, created: false, refusal: None })
-        }
-        Plan::Take { port, refusal } => {
-            store::insert(connection, key, port, now)?;
-            let reservation = Reservation {
-                port,
-                key: key.clone(),
-                project: None,
-                task: None,
-                created_at: now,
-                last_used_at: now,
-            };
-            Ok(Reserved { reservation, created: true, refusal })
-        }
+/// What the request or the setting says, trimmed; omitted if neither says anything.
+fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
+    let text = match (asked, setting) {
+        (Field::Set(text), _) => text,
+        (Field::Omitted, Some(text)) => text,
+        (other, _) => return Ok(other.clone()),
+    };
+    Ok(Field::Set(identifier(field, text)?.to_owned()))
+}
+
+/// What a new key gets.
+fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
+    match asked {
+        Field::Omitted => inferred.map(str::to_owned),
+        Field::Set(text) => Some(text.clone()),
+        Field::Clear => None,
     }
+}
+
+/// What an existing key gets.
+fn changed(
+    field: &'static str,
+    stored: Option<&str>,
+    asked: &Field,
+    may_change: bool,
+) -> Result<Option<String>> {
+    let stored = stored.map(str::to_owned);
+    let requested = match asked {
+        Field::Omitted => return Ok(stored),
+        Field::Set(text) => Some(text.clone()),
+        Field::Clear => None,
+    };
+    if requested != stored && !may_change {
+        return Err(Error::StickyField { field, stored, requested });
+    }
+    Ok(requested)
 }

@@ -18,8 +18,7 @@ impl Tag {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when nothing is left, when more than 255 bytes
     /// are left, or when there is a NUL.
     pub fn new(text: &str) -> Result<Tag> {
-        let text = identifier(text).map_err(|reason| Error::invalid("tag", reason))?;
-        Ok(Tag(text.to_owned()))
+        Ok(Tag(identifier("tag", text)?.to_owned()))
     }
 
     /// The text.
@@ -35,8 +34,18 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The trimmed text of an identifier, or why it is none. The reason never repeats the text.
-pub(crate) fn identifier(text: &str) -> Result<&str, String> {
+/// The identifier rule: the text without leading and trailing white space, 1 to 255 bytes of UTF-8, no NUL.
+///
+/// Tags, projects and tasks follow it; `argument` is named in the error, which never repeats the text.
+///
+/// # Errors
+/// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when the text breaks the rule.
+pub fn identifier<'t>(argument: &'static str, text: &'t str) -> Result<&'t str> {
+    trimmed(text).map_err(|reason| Error::invalid(argument, reason))
+}
+
+/// The trimmed text of an identifier, or why it is none.
+pub(crate) fn trimmed(text: &str) -> Result<&str, String> {
     let text = text.trim();
     if text.is_empty() {
         return Err("Cannot be empty".to_owned());

@@ -117,6 +117,8 @@ fn reserve(registry: &Registry, step: &Step) -> Answer {
     request.preferred = preferred.map(port);
     request.min = min.map(port);
     request.max = max.map(port);
+    // The paths do not exist.
+    request.disable_autoprune = true;
     match registry.reserve(&request) {
         Ok(reserved) => Answer::Got {
             port: reserved.reservation.port.get(),

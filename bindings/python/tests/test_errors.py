@@ -67,9 +67,9 @@ def test_an_unknown_code_is_the_root_class() -> None:
 
 def test_exhausted(data_dir: Path) -> None:
     with trop.Registry(data_dir, ports=(20000, 20001), skip_occupancy_check=True) as registry:
-        held = [registry.reserve("/a"), registry.reserve("/b")]
+        held = [registry.reserve("/"), registry.reserve("/dev")]
         with pytest.raises(trop.ExhaustedError, match=r"20000\.\.20001 exhausted: 2 reserved") as raised:
-            registry.reserve("/c")
+            registry.reserve("/etc")
         assert (raised.value.code, raised.value.number, raised.value.argument) == ("TROP_EXHAUSTED", -2, None)
         assert registry.list() == held
 

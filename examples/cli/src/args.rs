@@ -89,7 +89,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) quiet: bool,
 
-    /// Print details too, such as which configuration files apply
+    /// Print details too, such as which rows a clean-up removes
     #[arg(long, global = true)]
     pub(crate) verbose: bool,
 

@@ -38,6 +38,8 @@ fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
         Error::MigrationConflict { .. } => " (--force)",
+        Error::StickyField { field: "project", .. } => " (--allow-project-change)",
+        Error::StickyField { .. } => " (--allow-task-change)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

@@ -143,7 +143,7 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Draft {
 }
 
 fn bad_tag(text: &str) -> String {
-    let reason = crate::tag::identifier(text).err().unwrap_or_default();
+    let reason = crate::tag::trimmed(text).err().unwrap_or_default();
     format!("a tag is not acceptable: {reason}")
 }
 

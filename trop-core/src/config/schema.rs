@@ -10,7 +10,7 @@ use crate::config::layer::{GroupChange, Layer, Origin, OutputFormat, Sourced, Up
 use crate::config::setting::{PROBES, SWITCHES, Setting};
 use crate::error::Error;
 use crate::port::{Port, PortRange, PortSet};
-use crate::tag::identifier;
+use crate::tag::trimmed;
 
 /// The longest lock wait: what fits into a signed 32-bit number of milliseconds, in whole seconds.
 pub(crate) const MAX_LOCK_WAIT: u64 = 2_147_483;
@@ -123,7 +123,7 @@ impl<'a> Reader<'a> {
         if let Some(node) = given("project")
             && let Some(text) = self.text(node, "project")
         {
-            match identifier(text) {
+            match trimmed(text) {
                 Ok(project) => layer.project = Some(self.sourced(project.to_owned(), node.line)),
                 Err(reason) => self.report(node.line, "project", reason),
             }

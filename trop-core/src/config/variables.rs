@@ -7,7 +7,7 @@ use crate::config::schema::{MAX_LOCK_WAIT, plain_reason};
 use crate::config::setting::{PROBES, SWITCHES, Setting, Uses};
 use crate::error::{Error, Result};
 use crate::port::{Port, PortSet};
-use crate::tag::identifier;
+use crate::tag::trimmed;
 
 /// How much a program is to say beside its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn malformed(setting: Setting, variable: &str, reason: &str) -> Error {
 }
 
 fn to_identifier(given: Given) -> Result<Sourced<String>> {
-    given.convert(|text| identifier(text).map(str::to_owned))
+    given.convert(|text| trimmed(text).map(str::to_owned))
 }
 
 fn to_port(text: &str) -> Result<Port, String> {

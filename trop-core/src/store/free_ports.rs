@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::rows;
-use crate::error::{Blockers, Error, Result};
+use crate::error::{AutomaticCleanup, Blockers, Error, Result};
 use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::port::{Port, PortRange, PortSet};
 
@@ -25,7 +25,9 @@ pub(crate) fn lowest_usable(
         // Once: the set may lack ports that another program freed by REPLACE, which fires no trigger.
         if rebuilt || !rebuild(connection, range)? {
             return Err(match found {
-                Search::Exhausted(blockers) => Error::Exhausted { range, blockers },
+                Search::Exhausted(blockers) => {
+                    Error::Exhausted { range, blockers, cleanup: AutomaticCleanup::default() }
+                }
                 _ => Error::corrupt("the free ports of the range disagree with the reservations"),
             });
         }

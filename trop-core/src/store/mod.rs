@@ -10,5 +10,5 @@ mod wait;
 pub(crate) use free_ports::lowest_usable;
 pub(crate) use pool::{Seat, locked, usable};
 pub(crate) use rows::{
-    Selection, by_key, by_port, delete, insert, is_reserved, list, place, remove, reserved_ports, touch,
+    Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,
 };

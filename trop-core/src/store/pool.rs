@@ -407,7 +407,7 @@ extern "C" fn after_fork_in_child() {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::reservation::{Key, Timestamp};
+    use crate::reservation::{Key, Reservation, Timestamp};
     use crate::store;
 
     #[test]
@@ -418,8 +418,16 @@ mod tests {
         let (old, new) = (seat(), seat());
         let port = |number| crate::port::Port::new("port", number).unwrap();
         let write = |database: &Database, tag: &str, number| {
-            let key = Key::stored("/p".to_owned(), Some(crate::tag::Tag::new(tag)?));
-            database.write(|connection| store::insert(connection, &key, port(number), Timestamp::now()))
+            let now = Timestamp::now();
+            let reservation = Reservation {
+                port: port(number),
+                key: Key::stored("/p".to_owned(), Some(crate::tag::Tag::new(tag)?)),
+                project: None,
+                task: None,
+                created_at: now,
+                last_used_at: now,
+            };
+            database.write(|connection| store::insert(connection, &reservation))
         };
         old.with(|database| write(database, "before", 5000)).unwrap();
         let mut tries = 0;

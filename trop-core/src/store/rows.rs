@@ -78,17 +78,75 @@ pub(crate) fn is_reserved(connection: &Connection, port: Port) -> Result<bool> {
 }
 
 /// A plain insert: a conflict over the port must never delete another key's row.
-pub(crate) fn insert(connection: &Connection, key: &Key, port: Port, now: Timestamp) -> Result<()> {
+pub(crate) fn insert(connection: &Connection, reservation: &Reservation) -> Result<()> {
     let mut statement = connection.prepare_cached(
-        "INSERT INTO reservations (path, tag, port, created_at, last_used_at) VALUES (?1, ?2, ?3, ?4, ?4)",
+        "INSERT INTO reservations (path, tag, port, project, task, created_at, last_used_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?;
-    expect_one(statement.execute(params![key.path(), key.tag_text(), port.get(), now.seconds()])?)
+    let Reservation { port, key, project, task, created_at, last_used_at } = reservation;
+    let (created_at, last_used_at) = (created_at.seconds(), last_used_at.seconds());
+    expect_one(statement.execute(params![
+        key.path(),
+        key.tag_text(),
+        port.get(),
+        project,
+        task,
+        created_at,
+        last_used_at
+    ])?)
 }
 
-pub(crate) fn touch(connection: &Connection, key: &Key, now: Timestamp) -> Result<()> {
-    let mut statement = connection
-        .prepare_cached("UPDATE reservations SET last_used_at = ?3 WHERE path = ?1 AND tag = ?2")?;
-    expect_one(statement.execute(params![key.path(), key.tag_text(), now.seconds()])?)
+/// Stores the project, the task and the last use of a row.
+pub(crate) fn refresh(connection: &Connection, reservation: &Reservation) -> Result<()> {
+    let mut statement = connection.prepare_cached(
+        "UPDATE reservations SET project = ?3, task = ?4, last_used_at = ?5 WHERE path = ?1 AND tag = ?2",
+    )?;
+    let Reservation { key, project, task, last_used_at, .. } = reservation;
+    expect_one(statement.execute(params![
+        key.path(),
+        key.tag_text(),
+        project,
+        task,
+        last_used_at.seconds()
+    ])?)
+}
+
+/// The selected rows of a path, and of all below it if asked for, in the order of [`list`].
+pub(crate) fn select(
+    connection: &Connection,
+    path: &str,
+    selection: Selection<'_>,
+    recursive: bool,
+) -> Result<Vec<Reservation>> {
+    let tag = match selection {
+        Selection::Tagged(tag) => Some(tag.as_str()),
+        Selection::Untagged => Some(""),
+        Selection::All => None,
+    };
+    let sql = concat!(
+        select_where!("(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2) AND "),
+        not_leased!(),
+        " ORDER BY path, tag"
+    );
+    let below = recursive.then(|| below(path));
+    let (after, before) = below.as_ref().map_or((None, None), |(after, before)| (Some(after), Some(before)));
+    let mut statement = connection.prepare_cached(sql)?;
+    let rows = statement.query_map(params![path, tag, after, before], |row| Ok(decode(row)))?;
+    rows.map(|row| row?).collect()
+}
+
+/// What lies below a path, by components: text between these two, both excluded.
+fn below(path: &str) -> (String, String) {
+    let separator = std::path::MAIN_SEPARATOR;
+    let stem = path.strip_suffix(separator).unwrap_or(path);
+    let next = char::from_u32(u32::from(separator) + 1).unwrap_or(char::MAX);
+    (format!("{stem}{separator}"), format!("{stem}{next}"))
+}
+
+/// Deletes the row of exactly this key, which the caller has just read.
+pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
+    let mut statement = connection.prepare_cached("DELETE FROM reservations WHERE path = ?1 AND tag = ?2")?;
+    expect_one(statement.execute([key.path(), key.tag_text()])?)
 }
 
 /// Another program's trigger can make a statement do nothing without an error.
@@ -97,42 +155,6 @@ fn expect_one(rows: usize) -> Result<()> {
         return Ok(());
     }
     Err(Error::Conflict { reason: "a trigger of another program ignored it".to_owned() })
-}
-
-/// Deletes the selected rows of exactly this path and tells how many there were.
-pub(crate) fn delete(connection: &Connection, path: &str, selection: Selection<'_>) -> Result<usize> {
-    let tag = match selection {
-        Selection::Tagged(tag) => Some(tag.as_str()),
-        Selection::Untagged => Some(""),
-        Selection::All => None,
-    };
-    let sql =
-        concat!("DELETE FROM reservations WHERE path = ?1 AND (?2 IS NULL OR tag = ?2) AND ", not_leased!());
-    Ok(connection.prepare_cached(sql)?.execute(params![path, tag])?)
-}
-
-/// Deletes the row of exactly this key.
-///
-/// # Errors
-/// [`Error::Corrupt`] unless there was exactly one: the caller has just read it.
-pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
-    let mut statement = connection.prepare_cached("DELETE FROM reservations WHERE path = ?1 AND tag = ?2")?;
-    match statement.execute([key.path(), key.tag_text()])? {
-        1 => Ok(()),
-        count => Err(Error::corrupt(format!("{count} reservations have one key"))),
-    }
-}
-
-/// Inserts a reservation as it was under another key. A conflict must never delete another row.
-pub(crate) fn place(connection: &Connection, key: &Key, row: &Reservation) -> Result<()> {
-    let mut statement = connection.prepare_cached(
-        "INSERT INTO reservations (path, tag, port, project, task, created_at, last_used_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?;
-    let (created, used) = (row.created_at.seconds(), row.last_used_at.seconds());
-    let port = row.port.get();
-    statement.execute(params![key.path(), key.tag_text(), port, row.project, row.task, created, used])?;
-    Ok(())
 }
 
 fn decode(row: &Row<'_>) -> Result<Reservation> {

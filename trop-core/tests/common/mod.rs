@@ -107,6 +107,8 @@ pub(crate) fn request(path: &str, name: &str) -> ReserveRequest {
     let mut request = ReserveRequest::default();
     request.path = Some(path.into());
     request.tag = Some(tag(name));
+    // The paths of most tests do not exist, and the automatic clean-up would take them away.
+    (request.disable_autoprune, request.disable_autoexpire) = (true, true);
     request
 }
 

@@ -4,12 +4,16 @@
 
 mod assert_port;
 mod assert_reservation;
+mod autoclean;
+mod clean;
 mod completions;
+mod expire;
 mod list;
 mod list_projects;
 mod manual;
 mod migrate;
 mod port_info;
+mod prune;
 mod release;
 mod reserve;
 mod scan;
@@ -30,6 +34,9 @@ pub(crate) enum Command {
     Reserve(reserve::Reserve),
     Release(release::Release),
     List(list::List),
+    Prune(prune::Prune),
+    Expire(expire::Expire),
+    Autoclean(autoclean::Autoclean),
     PortInfo(port_info::PortInfo),
     Scan(scan::Scan),
     ListProjects(list_projects::ListProjects),
@@ -64,11 +71,13 @@ impl Command {
             Command::List(_) => Uses::LISTS,
             Command::PortInfo(command) if command.include_occupancy => Uses::OCCUPANCY,
             Command::Scan(_) => Uses::PORTS.and(Uses::OCCUPANCY),
+            Command::Expire(_) | Command::Autoclean(_) => Uses::EXPIRY,
             Command::PortInfo(_)
             | Command::ListProjects(_)
             | Command::AssertReservation(_)
             | Command::AssertPort(_)
             | Command::Migrate(_)
+            | Command::Prune(_)
             | Command::Validate(_)
             | Command::ShowDataDir(_)
             | Command::ShowPath(_)
@@ -90,6 +99,9 @@ impl Command {
             Command::Reserve(command) => command.run(global),
             Command::Release(command) => command.run(global),
             Command::List(command) => command.run(global),
+            Command::Prune(command) => command.run(global),
+            Command::Expire(command) => command.run(global),
+            Command::Autoclean(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
             Command::Validate(command) => command.run(),
             Command::ShowDataDir(command) => command.run(&global),

@@ -6,9 +6,13 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Args;
-use trop_core::{PortRange, Refusal, ReserveRequest, Reserved, Result};
+use trop_core::{
+    Error, Field, PortRange, Refusal, Reservation, ReserveRequest, Reserved, Result, identifier,
+};
 
+use super::clean;
 use crate::args::{Global, Place, port, tag};
+use crate::occupancy::Probes;
 use crate::output::Report;
 
 /// Reserve a port, or get the one that is reserved already
@@ -18,6 +22,7 @@ use crate::output::Report;
 #[command(after_help = "\
 Example: a port for this directory's web server, 8080 if it can be had
   PORT=$(trop reserve --tag web --port 8080 --min 8000 --max 8999)")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Reserve {
     /// Tells several ports of one path apart
     #[arg(long)]
@@ -35,42 +40,151 @@ pub(crate) struct Reserve {
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     max: Option<OsString>,
 
+    /// The project it is for, kept until it is changed [default: what git says, for a new reservation]
+    #[arg(long, value_name = "NAME", conflicts_with = "clear_project")]
+    project: Option<OsString>,
+
+    /// Store no project
+    #[arg(long)]
+    clear_project: bool,
+
+    /// The task it is for, kept until it is changed [default: what git says, for a new reservation]
+    #[arg(long, value_name = "NAME", conflicts_with = "clear_task")]
+    task: Option<OsString>,
+
+    /// Store no task
+    #[arg(long)]
+    clear_task: bool,
+
     #[command(flatten)]
     pub(crate) place: Place,
+
+    /// Allow to change the stored project
+    #[arg(long)]
+    allow_project_change: bool,
+
+    /// Allow to change the stored task
+    #[arg(long)]
+    allow_task_change: bool,
+
+    /// Allow to change both
+    #[arg(long)]
+    allow_change: bool,
+
+    /// Choose a port anew for a path and tag that have one
+    #[arg(long)]
+    overwrite: bool,
+
+    /// Use the preferred port although a program uses it
+    #[arg(long)]
+    ignore_occupied: bool,
+
+    /// Use the preferred port although it is excluded
+    #[arg(long)]
+    ignore_exclusions: bool,
+
+    /// Overwrite, accept any path, allow every change, and use the preferred port although it is in use or excluded
+    #[arg(long)]
+    force: bool,
+
+    /// When all ports are taken, keep the reservations of directories that do not exist any more
+    #[arg(long)]
+    disable_autoprune: bool,
+
+    /// When all ports are taken, keep the reservations that were not used for long
+    #[arg(long)]
+    disable_autoexpire: bool,
+
+    /// Both of these
+    #[arg(long)]
+    disable_autoclean: bool,
+
+    /// Show which port it would be, and reserve nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Make no probe at all
+    #[arg(long, help_heading = "Occupancy options")]
+    skip_occupancy_check: bool,
+
+    #[command(flatten)]
+    probes: Probes,
 }
 
 impl Reserve {
     pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let is_given = self.place.path.is_some();
-        let mut request = ReserveRequest::default();
-        request.path = self.place.path;
-        request.tag = tag(self.tag)?;
-        request.preferred = port("port", self.port)?;
-        request.allow_unrelated_path = self.place.allow_unrelated_path;
-        let (min, max) = (port("min", self.min)?, port("max", self.max)?);
-        if let (Some(min), Some(max)) = (min, max) {
-            // The core looks at the range too, but after the settings.
-            PortRange::new("min", min, max)?;
-        }
+        let (is_given, dry_run) = (self.place.path.is_some(), self.dry_run);
+        let mut request = self.request()?;
+        // Settings of the highest rank, so that they can repair a range that lower ones spoil.
+        let (min, max) = (request.min.take(), request.max.take());
+        let registry = global.registry_with(|options| {
+            options.min = min;
+            options.max = max;
+        })?;
+        let reserved = if dry_run { registry.rehearsal()? } else { registry }.reserve(&request)?;
 
-        let reserved = global
-            .registry_with(|options| {
-                options.min = min;
-                options.max = max;
-            })?
-            .reserve(&request)?;
-
-        let key = &reserved.reservation.key;
-        let mut report = Report::result(format!("{}\n", reserved.reservation.port));
+        let Reservation { port, key, .. } = &reserved.reservation;
+        let mut report = if dry_run { Report::default() } else { Report::result(format!("{port}\n")) };
         if is_given && matches!(Path::new(key.path()).try_exists(), Ok(false)) {
             report.note(format!("Warning: the path '{}' does not exist", key.path()));
         }
         if let Some(preferred) = request.preferred
-            && preferred != reserved.reservation.port
+            && preferred != *port
         {
             report.note(format!("Warning: preferred port {preferred} was not used: {}", reason(&reserved)));
         }
+        if let Some(cleanup) = &reserved.cleanup {
+            clean::warn(cleanup, &mut report);
+            report.note(format!(
+                "Automatic cleanup: the port range was exhausted; removed {} pruned and {} expired reservations",
+                cleanup.pruned.len(),
+                cleanup.expired.len()
+            ));
+        }
+        if dry_run {
+            let what = if reserved.created { "would reserve" } else { "would return" };
+            report.note(format!("Dry run: {what} port {port} for {}", clean::key(key)));
+        }
         Ok(report)
+    }
+
+    fn request(self) -> Result<ReserveRequest> {
+        let mut request = ReserveRequest::default();
+        request.tag = tag(self.tag)?;
+        request.preferred = port("port", self.port)?;
+        request.min = port("min", self.min)?;
+        request.max = port("max", self.max)?;
+        if let (Some(min), Some(max)) = (request.min, request.max) {
+            // The core looks at the range too, but after the settings.
+            PortRange::new("min", min, max)?;
+        }
+        request.project = field("project", "--project", self.project, self.clear_project)?;
+        request.task = field("task", "--task", self.task, self.clear_task)?;
+        request.path = self.place.path;
+        request.allow_unrelated_path = self.place.allow_unrelated_path;
+        request.allow_project_change = self.allow_project_change || self.allow_change;
+        request.allow_task_change = self.allow_task_change || self.allow_change;
+        request.overwrite = self.overwrite;
+        request.ignore_occupied = self.ignore_occupied;
+        request.ignore_exclusions = self.ignore_exclusions;
+        request.force = self.force;
+        request.disable_autoprune = self.disable_autoprune || self.disable_autoclean;
+        request.disable_autoexpire = self.disable_autoexpire || self.disable_autoclean;
+        request.occupancy.skip = self.skip_occupancy_check;
+        self.probes.apply(&mut request.occupancy);
+        Ok(request)
+    }
+}
+
+/// A project or task. A bad one is a setting to the command, wherever it comes from.
+fn field(setting: &'static str, flag: &str, text: Option<OsString>, clear: bool) -> Result<Field> {
+    let Some(text) = text else { return Ok(if clear { Field::Clear } else { Field::Omitted }) };
+    let refuse = |reason: &str| Error::Config { setting, reason: format!("{flag}: {reason}") };
+    let text = text.to_str().ok_or_else(|| refuse("it is not valid UTF-8"))?;
+    match identifier(setting, text) {
+        Ok(text) => Ok(Field::Set(text.to_owned())),
+        Err(Error::InvalidArgument { reason, .. }) => Err(refuse(&reason)),
+        Err(error) => Err(error),
     }
 }
 

@@ -1,0 +1,243 @@
+//! `prune`, `expire` and both at once: removing reservations nobody needs any more.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::error::{AutomaticCleanup, Error, Result};
+use crate::os;
+use crate::registry::{Registry, Settings};
+use crate::reservation::{Reservation, Timestamp};
+use crate::store;
+
+const SECONDS_A_DAY: i64 = 86400;
+
+/// What a clean-up removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Cleanup {
+    /// The reservations whose path is no directory any more, by path, then tag.
+    pub pruned: Vec<Reservation>,
+    /// The reservations that were not used for more than `days` and were not pruned, the oldest first.
+    pub expired: Vec<Reservation>,
+    /// The paths that could not be inspected and therefore kept their reservations, in their order.
+    pub preserved: Vec<Preserved>,
+    /// The age limit in days of 86400 seconds.
+    pub days: u32,
+    /// The moment ages were counted from.
+    pub now: Timestamp,
+}
+
+impl Cleanup {
+    /// How many reservations were removed.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.pruned.len() + self.expired.len()
+    }
+}
+
+/// A path of which nobody can tell whether its directory is gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Preserved {
+    /// The path.
+    pub path: String,
+    /// What the operating system answered, such as `permission denied`.
+    pub cause: String,
+}
+
+/// Which reservations a clean-up looks for.
+#[derive(Clone, Copy)]
+struct Scope {
+    prune: bool,
+    expire: bool,
+    days: u32,
+}
+
+impl Registry {
+    /// Removes the reservations whose path certainly is no directory any more, all or none.
+    ///
+    /// Directories are inspected, with links followed, before the database is locked.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and every error of the database. Nothing is changed then.
+    pub fn prune(&self) -> Result<Cleanup> {
+        self.clean(Scope { prune: true, expire: false, days: self.settings().expire_after_days })
+    }
+
+    /// Removes the reservations that were last used more than `days` days ago, all or none; none means the
+    /// configured number, 30 by default.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for 0 days, [`Error::Busy`] and every error of the database. Nothing is changed then.
+    pub fn expire(&self, days: Option<u32>) -> Result<Cleanup> {
+        self.clean(Scope { prune: false, expire: true, days: self.days(days)? })
+    }
+
+    /// [`Registry::prune`] and [`Registry::expire`] in one step, all or none. What both would remove counts as pruned.
+    ///
+    /// # Errors
+    /// As [`Registry::expire`].
+    pub fn autoclean(&self, days: Option<u32>) -> Result<Cleanup> {
+        self.clean(Scope { prune: true, expire: true, days: self.days(days)? })
+    }
+
+    fn days(&self, days: Option<u32>) -> Result<u32> {
+        match days {
+            Some(0) => Err(Error::invalid("days", "0 would remove everything; it must be > 0")),
+            Some(days) => Ok(days),
+            None => Ok(self.settings().expire_after_days),
+        }
+    }
+
+    fn clean(&self, scope: Scope) -> Result<Cleanup> {
+        let mut seen = BTreeMap::new();
+        let mut before = Inspection::default();
+        if scope.prune {
+            for row in self.list()? {
+                before.inspect(row.key.path());
+                seen.insert(row.key.clone(), row);
+            }
+        }
+        self.seat().with(|database| {
+            database.write(|transaction| {
+                // Only what was found missing is looked at again: a directory that hangs must not be met under the lock.
+                let mut again = Inspection::default();
+                sweep(transaction, scope, |row| match before.known(row.key.path()) {
+                    Some(Verdict::Gone) if seen.get(&row.key) == Some(row) => {
+                        again.inspect(row.key.path()).clone()
+                    }
+                    Some(unknown @ Verdict::Unknown(_)) => unknown.clone(),
+                    _ => Verdict::Directory,
+                })
+            })
+        })
+    }
+}
+
+/// Which parts of the automatic clean-up an allocation may use.
+#[derive(Clone, Copy)]
+pub(crate) struct Permitted {
+    pub(crate) prune: bool,
+    pub(crate) expire: bool,
+}
+
+/// Allocates; when the range is exhausted, cleans up as far as permitted and tries once more, all in the caller's
+/// transaction, which has to be rolled back after an error. Tells what was removed, if anything had to be.
+pub(crate) fn allocate<T>(
+    connection: &Connection,
+    settings: &Settings,
+    permitted: Permitted,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<(T, Option<Cleanup>)> {
+    match attempt() {
+        Err(Error::Exhausted { .. }) if permitted.prune || permitted.expire => {}
+        result => return result.map(|value| (value, None)),
+    }
+    let Permitted { prune, expire } = permitted;
+    let mut inspection = Inspection::default();
+    let scope = Scope { prune, expire, days: settings.expire_after_days };
+    let cleanup = sweep(connection, scope, |row| inspection.inspect(row.key.path()).clone())?;
+    match attempt() {
+        Ok(value) => Ok((value, Some(cleanup))),
+        Err(Error::Exhausted { range, blockers, .. }) => {
+            let cleanup = AutomaticCleanup { prunes: prune, expires: expire };
+            Err(Error::Exhausted { range, blockers, cleanup })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Selects and removes in one go. `judge` is asked about rows only if directories matter.
+fn sweep(
+    connection: &Connection,
+    scope: Scope,
+    mut judge: impl FnMut(&Reservation) -> Verdict,
+) -> Result<Cleanup> {
+    let now = Timestamp::now();
+    let limit = i64::from(scope.days) * SECONDS_A_DAY;
+    let (mut pruned, mut expired) = (Vec::new(), Vec::new());
+    let mut preserved = BTreeMap::new();
+    for row in store::list(connection)? {
+        let verdict = if scope.prune { judge(&row) } else { Verdict::Directory };
+        if matches!(verdict, Verdict::Gone) {
+            pruned.push(row);
+        } else if scope.expire && now.seconds() - row.last_used_at.seconds() > limit {
+            expired.push(row);
+        } else if let Verdict::Unknown(cause) = verdict {
+            preserved.insert(row.key.path().to_owned(), cause);
+        }
+    }
+    expired.sort_by(|a, b| (a.last_used_at, &a.key).cmp(&(b.last_used_at, &b.key)));
+    for row in pruned.iter().chain(&expired) {
+        store::remove(connection, &row.key)?;
+    }
+    let preserved = preserved.into_iter().map(|(path, cause)| Preserved { path, cause }).collect();
+    Ok(Cleanup { pruned, expired, preserved, days: scope.days, now })
+}
+
+/// What is known of a path's directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    Directory,
+    /// There is none, or something else has its name, or the name cannot exist here.
+    Gone,
+    /// It could not be looked at, for this reason.
+    Unknown(String),
+}
+
+/// Each path is looked at once.
+#[derive(Default)]
+struct Inspection(BTreeMap<String, Verdict>);
+
+impl Inspection {
+    fn inspect(&mut self, path: &str) -> &Verdict {
+        self.0.entry(path.to_owned()).or_insert_with(|| verdict(fs::metadata(Path::new(path))))
+    }
+
+    fn known(&self, path: &str) -> Option<&Verdict> {
+        self.0.get(path)
+    }
+}
+
+/// Only a definite answer makes a reservation removable: a mount that is away for a moment is none.
+fn verdict(found: io::Result<fs::Metadata>) -> Verdict {
+    use io::ErrorKind as Kind;
+    let error = match found {
+        Ok(metadata) if metadata.is_dir() => return Verdict::Directory,
+        Ok(_) => return Verdict::Gone,
+        Err(error) => error,
+    };
+    match error.kind() {
+        Kind::NotFound | Kind::NotADirectory | Kind::InvalidFilename | Kind::InvalidInput => Verdict::Gone,
+        Kind::PermissionDenied => Verdict::Unknown("permission denied".to_owned()),
+        _ if os::is_link_loop(&error) => Verdict::Unknown("symlink loop".to_owned()),
+        _ => Verdict::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    /// Trap 50. Trap 56.
+    #[test]
+    fn only_definite_answers_make_a_reservation_removable() {
+        let of = |number| verdict(Err(io::Error::from_raw_os_error(number)));
+        for definite in [libc::ENOENT, libc::ENOTDIR, libc::ENAMETOOLONG, libc::EINVAL] {
+            assert_eq!(of(definite), Verdict::Gone, "{definite}");
+        }
+        assert_eq!(of(libc::EACCES), Verdict::Unknown("permission denied".to_owned()));
+        assert_eq!(of(libc::ELOOP), Verdict::Unknown("symlink loop".to_owned()));
+        for unknown in
+            [libc::ESTALE, libc::EBUSY, libc::ETIMEDOUT, libc::EIO, libc::EHOSTDOWN, libc::ENOTCONN]
+        {
+            assert!(matches!(of(unknown), Verdict::Unknown(_)), "{unknown}");
+        }
+        assert_eq!(verdict(fs::metadata("/dev/null")), Verdict::Gone);
+        assert_eq!(verdict(fs::metadata("/")), Verdict::Directory);
+    }
+}
