@@ -162,7 +162,8 @@ def contend(data_dir: str, number: int, barrier: Any, results: Any) -> None:
     with trop.Registry(data_dir, ports=(20000, 20010), skip_occupancy_check=True) as registry:
         barrier.wait()
         try:
-            results.put(registry.reserve("/contender", str(number)).port)
+            # A directory that exists: an exhausted range is pruned.
+            results.put(registry.reserve(Path(data_dir).parent, str(number)).port)
         except trop.ExhaustedError as error:
             results.put(error)
 
