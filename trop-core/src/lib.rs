@@ -22,6 +22,7 @@
 
 mod data_dir;
 mod error;
+mod exclusions;
 mod lookup;
 mod occupancy;
 mod os;
@@ -38,6 +39,7 @@ mod tag;
 
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
+pub use exclusions::{ExcludeRequest, ExclusionEdit, ExclusionFile, add_exclusions, compact_exclusions};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
 pub use owner::Owner;
 pub use port::{Port, PortRange, PortSet};

@@ -2,6 +2,8 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod compact_exclusions;
+mod exclude;
 mod list;
 mod port_info;
 mod release;
@@ -21,6 +23,8 @@ pub(crate) enum Command {
     List(list::List),
     PortInfo(port_info::PortInfo),
     Scan(scan::Scan),
+    Exclude(exclude::Exclude),
+    CompactExclusions(compact_exclusions::CompactExclusions),
 }
 
 impl Command {
@@ -29,7 +33,7 @@ impl Command {
         match self {
             Command::Reserve(command) => Some(&mut command.place),
             Command::Release(command) => Some(&mut command.place),
-            Command::List(_) | Command::PortInfo(_) | Command::Scan(_) => None,
+            _ => None,
         }
     }
 
@@ -48,6 +52,8 @@ impl Command {
             Command::List(command) => command.run(global),
             Command::PortInfo(command) => command.run(global),
             Command::Scan(command) => command.run(global),
+            Command::Exclude(command) => command.run(global),
+            Command::CompactExclusions(command) => command.run(&global),
         }
     }
 }

@@ -4,6 +4,7 @@
 
 mod arguments;
 mod database;
+mod exclusions;
 mod guard;
 mod list;
 mod release;
