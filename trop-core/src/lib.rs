@@ -24,6 +24,7 @@ mod cleanup;
 mod config;
 mod data_dir;
 mod error;
+mod exclusions;
 mod git;
 mod lookup;
 mod migrate;
@@ -47,6 +48,7 @@ pub use config::{
 };
 pub use data_dir::data_dir;
 pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
+pub use exclusions::{ExcludeRequest, ExclusionEdit, ExclusionFile, add_exclusions, compact_exclusions};
 pub use lookup::Filter;
 pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};

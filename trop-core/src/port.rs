@@ -91,6 +91,15 @@ impl PortRange {
         Ok(PortRange { min, max })
     }
 
+    /// A range from text: one port, or two as in `5005..5009`; `argument` is named in the error.
+    ///
+    /// # Errors
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) as for [`Port::parse`] and [`PortRange::new`].
+    pub fn parse(argument: &'static str, text: &str) -> Result<PortRange> {
+        let (low, high) = text.split_once("..").unwrap_or((text, text));
+        PortRange::new(argument, Port::parse(argument, low.trim())?, Port::parse(argument, high.trim())?)
+    }
+
     /// The lowest port.
     #[must_use]
     pub fn min(self) -> Port {

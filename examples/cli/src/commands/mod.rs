@@ -6,7 +6,9 @@ mod assert_port;
 mod assert_reservation;
 mod autoclean;
 mod clean;
+mod compact_exclusions;
 mod completions;
+mod exclude;
 mod expire;
 mod list;
 mod list_projects;
@@ -39,6 +41,8 @@ pub(crate) enum Command {
     Autoclean(autoclean::Autoclean),
     PortInfo(port_info::PortInfo),
     Scan(scan::Scan),
+    Exclude(exclude::Exclude),
+    CompactExclusions(compact_exclusions::CompactExclusions),
     ListProjects(list_projects::ListProjects),
     AssertReservation(assert_reservation::AssertReservation),
     AssertPort(assert_port::AssertPort),
@@ -78,6 +82,8 @@ impl Command {
             | Command::AssertPort(_)
             | Command::Migrate(_)
             | Command::Prune(_)
+            | Command::Exclude(_)
+            | Command::CompactExclusions(_)
             | Command::Validate(_)
             | Command::ShowDataDir(_)
             | Command::ShowPath(_)
@@ -113,6 +119,8 @@ impl Command {
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
             Command::Scan(command) => command.run(global),
+            Command::Exclude(command) => command.run(global),
+            Command::CompactExclusions(command) => command.run(&global),
         }
     }
 }

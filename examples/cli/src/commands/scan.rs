@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use trop_core::{Result, ScanRequest};
+use trop_core::{ExclusionFile, Result, ScanRequest, add_exclusions};
 
 use crate::args::{Global, port};
 use crate::occupancy::{self, Probes};
@@ -29,6 +29,14 @@ pub(crate) struct Scan {
     #[arg(long, value_enum, ignore_case = true, default_value_t = Format::Table)]
     format: Format,
 
+    /// Exclude what is occupied and not reserved, in the nearest trop.local.yaml, else trop.yaml
+    #[arg(long)]
+    autoexclude: bool,
+
+    /// After excluding, make the list of excluded ports as short as possible
+    #[arg(long)]
+    autocompact: bool,
+
     #[command(flatten)]
     probes: Probes,
 }
@@ -40,13 +48,27 @@ impl Scan {
         request.max = port("max port", self.max)?;
         let registry = global.registry_with(|options| self.probes.apply(&mut options.occupancy))?;
 
+        // No file to write to is found out before the work is done.
+        let file = if self.autoexclude {
+            Some(ExclusionFile::Discovered.locate(registry.data_dir())?)
+        } else {
+            None
+        };
         let scan = registry.scan(&request)?;
+        let edit = match file {
+            Some(file) => Some(add_exclusions(&file, &scan.unreserved(), self.autocompact)?),
+            None => None,
+        };
 
         let mut report = Report::result(occupancy::findings(&scan.findings, self.format)?);
         let unreserved = scan.unreserved().iter().count();
         if unreserved > 0 {
             let verb = if unreserved == 1 { "port is" } else { "ports are" };
             report.note(format!("{unreserved} {verb} occupied and not reserved"));
+        }
+        if let Some(edit) = edit {
+            let what = if edit.changed { "Excluded them in" } else { "Nothing to exclude in" };
+            report.note(format!("{what} {}", edit.path.display()));
         }
         if let Some(first) = scan.doubts.first() {
             report.note(format!(

@@ -5,6 +5,7 @@
 mod arguments;
 mod configuration;
 mod database;
+mod exclusions;
 mod generated;
 mod guard;
 mod list;
