@@ -71,13 +71,12 @@ impl Repository {
 
     /// A file instead of the data says where they are: a worktree has its repository's in common, a submodule its own.
     fn linked(directory: PathBuf, dot_git: &Path) -> Option<Repository> {
-        let pointer = read(dot_git)?;
-        let data = directory.join(pointer.strip_prefix("gitdir:")?.trim());
+        let data = directory.join(path(read_bytes(dot_git)?.strip_prefix(b"gitdir:")?)?);
         let common_file = data.join("commondir");
         if !common_file.is_file() {
             return is_git_directory(&data).then_some(Repository::Checkout { directory, data });
         }
-        let common = data.join(read(&common_file)?.trim()).canonicalize().ok()?;
+        let common = data.join(path(&read_bytes(&common_file)?)?).canonicalize().ok()?;
         Some(Repository::Worktree { directory, common })
     }
 
@@ -157,13 +156,28 @@ fn valid(field: &'static str, text: &str) -> Option<String> {
     identifier(field, text).ok().map(str::to_owned)
 }
 
+/// A path in a file, which need not be UTF-8.
+fn path(bytes: &[u8]) -> Option<PathBuf> {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'))?;
+    let bytes = bytes[..=end].strip_prefix(b" ").unwrap_or(&bytes[..=end]);
+    #[cfg(unix)]
+    let text = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
+    #[cfg(not(unix))]
+    let text = std::ffi::OsStr::new(std::str::from_utf8(bytes).ok()?);
+    Some(Path::new::<std::ffi::OsStr>(text).to_path_buf())
+}
+
 /// The text of a small ordinary file.
 fn read(path: &Path) -> Option<String> {
+    String::from_utf8(read_bytes(path)?).ok()
+}
+
+fn read_bytes(path: &Path) -> Option<Vec<u8>> {
     // A pipe would hang.
     if !path.is_file() {
         return None;
     }
-    let mut text = String::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_string(&mut text).ok()?;
-    Some(text)
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
 }

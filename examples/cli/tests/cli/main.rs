@@ -2,16 +2,21 @@
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+mod allocation;
 mod arguments;
+mod cleanup;
 mod configuration;
 mod database;
 mod exclusions;
+mod fields;
 mod generated;
+mod git;
 mod guard;
 mod list;
 mod lookup;
 mod migrate;
 mod release;
+mod release_more;
 mod reserve;
 mod scan;
 mod show;
