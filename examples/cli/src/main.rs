@@ -2,6 +2,7 @@
 
 mod args;
 mod commands;
+mod logging;
 mod output;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ fn main() -> ExitCode {
         Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
     };
     let quiet = cli.global.quiet;
+    logging::start(quiet);
     let report = trop_core::contain(|| cli.command.run(cli.global));
     match report.and_then(|report| report.print(quiet)) {
         Ok(None) => ExitCode::SUCCESS,

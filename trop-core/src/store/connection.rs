@@ -10,7 +10,7 @@ use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{schema, wait};
+use super::{schema, upgrade, wait};
 use crate::error::{Error, Result};
 use crate::os::{self, FileId};
 
@@ -25,6 +25,8 @@ pub(crate) struct Database {
     access: Access,
     /// SQLite's counter of schema changes when the schema was last found complete.
     schema_cookie: Cell<i64>,
+    /// Whether the file had version 1 when it was opened.
+    is_old: Cell<bool>,
     /// Whether the journal mode was found or made right.
     logs: Cell<bool>,
 }
@@ -65,6 +67,7 @@ impl Database {
             file: Some(file),
             access,
             schema_cookie: Cell::new(NOT_LOOKED),
+            is_old: Cell::new(false),
             logs: Cell::new(false),
         };
         match database.inspect() {
@@ -81,7 +84,9 @@ impl Database {
 
     /// A private copy in memory of what is committed now; takes no lock that writers would notice.
     pub(super) fn copy(&self) -> Result<Database> {
-        self.read(|snapshot| {
+        // A file of version 1 is not migrated, but its copy is.
+        self.look(|snapshot| {
+            schema::check(snapshot)?;
             let mut memory = Connection::open_in_memory()?;
             Backup::new(snapshot, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
             Database::in_memory(memory, &self.path)
@@ -102,6 +107,7 @@ impl Database {
             file: None,
             access: Access::ReadWrite,
             schema_cookie: Cell::new(NOT_LOOKED),
+            is_old: Cell::new(false),
             logs: Cell::new(true),
         };
         database.write(|_| Ok(()))?;
@@ -127,17 +133,31 @@ impl Database {
 
     /// One consistent look at the database, without any lock that writers would notice.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
-        if schema::cookie(&transaction)? != self.schema_cookie.get() {
-            schema::check(&transaction)?;
+        let begin = || Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred);
+        let mut transaction = begin()?;
+        while schema::cookie(&transaction)? != self.schema_cookie.get()
+            && schema::check(&transaction)? == schema::State::Old
+        {
+            drop(transaction);
+            self.upgrade()?;
+            transaction = begin()?;
         }
-        let result = look(&transaction);
+        self.checked(look(&transaction))
+    }
+
+    /// One consistent look at whatever is there.
+    fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
+        self.checked(look(&transaction))
+    }
+
+    /// What was seen, unless somebody wrote meanwhile, so that it may be half of it.
+    fn checked<T>(&self, seen: Result<T>) -> Result<T> {
         match &self.access {
             Access::Snapshot(before) if has_log(&self.path) || stamp(&self.path)? != *before => {
-                // Somebody wrote meanwhile, so what was seen may be half of it.
                 Err(Error::Busy { waited: Duration::ZERO })
             }
-            _ => result,
+            _ => seen,
         }
     }
 
@@ -146,22 +166,69 @@ impl Database {
         if !self.is_writable() {
             return Err(Error::io("write the database", &self.path, os::write_failure(&self.path)));
         }
+        if self.is_old.get() {
+            // Before the journal mode is touched: a refused file stays as it is.
+            self.upgrade()?;
+        }
         if !self.logs.get() {
             if !is_wal(&self.connection)? {
                 switch_to_wal(&self.connection)?;
             }
             self.logs.set(true);
         }
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        let begin = || Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate);
+        let mut transaction = begin()?;
         let mut cookie = schema::cookie(&transaction)?;
-        if cookie != self.schema_cookie.get() {
-            schema::bring_up_to_date(&transaction)?;
+        while cookie != self.schema_cookie.get() {
+            let state = schema::bring_up_to_date(&transaction)?;
+            cookie = schema::cookie(&transaction)?;
+            if state != schema::State::Old {
+                break;
+            }
+            drop(transaction);
+            self.upgrade()?;
+            transaction = begin()?;
             cookie = schema::cookie(&transaction)?;
         }
         let value = change(&transaction)?;
         transaction.commit()?;
         self.schema_cookie.set(cookie);
         Ok(value)
+    }
+
+    /// Migrates version 1, unless another process was faster.
+    fn upgrade(&self) -> Result<()> {
+        if !self.is_writable() {
+            return Err(Error::schema(
+                "version 1 was made by an older program and has to be migrated, which needs the right to write; \
+                 run trop once as the user who may",
+            ));
+        }
+        // Nobody can repeat it, so it is to survive a power cut. Cannot be set inside a transaction.
+        self.connection.execute_batch("PRAGMA synchronous = FULL")?;
+        let result = self.upgrade_durably();
+        self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let migrated = result?;
+        self.is_old.set(false);
+        if let (Some(count), Some(_)) = (migrated, self.file) {
+            log::warn!(
+                "trop: migrated '{}' from schema version 1 to 2 with its {count} reservations; \
+                 older programs will refuse it from now on",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn upgrade_durably(&self) -> Result<Option<i64>> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        if schema::check(&transaction)? != schema::State::Old {
+            return Ok(None);
+        }
+        let count = upgrade::run(&transaction)?;
+        schema::bring_up_to_date(&transaction)?;
+        transaction.commit()?;
+        Ok(Some(count))
     }
 
     fn inspect(&self) -> Result<()> {
@@ -173,6 +240,7 @@ impl Database {
         match state {
             schema::State::Ready => self.schema_cookie.set(cookie),
             schema::State::WithoutExtension => {}
+            schema::State::Old => self.is_old.set(true),
             schema::State::Empty => {
                 // Small pages make a commit cheaper: each touched page goes to the log whole.
                 self.connection.execute_batch("PRAGMA page_size = 1024")?;

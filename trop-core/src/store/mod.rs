@@ -5,6 +5,7 @@ mod free_ports;
 mod pool;
 mod rows;
 mod schema;
+mod upgrade;
 mod wait;
 
 pub(crate) use free_ports::lowest_usable;

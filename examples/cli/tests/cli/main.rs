@@ -12,3 +12,4 @@ mod migrate;
 mod release;
 mod reserve;
 mod support;
+mod upgrade;
