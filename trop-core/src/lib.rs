@@ -34,6 +34,7 @@ mod reservation;
 mod reserve;
 mod store;
 mod tag;
+mod validate;
 
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};

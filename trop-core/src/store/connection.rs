@@ -53,23 +53,8 @@ impl Database {
         } else {
             Access::Snapshot(stamp(path)?)
         };
-        let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
-        let mut connection = connect(path, &access)?;
-        connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        // What another program wrote into the schema may not call functions with side effects.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
-        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         let was_left = has_log(path);
-        let database = Database {
-            connection,
-            path: path.to_path_buf(),
-            file: Some(file),
-            access,
-            schema_cookie: Cell::new(NOT_LOOKED),
-            is_old: Cell::new(false),
-            logs: Cell::new(false),
-        };
+        let database = Database::connected(path, access)?;
         match database.inspect() {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -80,6 +65,33 @@ impl Database {
                 Err(error)
             }
         }
+    }
+
+    /// Opens an existing file for looking at it whatever is in it. It stays as it is, log and all.
+    pub(super) fn open_for_inspection(path: &Path) -> Result<Database> {
+        let access = if has_log(path) { Access::ReadOnly } else { Access::Snapshot(stamp(path)?) };
+        let database = Database::connected(path, access)?;
+        database.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(database)
+    }
+
+    fn connected(path: &Path, access: Access) -> Result<Database> {
+        let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
+        let mut connection = connect(path, &access)?;
+        connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // What another program wrote into the schema may not call functions with side effects.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        Ok(Database {
+            connection,
+            path: path.to_path_buf(),
+            file: Some(file),
+            access,
+            schema_cookie: Cell::new(NOT_LOOKED),
+            is_old: Cell::new(false),
+            logs: Cell::new(false),
+        })
     }
 
     /// A private copy in memory of what is committed now; takes no lock that writers would notice.
@@ -146,7 +158,7 @@ impl Database {
     }
 
     /// One consistent look at whatever is there.
-    fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
         self.checked(look(&transaction))
     }

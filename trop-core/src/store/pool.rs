@@ -61,7 +61,11 @@ pub(crate) struct Seat {
     timeout: Duration,
     /// The connection is on a copy in memory and cannot be opened again.
     is_copy: bool,
+    opener: Opener,
 }
+
+/// How the file is opened.
+type Opener = fn(&Path) -> Result<Database>;
 
 impl Seat {
     /// `directory` is absolute; `create` allows to make it and the database; `timeout` bounds every wait.
@@ -83,6 +87,13 @@ impl Seat {
         Ok(Seat::take(self.directory.clone(), self.create, self.timeout, Some(Box::new(copy))))
     }
 
+    /// A place for looking at an existing file whatever is in it, without changing it.
+    pub(crate) fn for_inspection(&self) -> Seat {
+        let mut seat = Seat::new(self.directory.clone(), false, self.timeout);
+        seat.opener = Database::open_for_inspection;
+        seat
+    }
+
     fn take(directory: PathBuf, create: bool, timeout: Duration, copy: Option<Box<Database>>) -> Seat {
         static FORK_HANDLERS: Once = Once::new();
         #[cfg(unix)]
@@ -96,7 +107,7 @@ impl Seat {
             let state = copy.map_or(State::Cold, State::Idle);
             lock().slots.insert(id, Slot { directory: None, state, closing: false });
         }
-        Seat { id, directory, create, timeout, is_copy }
+        Seat { id, directory, create, timeout, is_copy, opener: Database::open }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -226,7 +237,7 @@ impl Seat {
         if !connected && os::has_descriptor_on(identify(&path)?) {
             return Err(Error::SecondCopy { path });
         }
-        checkout.database = Some(Box::new(Database::open(&path)?));
+        checkout.database = Some(Box::new((self.opener)(&path)?));
         checkout.become_busy();
         Ok(checkout)
     }

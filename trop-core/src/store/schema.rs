@@ -124,6 +124,11 @@ fn is_complete(connection: &Connection) -> Result<bool> {
     Ok(found == 10)
 }
 
+/// Whether the additional tables are of exactly this version.
+pub(super) fn has_own_extension(connection: &Connection) -> Result<bool> {
+    Ok(metadata(connection, "ext_version")? == Some(EXTENSION_VERSION))
+}
+
 fn has_metadata_table(connection: &Connection) -> Result<bool> {
     let found = connection.query_row(
         "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'metadata')",

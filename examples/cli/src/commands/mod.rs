@@ -2,6 +2,7 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod assert_data_dir;
 mod assert_port;
 mod assert_reservation;
 mod completions;
@@ -30,6 +31,7 @@ pub(crate) enum Command {
     ListProjects(list_projects::ListProjects),
     AssertReservation(assert_reservation::AssertReservation),
     AssertPort(assert_port::AssertPort),
+    AssertDataDir(assert_data_dir::AssertDataDir),
     Migrate(migrate::Migrate),
     Completions(completions::Completions),
     #[command(hide = true)]
@@ -57,6 +59,7 @@ impl Command {
             Command::AssertReservation(command) => command.run(global),
             Command::AssertPort(command) => command.run(global),
             Command::Migrate(command) => command.run(global),
+            Command::AssertDataDir(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
         }

@@ -13,3 +13,4 @@ mod release;
 mod reserve;
 mod support;
 mod upgrade;
+mod validate_database;
