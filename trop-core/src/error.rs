@@ -458,7 +458,10 @@ impl From<rusqlite::Error> for Error {
             Sqlite::DatabaseBusy | Sqlite::DatabaseLocked | Sqlite::FileLockingProtocolFailed => {
                 Error::Busy { waited: Duration::ZERO }
             }
-            Sqlite::NotADatabase => Error::corrupt("the file is not an SQLite database"),
+            Sqlite::NotADatabase => {
+                Error::corrupt("physical database corruption: the file is not an SQLite database")
+            }
+            Sqlite::DatabaseCorrupt => Error::corrupt(format!("physical database corruption: {error}")),
             Sqlite::DiskFull => io("write the database", os::failure(io::ErrorKind::StorageFull)),
             Sqlite::ReadOnly | Sqlite::PermissionDenied | Sqlite::AuthorizationForStatementDenied => {
                 io("write the database", os::failure(io::ErrorKind::PermissionDenied))

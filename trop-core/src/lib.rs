@@ -40,6 +40,7 @@ mod reserve;
 mod scan;
 mod store;
 mod tag;
+mod validate;
 
 pub use cleanup::{Cleanup, Preserved};
 pub use config::{

@@ -116,7 +116,6 @@ fn files_of_others_and_of_other_versions_are_refused_and_stay_as_they_are() {
         )
     };
     let cases = [
-        (Code::Schema, versioned("1")),
         (Code::Schema, versioned("3")),
         (Code::Schema, versioned("9223372036854775807")),
         (Code::Corrupt, versioned("0")),

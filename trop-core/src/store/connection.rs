@@ -10,7 +10,7 @@ use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use super::{schema, wait};
+use super::{schema, upgrade, wait};
 use crate::error::{Error, Result};
 use crate::os::{self, FileId};
 
@@ -26,6 +26,8 @@ pub(crate) struct Database {
     access: Access,
     /// SQLite's counter of schema changes when the schema was last found complete.
     schema_cookie: Cell<i64>,
+    /// Whether the file had version 1 when it was opened.
+    is_old: Cell<bool>,
     /// Whether the journal mode was found or made right.
     logs: Cell<bool>,
 }
@@ -63,20 +65,8 @@ impl Database {
         } else {
             Access::Read(Look { stamp: stamp(&real), real: real.clone() })
         };
-        let mut connection = connect(&real, &access)?;
-        connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
-        connection.set_prepared_statement_cache_capacity(64);
-        // What another program wrote into the schema may not call functions with side effects.
-        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         let was_left = has_log(&real);
-        let database = Database {
-            connection,
-            path: path.to_path_buf(),
-            file: Some(file),
-            access,
-            schema_cookie: Cell::new(NOT_LOOKED),
-            logs: Cell::new(false),
-        };
+        let database = Database::connected(path, &real, file, access)?;
         match database.undisturbed(database.inspect()) {
             Ok(()) => Ok(database),
             Err(error) => {
@@ -110,9 +100,39 @@ impl Database {
         let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
     }
 
+    /// Opens an existing file for looking at it whatever is in it. It stays as it is, log and all.
+    pub(super) fn open_for_inspection(path: &Path) -> Result<Database> {
+        let inspected = |source| Error::io("inspect the database", path, source);
+        let real = fs::canonicalize(path).map_err(inspected)?;
+        let file = os::file_id(&real).map_err(inspected)?;
+        let access = Access::Read(Look { stamp: stamp(&real), real: real.clone() });
+        let database = Database::connected(path, &real, file, access)?;
+        database.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(database)
+    }
+
+    fn connected(path: &Path, real: &Path, file: FileId, access: Access) -> Result<Database> {
+        let mut connection = connect(real, &access)?;
+        connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
+        connection.set_prepared_statement_cache_capacity(64);
+        // What another program wrote into the schema may not call functions with side effects.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        Ok(Database {
+            connection,
+            path: path.to_path_buf(),
+            file: Some(file),
+            access,
+            schema_cookie: Cell::new(NOT_LOOKED),
+            is_old: Cell::new(false),
+            logs: Cell::new(false),
+        })
+    }
+
     /// A private copy in memory of what is committed now; takes no lock that writers would notice.
     pub(super) fn copy(&self) -> Result<Database> {
-        self.read(|snapshot| {
+        // A file of version 1 is not migrated, but its copy is.
+        self.look(|snapshot| {
+            schema::check(snapshot)?;
             let mut memory = Connection::open_in_memory()?;
             Backup::new(snapshot, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
             Database::in_memory(memory, &self.path)
@@ -133,6 +153,7 @@ impl Database {
             file: None,
             access: Access::ReadWrite,
             schema_cookie: Cell::new(NOT_LOOKED),
+            is_old: Cell::new(false),
             logs: Cell::new(true),
         };
         database.write(|_| Ok(()))?;
@@ -147,27 +168,38 @@ impl Database {
 
     /// One consistent look at the database, without any lock that writers would notice.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let begin = || Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred);
+        let mut transaction = begin()?;
+        while self.undisturbed(self.is_outdated(&transaction))? {
+            drop(transaction);
+            self.upgrade()?;
+            transaction = begin()?;
+        }
+        self.undisturbed(look(&transaction))
+    }
+
+    fn is_outdated(&self, connection: &Connection) -> Result<bool> {
+        Ok(schema::cookie(connection)? != self.schema_cookie.get()
+            && schema::check(connection)? == schema::State::Old)
+    }
+
+    /// One consistent look at whatever is there.
+    pub(crate) fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
-        let checked = schema::cookie(&transaction).and_then(|cookie| {
-            if cookie != self.schema_cookie.get() {
-                schema::check(&transaction)?;
-            }
-            Ok(())
-        });
-        self.undisturbed(checked.and_then(|()| look(&transaction)))
+        self.undisturbed(look(&transaction))
     }
 
     /// What was seen, unless somebody wrote meanwhile and it was seen without a lock: then the look is made again.
-    fn undisturbed<T>(&self, result: Result<T>) -> Result<T> {
+    fn undisturbed<T>(&self, seen: Result<T>) -> Result<T> {
         match &self.access {
             Access::Read(look) if stamp(&look.real) != look.stamp => {
                 // With a log there are locks, and only failures are due to what has changed.
-                if !look.stamp.has_log || result.is_err() {
+                if !look.stamp.has_log || seen.is_err() {
                     return Err(wait::interrupt());
                 }
-                result
+                seen
             }
-            _ => result,
+            _ => seen,
         }
     }
 
@@ -176,26 +208,73 @@ impl Database {
         if !self.is_writable() {
             return Err(Error::io("write the database", &self.path, os::write_failure(&self.path)));
         }
+        if self.is_old.get() {
+            // Before the journal mode is touched: a refused file stays as it is.
+            self.upgrade()?;
+        }
         if !self.logs.get() {
             if !is_wal(&self.connection)? {
                 switch_to_wal(&self.connection)?;
             }
             self.logs.set(true);
         }
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-        if !self.is_current() {
+        let begin = || {
+            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
             // Replaced while this waited for the lock: what is written here would be lost.
-            return Err(wait::interrupt());
-        }
+            if self.is_current() { Ok(transaction) } else { Err(wait::interrupt()) }
+        };
+        let mut transaction = begin()?;
         let mut cookie = schema::cookie(&transaction)?;
-        if cookie != self.schema_cookie.get() {
-            schema::bring_up_to_date(&transaction)?;
+        while cookie != self.schema_cookie.get() {
+            let state = schema::bring_up_to_date(&transaction)?;
+            cookie = schema::cookie(&transaction)?;
+            if state != schema::State::Old {
+                break;
+            }
+            drop(transaction);
+            self.upgrade()?;
+            transaction = begin()?;
             cookie = schema::cookie(&transaction)?;
         }
         let value = change(&transaction)?;
         transaction.commit()?;
         self.schema_cookie.set(cookie);
         Ok(value)
+    }
+
+    /// Migrates version 1, unless another process was faster.
+    fn upgrade(&self) -> Result<()> {
+        if !self.is_writable() {
+            return Err(Error::schema(
+                "version 1 was made by an older program and has to be migrated, which needs the right to write; \
+                 run trop once as the user who may",
+            ));
+        }
+        // Nobody can repeat it, so it is to survive a power cut. Cannot be set inside a transaction.
+        self.connection.execute_batch("PRAGMA synchronous = FULL")?;
+        let result = self.upgrade_durably();
+        self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        let migrated = result?;
+        self.is_old.set(false);
+        if let (Some(count), Some(_)) = (migrated, self.file) {
+            log::warn!(
+                "trop: migrated '{}' from schema version 1 to 2 with its {count} reservations; \
+                 older programs will refuse it from now on",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
+    fn upgrade_durably(&self) -> Result<Option<i64>> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        if schema::check(&transaction)? != schema::State::Old {
+            return Ok(None);
+        }
+        let count = upgrade::run(&transaction)?;
+        schema::bring_up_to_date(&transaction)?;
+        transaction.commit()?;
+        Ok(Some(count))
     }
 
     fn inspect(&self) -> Result<()> {
@@ -207,6 +286,7 @@ impl Database {
         match state {
             schema::State::Ready => self.schema_cookie.set(cookie),
             schema::State::WithoutExtension => {}
+            schema::State::Old => self.is_old.set(true),
             schema::State::Empty => {
                 // Small pages make a commit cheaper: each touched page goes to the log whole.
                 self.connection.execute_batch("PRAGMA page_size = 1024")?;

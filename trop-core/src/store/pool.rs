@@ -61,7 +61,11 @@ pub(crate) struct Seat {
     timeout: Duration,
     /// The connection is on a copy in memory and cannot be opened again.
     is_copy: bool,
+    opener: Opener,
 }
+
+/// How the file is opened.
+type Opener = fn(&Path) -> Result<Database>;
 
 impl Seat {
     /// `directory` is absolute; `create` allows to make it and the database; `timeout` bounds every wait.
@@ -86,6 +90,13 @@ impl Seat {
             return Err(Error::NoDataDir { path: self.directory.clone() });
         }
         Ok(copy)
+    }
+
+    /// A place for looking at an existing file whatever is in it, without changing it.
+    pub(crate) fn for_inspection(&self) -> Seat {
+        let mut seat = Seat::new(self.directory.clone(), false, self.timeout);
+        seat.opener = Database::open_for_inspection;
+        seat
     }
 
     /// Gives a new seat its connection, while no thread forks.
@@ -116,7 +127,7 @@ impl Seat {
             let state = State::Cold;
             lock().slots.insert(id, Slot { file: None, state, closing: false });
         }
-        Seat { id, directory, create, timeout, is_copy }
+        Seat { id, directory, create, timeout, is_copy, opener: Database::open }
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -241,7 +252,7 @@ impl Seat {
         if !connected && os::has_descriptor_on(file) {
             return Err(Error::SecondCopy { path });
         }
-        let database = Database::open(&path)?;
+        let database = (self.opener)(&path)?;
         if database.file() != Some(file) {
             // Replaced between the look and the opening.
             return Err(wait::interrupt());

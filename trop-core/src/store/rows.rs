@@ -72,6 +72,21 @@ pub(crate) fn reserved_ports(connection: &Connection, range: PortRange) -> Resul
     Ok(ports)
 }
 
+/// Reads every row, leases too, without an index, and checks it.
+///
+/// # Errors
+/// [`Error::Corrupt`] for the first that breaks a rule.
+pub(super) fn check_all(connection: &Connection) -> Result<()> {
+    let mut statement = connection.prepare(
+        "SELECT path, tag, port, project, task, created_at, last_used_at FROM reservations NOT INDEXED",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        decode(row)?;
+    }
+    Ok(())
+}
+
 pub(crate) fn is_reserved(connection: &Connection, port: Port) -> Result<bool> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM reservations WHERE port = ?1")?;
     Ok(statement.exists([port.get()])?)
@@ -158,6 +173,32 @@ fn expect_one(rows: usize) -> Result<()> {
 }
 
 fn decode(row: &Row<'_>) -> Result<Reservation> {
+    decode_fields(row).map_err(|error| match error {
+        Error::Corrupt { path, reason } => {
+            Error::Corrupt { path, reason: format!("{reason}{}", described(row)) }
+        }
+        error => error,
+    })
+}
+
+/// The key of a row that cannot be decoded, escaped, as far as it is text.
+fn described(row: &Row<'_>) -> String {
+    let mut key = String::new();
+    for (column, name) in [(0, "path"), (1, "tag")] {
+        if let Ok(ValueRef::Text(bytes)) = row.get_ref(column) {
+            let text = String::from_utf8_lossy(bytes);
+            let text: String = text.chars().take(300).flat_map(char::escape_debug).collect();
+            key += if key.is_empty() { " (" } else { ", " };
+            key.extend([name, " \"", &text, "\""]);
+        }
+    }
+    if !key.is_empty() {
+        key.push(')');
+    }
+    key
+}
+
+fn decode_fields(row: &Row<'_>) -> Result<Reservation> {
     let path = text(row, 0, "path")?.filter(|path| paths::is_normal(path)).ok_or_else(|| bad("path"))?;
     let tag = match text(row, 1, "tag")? {
         Some("") => None,

@@ -21,6 +21,8 @@ pub(super) enum State {
     WithoutExtension,
     /// There is nothing in it yet.
     Empty,
+    /// Version 1: to be migrated by whoever may write.
+    Old,
 }
 
 /// SQLite's counter of schema changes.
@@ -45,12 +47,7 @@ pub(super) fn check(connection: &Connection) -> Result<State> {
     };
     match version {
         SCHEMA_VERSION => {}
-        1 => {
-            return Err(Error::schema(
-                "version 1 was made by an older program and this version of trop cannot migrate it; \
-                 use another data directory",
-            ));
-        }
+        1 => return Ok(State::Old),
         newer if newer > SCHEMA_VERSION => {
             return Err(Error::schema(format!(
                 "version {version} is newer than version {SCHEMA_VERSION}, the newest this trop knows; update trop"
@@ -76,9 +73,12 @@ pub(super) fn check(connection: &Connection) -> Result<State> {
     }
 }
 
-/// Makes what is absent, inside the caller's write transaction.
-pub(super) fn bring_up_to_date(connection: &Connection) -> Result<()> {
+/// Makes what is absent, inside the caller's write transaction. Version 1 is left to [`upgrade::run`](super::upgrade).
+pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     let state = check(connection)?;
+    if state == State::Old {
+        return Ok(state);
+    }
     if state == State::Empty {
         connection
             .execute_batch(include_str!("schema.sql"))
@@ -88,7 +88,7 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<()> {
         connection.execute_batch(include_str!("extension.sql"))?;
         free_ports::rebuild(connection, PortRange::ALL)?;
     }
-    Ok(())
+    Ok(State::Ready)
 }
 
 fn stranger_or(error: rusqlite::Error, reason: &str) -> Error {
@@ -123,6 +123,11 @@ fn is_complete(connection: &Connection) -> Result<bool> {
         |row| row.get(0),
     )?;
     Ok(found == 10)
+}
+
+/// Whether the additional tables are of exactly this version.
+pub(super) fn has_own_extension(connection: &Connection) -> Result<bool> {
+    Ok(metadata(connection, "ext_version")? == Some(EXTENSION_VERSION))
 }
 
 fn has_metadata_table(connection: &Connection) -> Result<bool> {

@@ -2,6 +2,7 @@
 //!
 //! Each judges its arguments first, then the settings; the core resolves the path and touches the registry last.
 
+mod assert_data_dir;
 mod assert_port;
 mod assert_reservation;
 mod autoclean;
@@ -46,6 +47,7 @@ pub(crate) enum Command {
     ListProjects(list_projects::ListProjects),
     AssertReservation(assert_reservation::AssertReservation),
     AssertPort(assert_port::AssertPort),
+    AssertDataDir(assert_data_dir::AssertDataDir),
     Migrate(migrate::Migrate),
     Validate(validate::Validate),
     ShowDataDir(show_data_dir::ShowDataDir),
@@ -80,6 +82,7 @@ impl Command {
             | Command::ListProjects(_)
             | Command::AssertReservation(_)
             | Command::AssertPort(_)
+            | Command::AssertDataDir(_)
             | Command::Migrate(_)
             | Command::Prune(_)
             | Command::Exclude(_)
@@ -116,6 +119,7 @@ impl Command {
             Command::AssertReservation(command) => command.run(global),
             Command::AssertPort(command) => command.run(global),
             Command::Migrate(command) => command.run(global),
+            Command::AssertDataDir(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
             Command::Scan(command) => command.run(global),

@@ -39,7 +39,8 @@ fn reserve(machine: &Machine, directory: &Path, arguments: &[&str]) -> Value {
     let outcome = run(command.args(arguments).current_dir(directory));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
     let rows = machine.rows();
-    let row = rows.iter().find(|row| row["port"].to_string() == outcome.stdout.trim_end());
+    let port: u64 = outcome.stdout.trim_end().parse().unwrap();
+    let row = rows.iter().find(|row| row["port"] == port);
     row.unwrap().clone()
 }
 

@@ -21,6 +21,8 @@ mod reserve;
 mod scan;
 mod show;
 mod support;
+mod upgrade;
 mod validate;
+mod validate_database;
 mod variables;
 mod verbosity;

@@ -7,12 +7,13 @@ use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, text
 fn machine(rows: &[(&str, &str, u16)]) -> Machine {
     let machine = Machine::new();
     assert_eq!(machine.trop(["list"]).code, 0);
-    for (path, tag, port) in rows {
+    let insert = |(path, tag, port): &(&str, &str, u16)| {
         let created = u32::from(*port) + 1;
-        machine.sql(&format!(
-            "INSERT INTO reservations VALUES ('{path}', '{tag}', {port}, 'p{port}', 't{port}', {created}, {port})"
-        ));
-    }
+        format!(
+            "INSERT INTO reservations VALUES ('{path}', '{tag}', {port}, 'p{port}', 't{port}', {created}, {port});"
+        )
+    };
+    machine.sql(&rows.iter().map(insert).collect::<String>());
     machine
 }
 
