@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use crate::error::{AutomaticCleanup, Error, Result};
 use crate::os;
 use crate::registry::{Registry, Settings};
-use crate::reservation::{Reservation, Timestamp};
+use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
 
 const SECONDS_A_DAY: i64 = 86400;
@@ -94,20 +94,26 @@ impl Registry {
     }
 
     fn clean(&self, scope: Scope) -> Result<Cleanup> {
-        let mut seen = BTreeMap::new();
-        let mut before = Inspection::default();
-        if scope.prune {
-            for row in self.list()? {
-                before.inspect(row.key.path());
-                seen.insert(row.key.clone(), row);
-            }
+        let survey = if scope.prune { self.survey()? } else { Survey::default() };
+        self.remove(scope, &survey)
+    }
+
+    fn survey(&self) -> Result<Survey> {
+        let mut survey = Survey::default();
+        for row in self.list()? {
+            survey.paths.inspect(row.key.path());
+            survey.rows.insert(row.key.clone(), row);
         }
+        Ok(survey)
+    }
+
+    fn remove(&self, scope: Scope, survey: &Survey) -> Result<Cleanup> {
         self.seat().with(|database| {
             database.write(|transaction| {
                 // Only what was found missing is looked at again: a directory that hangs must not be met under the lock.
                 let mut again = Inspection::default();
-                sweep(transaction, scope, |row| match before.known(row.key.path()) {
-                    Some(Verdict::Gone) if seen.get(&row.key) == Some(row) => {
+                sweep(transaction, scope, |row| match survey.paths.known(row.key.path()) {
+                    Some(Verdict::Gone) if survey.rows.get(&row.key) == Some(row) => {
                         again.inspect(row.key.path()).clone()
                     }
                     Some(unknown @ Verdict::Unknown(_)) => unknown.clone(),
@@ -116,6 +122,13 @@ impl Registry {
             })
         })
     }
+}
+
+/// What was found before the lock.
+#[derive(Default)]
+struct Survey {
+    rows: BTreeMap<Key, Reservation>,
+    paths: Inspection,
 }
 
 /// Which parts of the automatic clean-up an allocation may use.
@@ -222,8 +235,60 @@ fn verdict(found: io::Result<fs::Metadata>) -> Verdict {
 #[cfg(all(test, unix))]
 mod tests {
     use super::*;
+    use crate::registry::RegistryOptions;
+    use crate::reserve::ReserveRequest;
+    use crate::tag::Tag;
 
-    /// Trap 50. Trap 56.
+    const SCOPE: Scope = Scope { prune: true, expire: true, days: 30 };
+
+    fn request(path: &Path, tag: &str) -> ReserveRequest {
+        let mut request = ReserveRequest::default();
+        (request.path, request.tag) = (Some(path.into()), Some(Tag::new(tag).unwrap()));
+        request.occupancy.skip = true;
+        request
+    }
+
+    /// Trap 51.
+    #[test]
+    fn what_changes_between_the_survey_and_the_lock_survives() {
+        let scratch = tempfile::tempdir().unwrap();
+        let options = RegistryOptions { data_dir: Some(scratch.path().join("data")), ..Default::default() };
+        let registry = Registry::open(options).unwrap();
+        let (gone, back) = (scratch.path().join("gone"), scratch.path().join("back"));
+        let requests = [(&gone, "refreshed"), (&gone, "stale"), (&gone, "moved"), (&back, "returned")]
+            .map(|(path, tag)| request(path, tag));
+        for request in &requests {
+            registry.reserve(request).unwrap();
+        }
+        // All of them look old, so that asking again changes the row.
+        let age = |connection: &Connection| {
+            for row in store::list(connection)? {
+                let last_used_at = Timestamp::from_seconds(1000).unwrap_or(row.last_used_at);
+                store::refresh(connection, &Reservation { last_used_at, ..row })?;
+            }
+            Ok(())
+        };
+        registry.seat().with(|database| database.write(age)).unwrap();
+
+        let survey = registry.survey().unwrap();
+        registry.reserve(&requests[0]).unwrap();
+        fs::create_dir(&back).unwrap();
+        registry.reserve(&request(&gone, "new")).unwrap();
+        let mut moved = request(&gone, "moved");
+        (moved.overwrite, moved.preferred) = (true, crate::Port::from_number(5500));
+        registry.reserve(&moved).unwrap();
+        let cleanup = registry.remove(Scope { expire: false, ..SCOPE }, &survey).unwrap();
+
+        let tags = |rows: &[Reservation]| -> Vec<String> {
+            rows.iter().filter_map(|row| row.key.tag().map(Tag::to_string)).collect()
+        };
+        assert_eq!(tags(&cleanup.pruned), ["stale"]);
+        assert_eq!(tags(&registry.list().unwrap()), ["returned", "moved", "new", "refreshed"]);
+        assert_eq!(tags(&registry.autoclean(None).unwrap().expired), ["returned"]);
+        assert_eq!(registry.list().unwrap(), []);
+    }
+
+    /// Traps 50, 56.
     #[test]
     fn only_definite_answers_make_a_reservation_removable() {
         let of = |number| verdict(Err(io::Error::from_raw_os_error(number)));

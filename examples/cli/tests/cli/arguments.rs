@@ -8,7 +8,7 @@ use crate::support::{Machine, assert_failure, assert_syntax_error, run};
 #[test]
 fn help_and_version_are_results() {
     let machine = Machine::new();
-    let commands = ["reserve", "release", "list", "port-info"];
+    let commands = ["reserve", "release", "list", "port-info", "prune", "expire", "autoclean"];
     let mut asked: Vec<Vec<&str>> = vec![vec!["--help"], vec!["-h"], vec!["help"]];
     asked.extend(commands.map(|command| vec![command, "--help"]));
     asked.extend(commands.map(|command| vec!["help", command]));

@@ -46,7 +46,7 @@ fn what_is_omitted_or_the_same_is_kept() {
     assert_eq!((project, task), (Value::Null, Value::Null), "clearing nothing needs no permission");
 }
 
-/// Trap 32. Trap 126.
+/// Traps 32, 126.
 #[test]
 fn a_change_without_its_permission_changes_nothing() {
     let machine = machine();
@@ -71,7 +71,7 @@ fn a_change_without_its_permission_changes_nothing() {
     assert_eq!(machine.rows()[0]["last_used_at"], "1970-01-01 00:33:20");
 }
 
-/// Trap 28. Trap 29.
+/// Traps 28, 29.
 #[test]
 fn a_permitted_change_is_stored_and_keeps_port_and_creation() {
     let cases: [(&[&str], Value, Value); 7] = [

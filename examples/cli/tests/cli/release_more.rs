@@ -31,7 +31,7 @@ fn assert_note(outcome: &Outcome, note: &str) {
     assert_eq!(outcome.stderr, format!("{note}\n"));
 }
 
-/// Trap 46. Trap 48.
+/// Traps 46, 48.
 #[test]
 fn recursive_release_goes_by_components() {
     let machine = machine();
@@ -51,7 +51,7 @@ fn recursive_release_goes_by_components() {
     assert_eq!(keys(&machine), ["/:web"]);
 }
 
-/// Trap 41. Trap 43. Trap 44.
+/// Traps 41, 43, 44.
 #[test]
 fn a_dry_run_names_exactly_what_would_go() {
     let machine = machine();
@@ -74,7 +74,7 @@ fn a_dry_run_names_exactly_what_would_go() {
     assert!(none.stderr.contains("Dry run: No reservation found"), "{none:?}");
 }
 
-/// Trap 42. Trap 45.
+/// Traps 42, 45.
 #[test]
 fn a_dry_run_creates_nothing_and_needs_no_lock() {
     let machine = Machine::new();

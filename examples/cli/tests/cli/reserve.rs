@@ -41,6 +41,7 @@ fn the_path_comes_from_the_flag_else_the_variable_else_the_working_directory() {
     );
 }
 
+/// Trap 40.
 #[test]
 fn a_physical_working_directory_and_a_link_given_as_path_are_different_keys() {
     let machine = Machine::new();
@@ -109,6 +110,7 @@ fn an_exhausted_range_is_a_failure_that_changes_nothing() {
     machine.refuses(6, &["port range", "exhausted", "1 occupied"], ends.iter().chain(&["--port", "5000"]));
 }
 
+/// Trap 39.
 #[test]
 fn processes_that_ask_for_one_key_get_one_port_and_others_get_others() {
     let machine = Machine::new();
