@@ -84,7 +84,7 @@ fn zero_days_are_refused() {
 fn only_the_preferred_port_may_be_excluded_and_only_by_asking() {
     let scratch = Scratch::new();
     let mut options = common::options(&scratch.dir());
-    options.ports = range(6000, 6009);
+    options.ports = Some(range(6000, 6009));
     options.excluded.insert_range(range(6000, 6005));
     let registry = Registry::open(options).unwrap();
     let ask = |change: &dyn Fn(&mut trop_core::ReserveRequest)| {

@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::support::{Machine, run, text};
+use crate::support::{Machine, port, run, text};
 
 const NOTHING: [&str; 0] = [];
 
@@ -39,8 +39,7 @@ fn reserve(machine: &Machine, directory: &Path, arguments: &[&str]) -> Value {
     let outcome = run(command.args(arguments).current_dir(directory));
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
     let rows = machine.rows();
-    let port: u64 = outcome.stdout.trim_end().parse().unwrap();
-    let row = rows.iter().find(|row| row["port"] == port);
+    let row = rows.iter().find(|row| row["port"] == port(&outcome));
     row.unwrap().clone()
 }
 
