@@ -81,7 +81,7 @@ def prepare(kind: str, directory: Path) -> Path:
     elif kind in ("newer", "older", "bad_row"):
         version = {"newer": "3", "older": "1", "bad_row": "2"}[kind]
         with closing(connect(data_dir)) as connection:
-            connection.executescript(SCHEMA.format(version=version))
+            connection.executescript(VERSION_1 if kind == "older" else SCHEMA.format(version=version))
             if kind == "bad_row":
                 connection.execute(
                     "INSERT INTO reservations VALUES ('not/absolute', '', 5000, NULL, NULL, 1, 1)"
@@ -90,6 +90,26 @@ def prepare(kind: str, directory: Path) -> Path:
         assert kind == "fresh", kind
     return data_dir
 
+
+# Schema version 1: no STRICT, no checks, a tag may be NULL.
+VERSION_1 = """
+CREATE TABLE metadata (key TEXT PRIMARY KEY, value TEXT);
+INSERT INTO metadata VALUES ('schema_version', '1');
+CREATE TABLE reservations (
+    path TEXT NOT NULL,
+    tag TEXT,
+    port INTEGER NOT NULL UNIQUE,
+    project TEXT,
+    task TEXT,
+    created_at INTEGER NOT NULL,
+    last_used_at INTEGER NOT NULL,
+    PRIMARY KEY (path, tag)
+);
+CREATE INDEX idx_reservations_port ON reservations (port);
+CREATE INDEX idx_reservations_project ON reservations (project);
+CREATE INDEX idx_reservations_last_used ON reservations (last_used_at);
+INSERT INTO reservations VALUES ('/w/old', NULL, 5000, NULL, NULL, 1, 1);
+"""
 
 # Schema version 2 as another program would make it.
 SCHEMA = """

@@ -7,7 +7,7 @@ import socket
 import sqlite3
 import stat
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +117,11 @@ class Run:
         assert stat.S_IMODE(self.data_dir.stat().st_mode) == 0o700
         for file in self.data_dir.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+    def version_2(self, _: Step) -> None:
+        with closing(registry_files.connect(self.data_dir)) as connection:
+            version = connection.execute("SELECT value FROM metadata WHERE key = 'schema_version'").fetchone()
+        assert version == ("2",)
 
     def lock(self, _: Step) -> None:
         self.locker = registry_files.connect(self.data_dir)

@@ -230,7 +230,10 @@ impl Seat {
         let mut table = lock();
         // One thread at a time opens a file: else one would take the other's descriptor for a second copy's.
         while FORKS_PENDING.load(Ordering::SeqCst) > 0
-            || table.slots.values().any(|slot| matches!(slot.state, State::Opening))
+            || table
+                .slots
+                .values()
+                .any(|slot| slot.file == Some(file) && matches!(slot.state, State::Opening))
         {
             table = self.wait(table, deadline)?;
         }
@@ -250,6 +253,12 @@ impl Seat {
 
         let mut checkout = Checkout::new(self, None, deadline);
         if !connected && os::has_descriptor_on(file) {
+            // A thread that is opening another file may have met this one, where files are replaced.
+            let others_open =
+                lock().slots.iter().any(|(id, slot)| *id != self.id && matches!(slot.state, State::Opening));
+            if others_open {
+                return Err(wait::interrupt());
+            }
             return Err(Error::SecondCopy { path });
         }
         let database = (self.opener)(&path)?;
