@@ -22,6 +22,7 @@
 
 mod data_dir;
 mod error;
+mod init;
 mod lookup;
 mod migrate;
 mod occupancy;
@@ -38,6 +39,7 @@ mod validate;
 
 pub use data_dir::data_dir;
 pub use error::{Blockers, Code, Error, Result, contain};
+pub use init::{InitRequest, Initialized};
 pub use lookup::Filter;
 pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::OccupancyPolicy;

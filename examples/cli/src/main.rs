@@ -33,6 +33,7 @@ fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
         Error::MigrationConflict { .. } => " (--force)",
+        Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

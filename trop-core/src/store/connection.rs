@@ -34,6 +34,8 @@ pub(crate) struct Database {
 /// What this user may do with the file.
 enum Access {
     ReadWrite,
+    /// As the only one who has the file open.
+    Exclusive,
     ReadOnly,
     /// Reading where not even a lock can be had: as if nobody else were there. Looks are checked afterwards.
     Snapshot(Stamp),
@@ -75,11 +77,37 @@ impl Database {
         Ok(database)
     }
 
+    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it open.
+    pub(super) fn open_exclusively(path: &Path) -> Result<Database> {
+        if !os::is_writable(path) {
+            return Err(Error::io("write the database", path, os::write_failure(path)));
+        }
+        Database::connected(path, Access::Exclusive)
+    }
+
+    /// Empties the database, whatever schema it had, in one transaction.
+    pub(crate) fn reset(&self) -> Result<()> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive)?;
+        schema::drop_everything(&transaction)?;
+        schema::bring_up_to_date(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Closing will leave the log alone, because it may be another file's by then.
+    pub(crate) fn forget_files(&self) -> Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(())
+    }
+
     fn connected(path: &Path, access: Access) -> Result<Database> {
         let file = os::file_id(path).map_err(|source| Error::io("inspect the database", path, source))?;
         let mut connection = connect(path, &access)?;
         connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
         connection.set_prepared_statement_cache_capacity(64);
+        if matches!(access, Access::Exclusive) {
+            // Before the first look at the file, or a log's readers would not be noticed.
+            connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = OFF")?;
+        }
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         connection.execute_batch("PRAGMA synchronous = NORMAL")?;
@@ -267,7 +295,9 @@ fn connect(path: &Path, access: &Access) -> Result<Connection> {
     // The pool uses a connection from one thread at a time.
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     Ok(match access {
-        Access::ReadWrite => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+        Access::ReadWrite | Access::Exclusive => {
+            Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        }
         Access::ReadOnly => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_ONLY)?,
         Access::Snapshot(_) => {
             let mut uri = String::from("file:");

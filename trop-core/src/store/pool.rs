@@ -94,6 +94,18 @@ impl Seat {
         seat
     }
 
+    /// A place for making a database that is missing, whatever this one may create.
+    pub(crate) fn for_creation(&self) -> Seat {
+        Seat::new(self.directory.clone(), true, self.timeout)
+    }
+
+    /// A place for replacing an existing database, which nobody else has open meanwhile.
+    pub(crate) fn for_replacement(&self) -> Seat {
+        let mut seat = Seat::new(self.directory.clone(), false, self.timeout);
+        seat.opener = Database::open_exclusively;
+        seat
+    }
+
     fn take(directory: PathBuf, create: bool, timeout: Duration, copy: Option<Box<Database>>) -> Seat {
         static FORK_HANDLERS: Once = Once::new();
         #[cfg(unix)]

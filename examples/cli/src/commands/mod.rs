@@ -6,6 +6,7 @@ mod assert_data_dir;
 mod assert_port;
 mod assert_reservation;
 mod completions;
+mod init;
 mod list;
 mod list_projects;
 mod manual;
@@ -33,6 +34,7 @@ pub(crate) enum Command {
     AssertPort(assert_port::AssertPort),
     AssertDataDir(assert_data_dir::AssertDataDir),
     Migrate(migrate::Migrate),
+    Init(init::Init),
     Completions(completions::Completions),
     #[command(hide = true)]
     Manual(manual::Manual),
@@ -60,6 +62,7 @@ impl Command {
             Command::AssertPort(command) => command.run(global),
             Command::Migrate(command) => command.run(global),
             Command::AssertDataDir(command) => command.run(global),
+            Command::Init(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
         }

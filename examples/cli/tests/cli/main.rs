@@ -6,6 +6,7 @@ mod arguments;
 mod database;
 mod generated;
 mod guard;
+mod init;
 mod list;
 mod lookup;
 mod migrate;
