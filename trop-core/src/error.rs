@@ -188,6 +188,13 @@ pub enum Error {
         what: String,
     },
 
+    /// There is a database already, and it is not to be replaced.
+    #[error("a database already exists: '{}'; it was left as it is", path.display())]
+    AlreadyExists {
+        /// The database file.
+        path: PathBuf,
+    },
+
     /// Keys at the destination of a migration are taken; nothing was changed.
     #[error(
         "conflict: {} of {} destination keys are taken by other reservations, the first by port {}; \
@@ -325,7 +332,9 @@ impl Error {
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Busy { .. } => Code::Busy,
             Error::NotFound { .. } | Error::NoGroup { .. } => Code::NotFound,
-            Error::Conflict { .. } | Error::MigrationConflict { .. } => Code::Conflict,
+            Error::Conflict { .. } | Error::MigrationConflict { .. } | Error::AlreadyExists { .. } => {
+                Code::Conflict
+            }
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
             Error::StickyField { .. } => Code::StickyField,
             Error::Config { .. } => Code::Config,
@@ -353,6 +362,7 @@ impl Error {
             Error::Corrupt { .. }
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
+            | Error::AlreadyExists { .. }
             | Error::Io { .. }
             | Error::SecondCopy { .. } => Some("data_dir"),
             _ => None,

@@ -26,6 +26,7 @@ mod data_dir;
 mod error;
 mod exclusions;
 mod git;
+mod init;
 mod lookup;
 mod migrate;
 mod occupancy;
@@ -50,6 +51,7 @@ pub use config::{
 pub use data_dir::data_dir;
 pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
 pub use exclusions::{ExcludeRequest, ExclusionEdit, ExclusionFile, add_exclusions, compact_exclusions};
+pub use init::{InitRequest, Initialized};
 pub use lookup::Filter;
 pub use migrate::{MigrateRequest, Migration, Move};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};

@@ -40,6 +40,7 @@ fn fail(error: &Error) -> ExitCode {
         Error::MigrationConflict { .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
+        Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));

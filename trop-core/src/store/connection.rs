@@ -35,6 +35,8 @@ pub(crate) struct Database {
 /// What this user may do with the file.
 enum Access {
     ReadWrite,
+    /// As the only one who has the file open.
+    Exclusive,
     Read(Look),
 }
 
@@ -111,12 +113,44 @@ impl Database {
         Ok(database)
     }
 
+    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it open.
+    pub(super) fn open_exclusively(path: &Path) -> Result<Database> {
+        let inspected = |source| Error::io("inspect the database", path, source);
+        let real = fs::canonicalize(path).map_err(inspected)?;
+        let file = os::file_id(&real).map_err(inspected)?;
+        if !os::is_writable(&real) {
+            return Err(Error::io("write the database", path, os::write_failure(&real)));
+        }
+        Database::connected(path, &real, file, Access::Exclusive)
+    }
+
+    /// Empties the database, whatever schema it had, in one transaction.
+    pub(crate) fn reset(&self) -> Result<()> {
+        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive)?;
+        schema::drop_everything(&transaction)?;
+        schema::bring_up_to_date(&transaction)?;
+        Ok(transaction.commit()?)
+    }
+
+    /// Closing will leave the log alone, because it may be another file's by then.
+    pub(crate) fn forget_files(&self) -> Result<()> {
+        self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+        Ok(())
+    }
+
     fn connected(path: &Path, real: &Path, file: FileId, access: Access) -> Result<Database> {
         let mut connection = connect(real, &access)?;
         connection.busy_handler(Some(|attempt: i32| wait::pause(attempt.unsigned_abs())))?;
         connection.set_prepared_statement_cache_capacity(64);
+        if matches!(access, Access::Exclusive) {
+            // Before the first look at the file, or a log's readers would not be noticed.
+            connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = OFF")?;
+        }
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+        if !matches!(access, Access::Read(_)) {
+            connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+        }
         Ok(Database {
             connection,
             path: path.to_path_buf(),
@@ -302,10 +336,8 @@ fn connect(path: &Path, access: &Access) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read_only = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = match access {
-        Access::ReadWrite => {
-            let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?;
-            connection.execute_batch("PRAGMA synchronous = NORMAL")?;
-            connection
+        Access::ReadWrite | Access::Exclusive => {
+            Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?
         }
         Access::Read(look) if look.stamp.has_log => Connection::open_with_flags(path, read_only)?,
         Access::Read(_) => {

@@ -99,6 +99,18 @@ impl Seat {
         seat
     }
 
+    /// A place for making a database that is missing, whatever this one may create.
+    pub(crate) fn for_creation(&self) -> Seat {
+        Seat::new(self.directory.clone(), true, self.timeout)
+    }
+
+    /// A place for replacing an existing database, which nobody else has open meanwhile.
+    pub(crate) fn for_replacement(&self) -> Seat {
+        let mut seat = Seat::new(self.directory.clone(), false, self.timeout);
+        seat.opener = Database::open_exclusively;
+        seat
+    }
+
     /// Gives a new seat its connection, while no thread forks.
     fn fill(&self, make: impl FnOnce() -> Result<Database>) -> Result<()> {
         usable()?;

@@ -91,6 +91,21 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     Ok(State::Ready)
 }
 
+/// Drops whatever there is, inside the caller's transaction, with foreign keys switched off.
+pub(super) fn drop_everything(connection: &Connection) -> Result<()> {
+    // Triggers and views first: what they refer to has to be there.
+    for kind in ["trigger", "view", "index", "table"] {
+        let mut statement = connection.prepare(
+            "SELECT name FROM sqlite_schema WHERE type = ?1 AND sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
+        )?;
+        let names: Vec<String> = statement.query_map([kind], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        for name in names {
+            connection.execute_batch(&format!("DROP {kind} IF EXISTS \"{}\"", name.replace('"', "\"\"")))?;
+        }
+    }
+    Ok(())
+}
+
 fn stranger_or(error: rusqlite::Error, reason: &str) -> Error {
     match Error::from(error) {
         Error::Corrupt { reason: detail, .. } | Error::Conflict { reason: detail } => {

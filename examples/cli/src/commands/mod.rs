@@ -11,6 +11,7 @@ mod compact_exclusions;
 mod completions;
 mod exclude;
 mod expire;
+mod init;
 mod list;
 mod list_projects;
 mod manual;
@@ -49,6 +50,7 @@ pub(crate) enum Command {
     AssertPort(assert_port::AssertPort),
     AssertDataDir(assert_data_dir::AssertDataDir),
     Migrate(migrate::Migrate),
+    Init(init::Init),
     Validate(validate::Validate),
     ShowDataDir(show_data_dir::ShowDataDir),
     ShowPath(show_path::ShowPath),
@@ -84,6 +86,7 @@ impl Command {
             | Command::AssertPort(_)
             | Command::AssertDataDir(_)
             | Command::Migrate(_)
+            | Command::Init(_)
             | Command::Prune(_)
             | Command::Exclude(_)
             | Command::CompactExclusions(_)
@@ -120,6 +123,7 @@ impl Command {
             Command::AssertPort(command) => command.run(global),
             Command::Migrate(command) => command.run(global),
             Command::AssertDataDir(command) => command.run(global),
+            Command::Init(command) => command.run(global),
             Command::Completions(command) => command.run(global),
             Command::Manual(command) => command.run(global),
             Command::Scan(command) => command.run(global),

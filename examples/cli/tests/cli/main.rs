@@ -12,6 +12,7 @@ mod fields;
 mod generated;
 mod git;
 mod guard;
+mod init;
 mod list;
 mod lookup;
 mod migrate;
