@@ -114,7 +114,9 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	cd bindings/node && npm run --silent lint
 
 test-rust: native-tools ## Tests of the core, the C interface in Rust, and the command
-	cargo test --workspace
+	cargo test --workspace --exclude trop-cli
+	@# One after the other: probes of the same ports by several tests at once would see each other.
+	cargo test -p trop-cli -- --test-threads=1
 
 test-c: libtrop ## Tests in C
 	sh tests/c/run.sh

@@ -17,7 +17,8 @@ fn row(machine: &Machine) -> (Value, Value, Value, Value) {
 /// A reservation made long ago for the project `shop` and the task `cart`.
 fn machine() -> Machine {
     let machine = Machine::new();
-    machine.reserve(["--project", " shop ", "--task", "cart"]);
+    // Whatever else on this machine is bound at this moment must not matter.
+    machine.reserve(["--project", " shop ", "--task", "cart", "--skip-occupancy-check"]);
     machine.sql("UPDATE reservations SET created_at = 1000, last_used_at = 2000");
     machine
 }
