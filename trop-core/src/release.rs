@@ -75,8 +75,7 @@ impl Registry {
             (None, false) => Selection::All,
         };
         let key = Key::new(request.path.as_deref(), None)?;
-        let may_be_unrelated = request.allow_unrelated_path || self.settings().allow_unrelated_path;
-        let related = may_be_unrelated || self.is_related(key.path())?;
+        let related = request.allow_unrelated_path || self.is_related(key.path())?;
         self.seat().with(|database| {
             database.write(|transaction| {
                 if !related {

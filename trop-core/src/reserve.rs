@@ -179,7 +179,7 @@ impl Registry {
             key: Key::new(request.path.as_deref(), request.tag.clone())?,
             inferred: Inferred::default(),
         };
-        let may_be_unrelated = request.allow_unrelated_path || request.force || settings.allow_unrelated_path;
+        let may_be_unrelated = request.allow_unrelated_path || request.force;
         // Looked at before the lock, reported after it: directories may hang, and a locked database comes first.
         let related = may_be_unrelated || self.is_related(wish.key.path())?;
         let is_inferable = wish.project == Field::Omitted || wish.task == Field::Omitted;

@@ -4,9 +4,9 @@
 
 use clap::Args;
 use serde_json::Value;
-use trop_core::{Error, Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
+use trop_core::{Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
 
-use crate::output::{Format, escape};
+use crate::output::{Format, cannot_write, escape};
 
 /// Each switches one kind of probe off or on.
 #[derive(Args)]
@@ -70,13 +70,11 @@ const HEADINGS: [&str; 11] = [
 
 /// What a scan found, in one format.
 pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> {
-    let failed =
-        |source: std::io::Error| Error::Io { action: "write to", path: "standard output".into(), source };
     match format {
         Format::Table => Ok(table(findings).into_bytes()),
-        Format::Json => json(findings).map_err(|error| failed(error.into())),
-        Format::Csv => delimited(findings, b',').map_err(failed),
-        Format::Tsv => delimited(findings, b'\t').map_err(failed),
+        Format::Json => json(findings).map_err(|error| cannot_write(error.into())),
+        Format::Csv => delimited(findings, b',').map_err(cannot_write),
+        Format::Tsv => delimited(findings, b'\t').map_err(cannot_write),
     }
 }
 

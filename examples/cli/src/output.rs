@@ -135,7 +135,7 @@ fn written(result: io::Result<()>) -> Result<()> {
     }
 }
 
-fn cannot_write(source: io::Error) -> Error {
+pub(crate) fn cannot_write(source: io::Error) -> Error {
     Error::Io { action: "write to", path: "standard output".into(), source }
 }
 
