@@ -6,6 +6,7 @@ use std::io;
 use std::path::Path;
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 
 use crate::error::{AutomaticCleanup, Error, Result};
 use crate::os;
@@ -36,6 +37,20 @@ impl Cleanup {
     #[must_use]
     pub fn total(&self) -> usize {
         self.pruned.len() + self.expired.len()
+    }
+
+    /// The clean-up as a JSON object with `pruned` and `expired` (arrays as of [`Reservation::to_json`]), `preserved`
+    /// (an array of objects with `path` and `cause`) and `days`.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let rows = |rows: &[Reservation]| -> Vec<Value> { rows.iter().map(Reservation::to_json).collect() };
+        let preserved = |kept: &Preserved| json!({ "path": kept.path, "cause": kept.cause });
+        json!({
+            "pruned": rows(&self.pruned),
+            "expired": rows(&self.expired),
+            "preserved": self.preserved.iter().map(preserved).collect::<Vec<_>>(),
+            "days": self.days,
+        })
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
+use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::paths;
@@ -46,6 +47,25 @@ pub struct Migration {
     pub moves: Vec<Move>,
     /// Reservations of others that hold a key at the destination; removed if forced.
     pub conflicts: Vec<Reservation>,
+}
+
+impl Migration {
+    /// The migration as a JSON object with `from`, `to`, `moves` (an array of objects as of [`Reservation::to_json`], as
+    /// they were, with the new path as `to`) and `conflicts` (an array as of [`Reservation::to_json`]).
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let moved = |row: &Move| {
+            let mut object = row.before.to_json();
+            object["to"] = row.key.path().into();
+            object
+        };
+        json!({
+            "from": self.from,
+            "to": self.to,
+            "moves": self.moves.iter().map(moved).collect::<Vec<_>>(),
+            "conflicts": self.conflicts.iter().map(Reservation::to_json).collect::<Vec<_>>(),
+        })
+    }
 }
 
 /// One reservation that changes its path and nothing else.

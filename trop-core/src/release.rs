@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::port::Port;
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation};
 use crate::store::{self, Selection};
@@ -49,6 +50,22 @@ impl ReleaseRequest {
 }
 
 impl Registry {
+    /// Releases the reservation that has a port, whatever its path, and tells which it was; none is no error.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] and every error of the database. Nothing is changed then.
+    pub fn release_port(&self, port: Port) -> Result<Option<Reservation>> {
+        self.seat().with(|database| {
+            database.write(|transaction| {
+                let found = store::by_port(transaction, port)?;
+                if let Some(row) = &found {
+                    store::remove(transaction, &row.key)?;
+                }
+                Ok(found)
+            })
+        })
+    }
+
     /// Releases the selected reservations, all or none, and tells how many there were; none is no error.
     ///
     /// # Errors

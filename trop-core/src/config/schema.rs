@@ -38,6 +38,15 @@ pub struct Problem {
     pub reason: String,
 }
 
+impl Problem {
+    /// The problem as a JSON object with the names of the fields.
+    #[must_use]
+    pub fn to_json(&self) -> serde_json::Value {
+        let Problem { path, line, field, reason } = self;
+        serde_json::json!({ "path": path.to_string_lossy(), "line": line, "field": field, "reason": reason })
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Problem { path, line, field, reason } = self;
