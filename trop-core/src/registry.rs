@@ -289,6 +289,10 @@ impl Registry {
         &self.0.configuration
     }
 
+    pub(crate) fn starts_in_working_directory(&self) -> bool {
+        self.0.options.discovery == Discovery::WorkingDirectory
+    }
+
     pub(crate) fn seat(&self) -> &Seat {
         &self.0.seat
     }

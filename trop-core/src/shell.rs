@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -92,27 +91,21 @@ impl ReservedGroup {
     /// # Errors
     /// As [`ReservedGroup::ports_by`].
     pub fn format(&self, format: GroupFormat) -> Result<String> {
-        let statement = |name: &str, port| match format {
-            GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}"),
-            GroupFormat::Export(Shell::Fish) => format!("set -x {name} {port}"),
-            GroupFormat::Export(Shell::PowerShell) => format!("$env:{name}=\"{port}\""),
-            GroupFormat::Dotenv | GroupFormat::Json => format!("{name}={port}"),
-        };
         // Looked at in every format: which one is asked for must not decide whether a group is sound.
         let variables = self.ports_by(GroupKey::Variable)?;
-        let mut text = String::new();
-        if format == GroupFormat::Json {
-            let ports = self.ports_by(GroupKey::Tag)?;
-            let object: Map<_, _> =
-                ports.into_iter().map(|(tag, port)| (tag.to_owned(), Value::from(port.get()))).collect();
-            // The alternate form is the pretty one.
-            let _ = writeln!(text, "{:#}", Value::Object(object));
-            return Ok(text);
+        let line = |(name, port)| match format {
+            GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}\n"),
+            GroupFormat::Export(Shell::Fish) => format!("set -x {name} {port}\n"),
+            GroupFormat::Export(Shell::PowerShell) => format!("$env:{name}=\"{port}\"\n"),
+            GroupFormat::Dotenv | GroupFormat::Json => format!("{name}={port}\n"),
+        };
+        if format != GroupFormat::Json {
+            return Ok(variables.into_iter().map(line).collect());
         }
-        for (name, port) in variables {
-            text += &statement(name, port.get());
-            text.push('\n');
-        }
-        Ok(text)
+        let ports = self.ports_by(GroupKey::Tag)?;
+        let object: Map<_, _> =
+            ports.into_iter().map(|(tag, port)| (tag.to_owned(), Value::from(port.get()))).collect();
+        // The alternate form is the pretty one.
+        Ok(format!("{:#}\n", Value::Object(object)))
     }
 }

@@ -81,8 +81,10 @@ pub(crate) fn run(
     let (shell, guess) = shell(&options)?;
     let dry_run = options.dry_run;
     let format = options.format;
-    let mut request = options.request()?;
+    // A named file that is missing comes before settings that are wrong, and no group before no database.
     let registry = global.registry_with(|options| options.discovery = discovery)?;
+    let mut request = options.request()?;
+    registry.group()?;
     let registry = if dry_run { registry.rehearsal()? } else { registry };
     let print = |group: &ReservedGroup| match format {
         Format::Export => group.format(GroupFormat::Export(shell)),
