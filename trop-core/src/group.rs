@@ -241,8 +241,10 @@ impl Registry {
     /// the search would begin, is gone.
     pub fn group(&self) -> Result<&Group> {
         let group = self.configuration().group();
-        if matches!(group, Err(Error::NoProjectFile { .. })) && self.starts_in_working_directory() {
-            self.base()?;
+        if let (Err(Error::NoProjectFile { .. }), Some(start)) = (&group, self.discovery_start()) {
+            let start = start?.display();
+            let reason = format!("there is no trop.yaml or trop.local.yaml in '{start}' or above it");
+            return Err(Error::NoProjectFile { reason });
         }
         group
     }
@@ -387,12 +389,14 @@ fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<S
     let (missing, extra) = (defined.difference(&stored).count(), stored.difference(&defined).count());
     let mut parts = Vec::new();
     if missing > 0 {
-        parts.push(format!("{missing} of {} services have no reservation", services.len()));
+        parts.push(format!("{missing} of {} services without a reservation", services.len()));
     }
     if extra > 0 {
         let reserved = "a tag of its own, as `reserve --tag` gives, counts";
-        parts
-            .push(format!("{extra} of {} tagged reservations are no service of it ({reserved})", rows.len()));
+        parts.push(format!(
+            "{extra} of {} tagged reservations that are no service of it ({reserved})",
+            rows.len()
+        ));
     }
     if !parts.is_empty() {
         return Some(format!("what is stored is not this group: {}", parts.join(", and ")));

@@ -319,7 +319,10 @@ fn what_is_stored_and_is_not_the_group_is_a_conflict() {
     let hostile = "evil\u{1b}[2J";
     let spec = services(WEB_API_DB);
     for (change, tokens) in [
-        ("DELETE FROM reservations WHERE tag = 'api'".to_owned(), ["1 of 3 services", "no reservation"]),
+        (
+            "DELETE FROM reservations WHERE tag = 'api'".to_owned(),
+            ["1 of 3 services", "without a reservation"],
+        ),
         (
             "INSERT INTO reservations SELECT path, 'other', 6500, NULL, NULL, 1, 1 FROM reservations LIMIT 1"
                 .to_owned(),

@@ -142,9 +142,8 @@ impl Configuration {
                 return Err(Error::NoGroup { reason });
             }
             GroupChange::Inherit if self.project_files.is_empty() => {
-                let reason = "there is no trop.yaml or trop.local.yaml in the start directory or above it, or \
-                              discovery is off";
-                return Err(Error::NoProjectFile { reason: reason.to_owned() });
+                let reason = "none was given, and none was found or looked for".to_owned();
+                return Err(Error::NoProjectFile { reason });
             }
             GroupChange::Inherit => {
                 let files: Vec<_> =

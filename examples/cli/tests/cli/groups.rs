@@ -181,7 +181,8 @@ fn files_that_are_missing_or_no_files_come_before_everything_that_is_read() {
     for name in [".trop.yaml", "trop.yml", "config.yaml"] {
         write(&machine, name, SHOP);
     }
-    refuses(&machine, 4, &["No trop configuration file found"], &["autoreserve"]);
+    let start = machine.work();
+    refuses(&machine, 4, &["No trop configuration file found", "trop.local.yaml", &start], &["autoreserve"]);
     assert!(!machine.path("data").exists());
     // Discovery does not follow the variable of the path.
     let elsewhere = machine.directory("elsewhere");
