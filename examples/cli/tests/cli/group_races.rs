@@ -166,10 +166,8 @@ fn a_preferred_port_in_use_falls_back_with_a_warning() {
     let port = listener.local_addr().unwrap().port();
     let machine = machine(&format!("reservations: {{services: {{web: {{preferred: {port}}}}}}}\n"));
     let outcome = machine.trop(["autoreserve"]);
-    assert!(
-        outcome.stderr.contains("Warning: the preferred port of 'web' was not used: something"),
-        "{outcome:?}"
-    );
+    let warning = format!("Warning: preferred port {port} of 'web' was not used: something");
+    assert!(outcome.stderr.contains(&warning), "{outcome:?}");
     assert!(!outcome.stdout.contains(&format!("={port}\n")), "{outcome:?}");
     // Not even by force.
     machine.trop(["release"]);

@@ -104,7 +104,7 @@ fn notes_say_what_was_done_and_where_it_comes_from() {
     machine
         .sql("DELETE FROM reservations; INSERT INTO reservations VALUES ('/x', '', 8080, NULL, NULL, 1, 1)");
     let outcome = trop(&machine, &["reserve-group", "trop.yaml"]);
-    let warning = "Warning: the preferred port of 'web' was not used: another path or tag has it\n";
+    let warning = "Warning: preferred port 8080 of 'web' was not used: another path or tag has it\n";
     assert_eq!(outcome.stderr, format!("{warning}Reserved 3 ports for '{work}'\n"));
     assert_eq!(outcome.stdout, "export API_V2=5001\nexport db_port=5002\nexport WEB_PORT=5000\n");
 }
