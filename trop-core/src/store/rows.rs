@@ -10,7 +10,7 @@ use crate::reservation::{Key, Reservation, Timestamp};
 use crate::tag::{self, Tag};
 
 macro_rules! select_where {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "SELECT path, tag, port, project, task, created_at, last_used_at FROM reservations WHERE ",
             $condition
@@ -22,6 +22,13 @@ macro_rules! select_where {
 macro_rules! not_leased {
     () => {
         "NOT EXISTS (SELECT 1 FROM trop_leases AS lease WHERE lease.port = reservations.port)"
+    };
+}
+
+/// What [`select`] selects.
+macro_rules! selected {
+    () => {
+        "(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2)"
     };
 }
 
@@ -43,6 +50,12 @@ pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Rese
     let mut statement = connection.prepare_cached(select_where!("port = ?1"))?;
     let row = statement.query_row([port.get()], |row| Ok(decode(row))).optional()?;
     row.transpose()
+}
+
+/// Whether there is a table of leases: not while only other programs have written to the file.
+fn may_have_leases(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'";
+    Ok(connection.prepare_cached(sql)?.exists([])?)
 }
 
 /// Every reservation, by path, then tag, the untagged one first.
@@ -140,11 +153,11 @@ pub(crate) fn select(
         Selection::Untagged => Some(""),
         Selection::All => None,
     };
-    let sql = concat!(
-        select_where!("(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2) AND "),
-        not_leased!(),
-        " ORDER BY path, tag"
-    );
+    let sql = if may_have_leases(connection)? {
+        concat!(select_where!(selected!()), " AND ", not_leased!(), " ORDER BY path, tag")
+    } else {
+        concat!(select_where!(selected!()), " ORDER BY path, tag")
+    };
     let below = recursive.then(|| below(path));
     let (after, before) = below.as_ref().map_or((None, None), |(after, before)| (Some(after), Some(before)));
     let mut statement = connection.prepare_cached(sql)?;
