@@ -71,6 +71,11 @@ def storm(registry: trop.Registry, given: Fields) -> Answer:
     return {"ports": ",".join(map(str, ports))}
 
 
+def reserve_group(registry: trop.Registry, given: Fields) -> Answer:
+    ports = registry.reserve_group(**texts(given, "file", "task", "by"), **permissions(given))
+    return {"json": json.dumps(ports)}
+
+
 def release(registry: trop.Registry, given: Fields) -> Answer:
     options = texts(given, "path", "tag")
     options |= switches(given, "untagged_only", "recursive", "allow_unrelated_path", "dry_run")
@@ -133,6 +138,7 @@ def close(registry: trop.Registry, _given: Fields) -> Answer:
 COMMANDS = {
     "reserve": reserve,
     "storm": storm,
+    "reserve_group": reserve_group,
     "release": release,
     "release_port": release_port,
     "find": find,

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use trop_core::{Discovery, Error, Field, OccupancyPolicy, Port, PortRange, PortSet, Result, Tag};
+use trop_core::{Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Result, Tag};
 
 use crate::errors::exception;
 
@@ -28,7 +28,7 @@ pub(crate) fn required_path(argument: &'static str, given: &Bound<'_, PyAny>) ->
 }
 
 pub(crate) fn tag(given: Given<'_, '_>) -> PyResult<Option<Tag>> {
-    given.map(|value| checked(value.py(), Tag::new(&text("tag", value)?))).transpose()
+    given.map(|value| checked(value.py(), Tag::new(&utf8("tag", value)?))).transpose()
 }
 
 pub(crate) fn port(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<Port>> {
@@ -50,7 +50,7 @@ pub(crate) fn excluded(given: &Bound<'_, PyAny>) -> PyResult<PortSet> {
     let mut set = PortSet::default();
     let mut insert = |entry: &Bound<'_, PyAny>| {
         if entry.is_instance_of::<PyString>() {
-            checked(entry.py(), set.insert_list("excluded", &text("excluded", entry)?))
+            checked(entry.py(), set.insert_list("excluded", &utf8("excluded", entry)?))
         } else {
             required_port("excluded", entry).map(|port| set.insert(port))
         }
@@ -79,15 +79,13 @@ pub(crate) fn days(given: Given<'_, '_>) -> PyResult<Option<u32>> {
     given
         .map(|value| {
             let days: i64 = extract("days", value, accepted)?;
-            u32::try_from(days)
-                .map_err(|_| invalid(value.py(), "days", &format!("{days} is not {accepted}")))
+            u32::try_from(days).map_err(|_| invalid(value.py(), "days", &format!("{days} is not {accepted}")))
         })
         .transpose()
 }
 
-/// Text to compare with: any text is fine.
-pub(crate) fn filter(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<String>> {
-    given.map(|value| Ok(text(argument, value)?.into_owned())).transpose()
+pub(crate) fn text(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<String>> {
+    given.map(|value| Ok(utf8(argument, value)?.into_owned())).transpose()
 }
 
 /// A project or task to store, or the wish to store none, which is the switch called `clear`.
@@ -98,11 +96,20 @@ pub(crate) fn field(
     clear: &'static str,
     is_cleared: bool,
 ) -> PyResult<Field> {
-    match (filter(argument, given)?, is_cleared) {
+    match (text(argument, given)?, is_cleared) {
         (Some(_), true) => Err(invalid(py, clear, &format!("cannot be combined with {argument}"))),
         (Some(text), false) => Ok(Field::Set(text)),
         (None, true) => Ok(Field::Clear),
         (None, false) => Ok(Field::Omitted),
+    }
+}
+
+pub(crate) fn group_key(given: Given<'_, '_>) -> PyResult<GroupKey> {
+    let Some(value) = given else { return Ok(GroupKey::Tag) };
+    match &*utf8("by", value)? {
+        "tag" => Ok(GroupKey::Tag),
+        "variable" => Ok(GroupKey::Variable),
+        _ => Err(invalid(value.py(), "by", "must be \"tag\" or \"variable\"")),
     }
 }
 
@@ -142,7 +149,7 @@ pub(crate) fn required_port(argument: &'static str, value: &Bound<'_, PyAny>) ->
     checked(value.py(), Port::new(argument, number))
 }
 
-fn text<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+fn utf8<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
     extract(argument, value, "text that UTF-8 can express")
 }
 

@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{IntoPyDict, PyDict};
 use trop_core::{
-    Filter, Key, MigrateRequest, ReleaseRequest, ReserveRequest, Result, ScanRequest, contain,
+    Filter, GroupRequest, Key, MigrateRequest, Port, ReleaseRequest, ReserveRequest, ReservedGroup, Result,
+    ScanRequest, contain,
 };
 
 use crate::arguments::{self, Given};
@@ -109,6 +110,72 @@ impl Operations {
         Reservation::of(py, reserved)
     }
 
+    /// Returns the ports of a group of services by tag, or by the names of their environment variables: all or none.
+    ///
+    /// The group is what `file` defines, else the project files found from the working directory upward, or as the
+    /// registry was told. Its ports belong to the directory of the file, each to the tag of its service: asking
+    /// again returns the same. `by` is `"tag"` or `"variable"`; the dictionary is in the order of the tags.
+    ///
+    /// `task` is as in `reserve`, and so are the permissions and the switches of the occupancy check. `force` is
+    /// all permissions, and replaces tagged reservations of the directory that are not this group. `dry_run` returns
+    /// what the call would return, and changes nothing.
+    ///
+    /// Raises `InvalidArgumentError`, also if there is no such file, `NotFoundError` if no group is defined,
+    /// `ConflictError` if the tagged reservations of the directory are not this group, `ConfigError` for a bad file,
+    /// `ExhaustedError`, `BusyError`, `StickyFieldError`, `UnrelatedPathError`, `ClosedError`, and the errors of the
+    /// database. Nothing is changed then.
+    #[pyo3(
+        signature = (file=None, *, task=None, by=None, allow_unrelated_path=true, allow_project_change=false,
+            allow_task_change=false, force=false, skip_occupancy_check=false, skip_tcp=false, skip_udp=false,
+            skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false, dry_run=false),
+        text_signature = "($self, file=None, *, task=None, by='tag', allow_unrelated_path=True, \
+            allow_project_change=False, allow_task_change=False, force=False, skip_occupancy_check=False, \
+            skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False, \
+            dry_run=False)"
+    )]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn reserve_group<'py>(
+        &self,
+        py: Python<'py>,
+        file: Given<'_, 'py>,
+        task: Given<'_, 'py>,
+        by: Given<'_, 'py>,
+        allow_unrelated_path: bool,
+        allow_project_change: bool,
+        allow_task_change: bool,
+        force: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+        dry_run: bool,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let mut request = GroupRequest::default();
+        request.file = arguments::path("file", file)?;
+        request.task = arguments::text("task", task)?;
+        request.allow_unrelated_path = allow_unrelated_path;
+        request.allow_project_change = allow_project_change;
+        request.allow_task_change = allow_task_change;
+        request.force = force;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        let key = arguments::group_key(by)?;
+        let owned = |(name, port): (&str, Port)| (name.to_owned(), port.get());
+        let ports: Vec<_> = self.change(py, dry_run, |registry| {
+            let named = |group: &ReservedGroup| Ok(group.ports_by(key)?.into_iter().map(owned).collect());
+            Ok(registry.reserve_group_with(&request, named)?.1)
+        })?;
+        ports.into_py_dict(py)
+    }
+
     /// Releases the ports of a path and returns how many there were; none is no error.
     ///
     /// `path` defaults to the working directory. A `tag` selects its reservation only, `untagged_only` the one
@@ -156,12 +223,7 @@ impl Operations {
     ///
     /// Raises `InvalidArgumentError`, `ClosedError`, and the errors of the database.
     #[pyo3(signature = (path=None, tag=None))]
-    fn find(
-        &self,
-        py: Python<'_>,
-        path: Given<'_, '_>,
-        tag: Given<'_, '_>,
-    ) -> PyResult<Option<Reservation>> {
+    fn find(&self, py: Python<'_>, path: Given<'_, '_>, tag: Given<'_, '_>) -> PyResult<Option<Reservation>> {
         let (path, tag) = (arguments::path("path", path)?, arguments::tag(tag)?);
         let found = self.call(py, |registry| registry.find(&Key::new(path.as_deref(), tag)?))?;
         Ok(found.map(Reservation::from))
@@ -189,8 +251,8 @@ impl Operations {
         path: Given<'_, '_>,
     ) -> PyResult<Vec<Reservation>> {
         let mut filter = Filter::default();
-        filter.project = arguments::filter("project", project)?;
-        filter.tag = arguments::filter("tag", tag)?;
+        filter.project = arguments::text("project", project)?;
+        filter.tag = arguments::text("tag", tag)?;
         filter.path = arguments::path("path", path)?;
         let held = self.call(py, |registry| registry.list_filtered(&filter))?;
         Ok(held.into_iter().map(Reservation::from).collect())

@@ -25,6 +25,7 @@ from ._trop import Registry, Reservation, __version__, _machine, validate_config
 
 # The calls of a registry, on the one of the machine: at TROP_DATA_DIR, else ~/.trop.
 reserve = _machine.reserve
+reserve_group = _machine.reserve_group
 release = _machine.release
 release_port = _machine.release_port
 find = _machine.find
@@ -77,6 +78,7 @@ __all__ = [
     "release",
     "release_port",
     "reserve",
+    "reserve_group",
     "scan",
     "validate_config",
     "validate_database",

@@ -86,6 +86,24 @@ class _Operations:
         check_all_interfaces: bool = False,
         dry_run: bool = False,
     ) -> Reservation: ...
+    def reserve_group(
+        self,
+        file: _StrPath | None = None,
+        *,
+        task: str | None = None,
+        by: Literal["tag", "variable"] = "tag",
+        allow_unrelated_path: bool = True,
+        allow_project_change: bool = False,
+        allow_task_change: bool = False,
+        force: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+        dry_run: bool = False,
+    ) -> dict[str, int]: ...
     def release(
         self,
         path: _StrPath | None = None,
