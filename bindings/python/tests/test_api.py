@@ -93,6 +93,8 @@ def test_min_and_max_replace_the_range(registry: trop.Registry) -> None:
     chosen = [registry.reserve("/a", tag, min=25000, max=25999).port for tag in "abc"]
     assert chosen == sorted(set(chosen))
     assert 25000 <= chosen[0] <= chosen[-1] <= 25999
+    with pytest.raises(trop.ExhaustedError, match=rf"{chosen[0]}\.\.{chosen[0]} exhausted: 1 reserved"):
+        registry.reserve("/b", min=chosen[0], max=chosen[0], disable_autoprune=True)
 
 
 @pytest.mark.parametrize(
