@@ -124,7 +124,7 @@ test-c: libtrop ## Tests in C
 test-go: libtrop go-tools ## Tests of the Go package
 	cd bindings/go && go test ./...
 
-test-python: python ## Tests of the Python module
+test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
 test-node: node ## Tests of the Node.js addon
