@@ -71,7 +71,7 @@ export interface ReserveOptions extends OccupancyOptions, PermissionOptions, Dry
 
 /** Which group to reserve, and how. */
 export interface ReserveGroupOptions extends OccupancyOptions, PermissionOptions, DryRunOptions {
-  /** The file that defines the group; by default `trop.yaml` is looked for from the registry's start directory upward. */
+  /** The file that defines the group; by default the project's files, which the registry found when it was opened. */
   file?: string | undefined;
   /** The task to store; by default what the configuration says, for new reservations else git. */
   task?: string | undefined;

@@ -10,6 +10,7 @@ const trop = require('trop');
 const { bothWays, scratch, lock, failure } = require('./support');
 
 const RANGE = [21000, 21099];
+const DEFAULT = process.env.TROP_DATA_DIR;
 
 bothWays('reserve, release and list', (call, open) => {
   const dataDir = path.join(scratch({ after }), 'data');
@@ -217,11 +218,35 @@ describe('the module', () => {
     assert.throws(() => trop.list(), failure('TROP_INVALID_ARGUMENT', 'dataDir'));
   });
 
+  it('has every call', (t) => {
+    const directory = scratch(t);
+    const [before, where] = [process.env.TROP_DATA_DIR, process.cwd()];
+    t.after(() => {
+      process.chdir(where);
+      process.env.TROP_DATA_DIR = before;
+    });
+    process.env.TROP_DATA_DIR = path.join(directory, 'data');
+    process.chdir(directory);
+    fs.writeFileSync('trop.yaml', 'project: shop\nreservations: {services: {web: {}}}\n');
+    const { web } = trop.reserveGroup();
+    assert.equal(trop.find({ tag: 'web' }).port, web);
+    assert.equal(trop.findPort(web).path, directory);
+    assert.deepEqual(trop.projects(), ['shop']);
+    for (const name of ['prune', 'expire', 'autoclean']) assert.deepEqual(trop[name]().pruned, []);
+    assert.equal(trop.migrate('.', 'moved').moves[0].to, path.join(directory, 'moved'));
+    assert.deepEqual(trop.scan({ min: web, max: web }), []);
+    assert.equal(trop.releasePort(web), true);
+    assert.equal(trop.validateDatabase(), undefined);
+  });
+
   it('rejects and never throws from asynchronous calls', async () => {
-    for (const call of [trop.reserveAsync, trop.releaseAsync, trop.Registry.openAsync]) {
-      const promise = call(null);
+    const names = Object.keys(trop).filter((name) => name.endsWith('Async'));
+    for (const call of [...names.map((name) => trop[name]), trop.Registry.openAsync]) {
+      process.env.TROP_DATA_DIR = '';
+      const promise = call(null, null, null);
+      process.env.TROP_DATA_DIR = DEFAULT;
       assert.ok(promise instanceof Promise);
-      await assert.rejects(promise, failure('TROP_INVALID_ARGUMENT', 'options'));
+      await assert.rejects(promise, { code: 'TROP_INVALID_ARGUMENT' });
     }
   });
 
