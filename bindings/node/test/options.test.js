@@ -183,6 +183,15 @@ bothWays('options', (call, open) => {
     assert.deepEqual(rehearsed, real);
   });
 
+  it('guard against releasing a path that is unrelated to the working directory', async () => {
+    await call(registry, 'reserve', { path: '/no/relative' });
+    await assert.rejects(
+      call(registry, 'release', { path: '/no/relative', allowUnrelatedPath: false }),
+      failure('TROP_UNRELATED_PATH', 'path'),
+    );
+    assert.equal(await call(registry, 'release', { path: '/no/relative' }), 1);
+  });
+
   it('release below a path, or only rehearse it', async () => {
     for (const place of ['/w/tree', '/w/tree/a', '/w/tree/a/b', '/w/trees']) {
       await call(registry, 'reserve', { path: place, tag: 'web' });
