@@ -127,7 +127,7 @@ test-go: libtrop go-tools ## Tests of the Go package
 test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
-test-node: node ## Tests of the Node.js addon
+test-node: node cli ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
 test-examples: examples cli python ## The pytest and Jest examples
