@@ -105,11 +105,11 @@ static void each_flag_skips_its_own_probes(size_t ways)
         int held = bound(kind, loopback(kind), &port);
         CHECK(held >= 0);
         check_flags(port, 0, TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_OCCUPANCY_CHECK, TROP_OK, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_TCP, is_tcp ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_UDP, is_tcp ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_IPV4, is_ipv4 ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_IPV6, is_ipv4 ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_OCCUPANCY_CHECK, TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_TCP, is_tcp ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
+        check_flags(port, TROP_SKIP_UDP, is_tcp ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_IPV4, is_ipv4 ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
+        check_flags(port, TROP_SKIP_IPV6, is_ipv4 ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
         close(held);
         check_flags(port, 0, TROP_OK, kind.name);
     }
@@ -122,7 +122,7 @@ static void other_addresses_count_for_all_interfaces(size_t ways)
     if (held < 0)
         return; /* some systems have no second loopback address */
     check_flags(port, 0, TROP_OK, "127.0.0.2");
-    check_flags(port, TROP_OPEN_CHECK_ALL_INTERFACES, TROP_ERR_EXHAUSTED, "127.0.0.2");
+    check_flags(port, TROP_CHECK_ALL_INTERFACES, TROP_ERR_EXHAUSTED, "127.0.0.2");
     close(held);
 }
 

@@ -7,10 +7,13 @@ use std::ptr;
 
 use trop_core::{Code, Error};
 
+use crate::clean::*;
 use crate::error::*;
-use crate::options::*;
+use crate::lookup::*;
+use crate::options::{Options, read};
 use crate::registry::*;
 use crate::reservation::*;
+use crate::reserve::*;
 use crate::version::*;
 
 /// Compares with a committed file; with `TROP_BLESS=1` writes it.
@@ -100,6 +103,9 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
     // Arguments are read inside the guarded part too: a poisoned handle does not get as far as refusing these.
     let reserve = trop_reserve_options { flags: u32::MAX, ..trop_reserve_options::DEFAULT };
     let release = trop_release_options { flags: u32::MAX, ..trop_release_options::DEFAULT };
+    let list = trop_list_options { flags: u32::MAX, ..trop_list_options::DEFAULT };
+    let clean = trop_clean_options { flags: u32::MAX, ..trop_clean_options::DEFAULT };
+    let migrate = trop_migrate_options { flags: u32::MAX, ..trop_migrate_options::DEFAULT };
     let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
     let mut statuses = || {
         // SAFETY: everything lives long enough; no call leaves anything to be freed.
@@ -107,17 +113,25 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
             [
                 trop_reserve(registry, &raw const reserve, &raw mut reservation, ptr::null_mut()),
                 trop_release(registry, &raw const release, ptr::null_mut(), ptr::null_mut()),
+                trop_release_port(registry, 0, 0, ptr::null_mut(), ptr::null_mut()),
+                trop_find(registry, c"".as_ptr(), ptr::null(), &raw mut reservation, ptr::null_mut()),
+                trop_find_port(registry, 0, &raw mut reservation, ptr::null_mut()),
+                trop_list(registry, &raw const list, &raw mut json, ptr::null_mut()),
+                trop_clean(registry, &raw const clean, &raw mut json, ptr::null_mut()),
+                trop_migrate(registry, &raw const migrate, &raw mut json, ptr::null_mut()),
+                trop_scan(registry, 0, 0, &raw mut json, ptr::null_mut()),
             ]
         }
     };
-    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 2]);
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 9]);
     // SAFETY: the registry is live.
-    let error = unsafe { &*registry }.run(|| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
+    let error = unsafe { &*registry }.run(|_| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
     assert_eq!(error.code(), Code::Panic);
-    assert_eq!(statuses(), [TROP_ERR_PANIC; 2]);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 9]);
     // SAFETY: as above; closing and freeing stay allowed.
     unsafe {
-        assert_eq!(trop_list_json(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_projects(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_validate_database(registry, ptr::null_mut()), TROP_ERR_PANIC);
         trop_registry_close(registry);
         trop_registry_free(registry);
     }
@@ -171,7 +185,8 @@ fn options_of_other_sizes_are_told_apart() {
     longer.unknown[7] = 1;
     assert_eq!(argument(&longer).as_deref(), Some("options"));
     longer.unknown[7] = 0;
-    for size in [0, 4, 8, size_of::<trop_release_options>() - 1, 4097] {
+    for size in [0, 4, 8, size_of::<trop_release_options>() - 1, size_of::<trop_release_options>() + 1, 4097]
+    {
         longer.known.size = u32::try_from(size).unwrap();
         assert_eq!(argument(&longer).as_deref(), Some("options"), "{size}");
     }
