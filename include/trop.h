@@ -70,6 +70,9 @@
 /** A trop_list_options with the defaults. */
 #define TROP_LIST_OPTIONS_INIT { (uint32_t)sizeof(trop_list_options), 0, NULL, NULL, NULL }
 
+/** A trop_group_options with the defaults. */
+#define TROP_GROUP_OPTIONS_INIT { (uint32_t)sizeof(trop_group_options), 0, NULL, NULL }
+
 /** A trop_clean_options with the defaults. */
 #define TROP_CLEAN_OPTIONS_INIT { (uint32_t)sizeof(trop_clean_options), 0, -1, 0 }
 
@@ -242,6 +245,11 @@
 #define TROP_CHECK_ALL_INTERFACES (1 << 27)
 
 /**
+ * Call the ports by the names of their environment variables instead of by the tags.
+ */
+#define TROP_GROUP_BY_VARIABLE 1
+
+/**
  * Do not create a missing data directory or database.
  */
 #define TROP_OPEN_NO_CREATE 1
@@ -374,6 +382,31 @@ typedef struct trop_migrate_options {
      */
     const char *to;
 } trop_migrate_options;
+
+/**
+ * Which group to reserve. Initialise with TROP_GROUP_OPTIONS_INIT or trop_group_options_init.
+ */
+typedef struct trop_group_options {
+    /**
+     * sizeof(trop_group_options).
+     */
+    uint32_t size;
+    /**
+     * TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change, and replace
+     * tagged reservations of the path that are not this group), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and
+     * TROP_DRY_RUN combined.
+     */
+    uint32_t flags;
+    /**
+     * The configuration file that defines the group; NULL means the one the registry found when it was opened.
+     */
+    const char *file;
+    /**
+     * The task to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
+     * else the stored one, else for a new group what git says.
+     */
+    const char *task;
+} trop_group_options;
 
 /**
  * Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
@@ -632,6 +665,34 @@ int32_t trop_error_errno(const struct trop_error *error);
  * error: the error; it and its strings are gone afterwards.
  */
 void trop_error_free(struct trop_error *error);
+
+/**
+ * Initialises options with their defaults, as TROP_GROUP_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_group_options), so that a newer library writes no more than an older program has.
+ */
+void trop_group_options_init(struct trop_group_options *options, uint32_t size);
+
+/**
+ * Reserves the ports of all services of a group, all or none: those it has, else its preferred ones as far as they
+ * can be had, and for the rest the lowest ones at their offsets from a common base. They belong to the directory of
+ * the file and each to the tag of its service.
+ *
+ * registry: the registry.
+ * options: which; NULL means the group of the configuration the registry found when it was opened.
+ * json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format json`
+ * prints; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT when
+ * tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
+ * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ */
+int32_t trop_reserve_group(struct trop_registry *registry,
+                           const struct trop_group_options *options,
+                           char **json,
+                           struct trop_error **error);
 
 /**
  * Initialises options with their defaults, as TROP_LIST_OPTIONS_INIT does.

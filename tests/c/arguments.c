@@ -8,6 +8,16 @@ static char garbage;
 static trop_error *error;
 static trop_registry *registry;
 
+/* A configuration file with a group, in the data directory. */
+static char group_file[300];
+
+static void make_group_file(void)
+{
+    snprintf(group_file, sizeof(group_file), "%s/group.yaml", getenv("TROP_DATA_DIR"));
+    FILE *file = fopen(group_file, "w");
+    CHECK(file != NULL && fputs("reservations: { services: { web: {} } }\n", file) >= 0 && fclose(file) == 0);
+}
+
 static int32_t open_with(const trop_open_options *options)
 {
     trop_registry *opened = GARBAGE;
@@ -50,6 +60,14 @@ static int32_t list_with(const trop_list_options *options)
     char *json = GARBAGE;
     error = GARBAGE;
     int32_t status = trop_list(registry, options, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t group_with(const trop_group_options *options)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_reserve_group(registry, options, &json, &error);
     return json_of(status, json);
 }
 
@@ -139,6 +157,9 @@ static void null_registry(void)
     CHECK_ERROR(trop_projects(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
     json = GARBAGE;
+    CHECK_ERROR(trop_reserve_group(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
     CHECK_ERROR(trop_clean(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
     json = GARBAGE;
@@ -158,6 +179,7 @@ static void null_out_parameters(void)
     CHECK_ERROR(trop_find_port(registry, 5000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
     CHECK_ERROR(trop_list(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_projects(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_reserve_group(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_clean(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_migrate(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_scan(registry, -1, -1, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
@@ -196,6 +218,7 @@ static void null_errors(void)
     CHECK(trop_find_port(NULL, 5000, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_list(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_projects(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_reserve_group(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_clean(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_migrate(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_scan(NULL, -1, -1, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
@@ -209,6 +232,7 @@ static void null_is_initialised_closed_and_freed(void)
     trop_reserve_options_init(NULL, sizeof(trop_reserve_options));
     trop_release_options_init(NULL, sizeof(trop_release_options));
     trop_list_options_init(NULL, sizeof(trop_list_options));
+    trop_group_options_init(NULL, sizeof(trop_group_options));
     trop_clean_options_init(NULL, sizeof(trop_clean_options));
     trop_migrate_options_init(NULL, sizeof(trop_migrate_options));
     trop_registry_close(NULL);
@@ -256,6 +280,7 @@ static void init_macros_equal_the_init_functions(void)
     CHECK_INIT(trop_reserve_options, TROP_RESERVE_OPTIONS_INIT, trop_reserve_options_init);
     CHECK_INIT(trop_release_options, TROP_RELEASE_OPTIONS_INIT, trop_release_options_init);
     CHECK_INIT(trop_list_options, TROP_LIST_OPTIONS_INIT, trop_list_options_init);
+    CHECK_INIT(trop_group_options, TROP_GROUP_OPTIONS_INIT, trop_group_options_init);
     CHECK_INIT(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, trop_clean_options_init);
     CHECK_INIT(trop_migrate_options, TROP_MIGRATE_OPTIONS_INIT, trop_migrate_options_init);
 }
@@ -300,8 +325,9 @@ static void init_macros_equal_the_init_functions(void)
         }                                                                                   \
     } while (0)
 
-/* Required arguments are not what this is about. */
+/* What succeeds without changing anything: required arguments are not what this is about. */
 #define MIGRATE_SOMETHING { (uint32_t)sizeof(trop_migrate_options), TROP_RECURSIVE, "/c/none", "/c/other" }
+#define GROUP_OF_A_FILE { (uint32_t)sizeof(trop_group_options), TROP_DRY_RUN, group_file, NULL }
 
 static void sizes_of_other_versions(void)
 {
@@ -311,6 +337,7 @@ static void sizes_of_other_versions(void)
                 reserve_with);
     CHECK_SIZES(trop_release_options, TROP_RELEASE_OPTIONS_INIT, sizeof(trop_release_options), tag, release_with);
     CHECK_SIZES(trop_list_options, TROP_LIST_OPTIONS_INIT, sizeof(trop_list_options), path, list_with);
+    CHECK_SIZES(trop_group_options, GROUP_OF_A_FILE, sizeof(trop_group_options), task, group_with);
     CHECK_SIZES(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, sizeof(trop_clean_options), reserved, clean_with);
     CHECK_SIZES(trop_migrate_options, MIGRATE_SOMETHING, sizeof(trop_migrate_options), to, migrate_with);
 }
@@ -336,6 +363,7 @@ static void unknown_flags_and_reserved_fields(void)
     trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
     trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
     trop_list_options list = TROP_LIST_OPTIONS_INIT;
+    trop_group_options group = GROUP_OF_A_FILE;
     trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;
     trop_migrate_options migrate = MIGRATE_SOMETHING;
     CHECK_UNKNOWN_FLAGS(TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES
@@ -350,6 +378,9 @@ static void unknown_flags_and_reserved_fields(void)
     CHECK_UNKNOWN_FLAGS(TROP_RELEASE_UNTAGGED_ONLY | TROP_RECURSIVE | TROP_REFUSE_UNRELATED_PATH | TROP_DRY_RUN,
                         release, release_with);
     CHECK_UNKNOWN_FLAGS(0, list, list_with);
+    CHECK_UNKNOWN_FLAGS(TROP_GROUP_BY_VARIABLE | TROP_REFUSE_UNRELATED_PATH | TROP_ALLOW_PROJECT_CHANGE
+                            | TROP_ALLOW_TASK_CHANGE | TROP_FORCE | TROP_DRY_RUN | PROBES,
+                        group, group_with);
     CHECK_UNKNOWN_FLAGS(TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN, clean, clean_with);
     CHECK_UNKNOWN_FLAGS(TROP_RECURSIVE | TROP_FORCE | TROP_DRY_RUN, migrate, migrate_with);
     for (int bit = 0; bit < 32; bit++)
@@ -430,6 +461,10 @@ static void refused_texts(const char *bad)
     CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "path");
     CHECK_ERROR(find_with(bad, NULL), TROP_ERR_INVALID_ARGUMENT, "path");
     CHECK_ERROR(find_with(NULL, bad), TROP_ERR_INVALID_ARGUMENT, "tag");
+    trop_group_options group = TROP_GROUP_OPTIONS_INIT;
+    group.file = group_file;
+    group.task = bad;
+    CHECK_ERROR(group_with(&group), TROP_ERR_INVALID_ARGUMENT, "task");
     trop_migrate_options migrate = TROP_MIGRATE_OPTIONS_INIT;
     migrate.from = bad;
     migrate.to = "/c/to";
@@ -558,7 +593,8 @@ static void nothing_was_changed(void)
 
 int main(void)
 {
-    MUST(trop_open(NULL, &registry, &error));
+    MUST(trop_open(NULL, &registry, &error)); /* makes the data directory */
+    make_group_file();
     null_registry();
     null_out_parameters();
     null_inputs();

@@ -10,6 +10,7 @@ pub mod abi;
 pub mod clean;
 pub mod error;
 pub mod flags;
+pub mod group;
 pub mod lookup;
 mod options;
 pub mod registry;

@@ -9,6 +9,7 @@ use trop_core::{Code, Error};
 
 use crate::clean::*;
 use crate::error::*;
+use crate::group::*;
 use crate::lookup::*;
 use crate::options::{Options, read};
 use crate::registry::*;
@@ -104,6 +105,7 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
     let reserve = trop_reserve_options { flags: u32::MAX, ..trop_reserve_options::DEFAULT };
     let release = trop_release_options { flags: u32::MAX, ..trop_release_options::DEFAULT };
     let list = trop_list_options { flags: u32::MAX, ..trop_list_options::DEFAULT };
+    let group = trop_group_options { flags: u32::MAX, ..trop_group_options::DEFAULT };
     let clean = trop_clean_options { flags: u32::MAX, ..trop_clean_options::DEFAULT };
     let migrate = trop_migrate_options { flags: u32::MAX, ..trop_migrate_options::DEFAULT };
     let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
@@ -117,17 +119,18 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
                 trop_find(registry, c"".as_ptr(), ptr::null(), &raw mut reservation, ptr::null_mut()),
                 trop_find_port(registry, 0, &raw mut reservation, ptr::null_mut()),
                 trop_list(registry, &raw const list, &raw mut json, ptr::null_mut()),
+                trop_reserve_group(registry, &raw const group, &raw mut json, ptr::null_mut()),
                 trop_clean(registry, &raw const clean, &raw mut json, ptr::null_mut()),
                 trop_migrate(registry, &raw const migrate, &raw mut json, ptr::null_mut()),
                 trop_scan(registry, 0, 0, &raw mut json, ptr::null_mut()),
             ]
         }
     };
-    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 9]);
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 10]);
     // SAFETY: the registry is live.
     let error = unsafe { &*registry }.run(|_| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
     assert_eq!(error.code(), Code::Panic);
-    assert_eq!(statuses(), [TROP_ERR_PANIC; 9]);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 10]);
     // SAFETY: as above; closing and freeing stay allowed.
     unsafe {
         assert_eq!(trop_projects(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
