@@ -89,7 +89,17 @@ static void closed_handles(void)
     char *json;
     CHECK_ERROR(trop_reserve(closed, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_release(closed, NULL, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 5000, 0, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 5000, TROP_DRY_RUN, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_find(closed, NULL, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_find_port(closed, 5000, &reservation, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_list(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_projects(closed, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_reserve_group(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_clean(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_migrate(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_scan(closed, -1, -1, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_validate_database(closed, &error), TROP_ERR_CLOSED, NULL);
     trop_registry_free(closed);
     MUST(trop_list(open, NULL, &json, &error)); /* the same file, another handle */
     trop_string_free(json);
