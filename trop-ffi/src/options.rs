@@ -48,7 +48,7 @@ pub(crate) unsafe fn read<T: Options>(pointer: *const T) -> Result<T> {
     // SAFETY: every version starts with its size.
     let given = unsafe { pointer.cast::<u32>().read() } as usize;
     // Every version ends with a whole field, and so at a multiple of the alignment.
-    if !(T::SMALLEST..=LARGEST_SIZE).contains(&given) || given % align_of::<T>() != 0 {
+    if !(T::SMALLEST..=LARGEST_SIZE).contains(&given) || !given.is_multiple_of(align_of::<T>()) {
         let reason = format!("unknown size {given}; initialise the struct before using it");
         return Err(invalid("options", reason));
     }
