@@ -74,7 +74,7 @@
 #define TROP_GROUP_OPTIONS_INIT { (uint32_t)sizeof(trop_group_options), 0, NULL, NULL }
 
 /** A trop_clean_options with the defaults. */
-#define TROP_CLEAN_OPTIONS_INIT { (uint32_t)sizeof(trop_clean_options), 0, -1, 0 }
+#define TROP_CLEAN_OPTIONS_INIT { (uint32_t)sizeof(trop_clean_options), 0, -1 }
 
 /** A trop_migrate_options with the defaults. */
 #define TROP_MIGRATE_OPTIONS_INIT { (uint32_t)sizeof(trop_migrate_options), 0, NULL, NULL }
@@ -352,13 +352,9 @@ typedef struct trop_clean_options {
      */
     uint32_t flags;
     /**
-     * After how many days without use a reservation expires, at least 1; -1 means what is configured, else 30.
+     * After how many days without use a reservation expires, 1 to 4294967295; -1 means what is configured, else 30.
      */
-    int32_t days;
-    /**
-     * 0.
-     */
-    uint32_t reserved;
+    int64_t days;
 } trop_clean_options;
 
 /**

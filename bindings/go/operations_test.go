@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -391,6 +392,7 @@ func TestCleaningUp(t *testing.T) {
 		{func() (trop.Cleanup, error) { return registry.Autoclean(trop.DryRun()) }, 2, 0, 30, 4},
 		{func() (trop.Cleanup, error) { return registry.Prune() }, 2, 0, 30, 2},
 		{func() (trop.Cleanup, error) { return registry.Expire(trop.Days(11)) }, 0, 0, 11, 2},
+		{func() (trop.Cleanup, error) { return registry.Expire(trop.Days(math.MaxInt32)) }, 0, 0, math.MaxInt32, 2},
 		{func() (trop.Cleanup, error) { return registry.Autoclean(trop.Days(10)) }, 0, 1, 10, 1},
 	} {
 		got, err := step.call()

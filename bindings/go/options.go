@@ -261,7 +261,11 @@ func ByVariable() GroupOption { return flag(C.TROP_GROUP_BY_VARIABLE) }
 
 // Days is after how many days without use a reservation expires, at least 1; by default what is configured, else 30.
 func Days(days int) ExpireOption {
-	return option(func(r *request) { r.days = r.count("days", days) })
+	return option(func(r *request) {
+		if r.days = C.int64_t(days); days < 0 {
+			r.refuse("days", fmt.Sprintf("%d is negative", days))
+		}
+	})
 }
 
 // DryRun does everything on a copy in memory: the call gives the same result, and nothing is changed.
@@ -293,7 +297,8 @@ type request struct {
 	dataDir, excluded, startDir, configFile  *C.char
 	path, tag, project, task, file, from, to *C.char
 	portsMin, portsMax, preferred, min, max  C.int32_t
-	busyTimeout, days                        C.int32_t
+	busyTimeout                              C.int32_t
+	days                                     C.int64_t
 	texts                                    []*C.char
 	err                                      error
 }
@@ -327,14 +332,6 @@ func (r *request) text(argument, text string) *C.char {
 func (r *request) port(argument string, number int) C.int32_t {
 	if number < 0 || number > math.MaxInt32 {
 		r.refuse(argument, fmt.Sprintf("%d is not a port number (1 to 65535)", number))
-		return 0
-	}
-	return C.int32_t(number)
-}
-
-func (r *request) count(argument string, number int) C.int32_t {
-	if number < 0 || number > math.MaxInt32 {
-		r.refuse(argument, fmt.Sprintf("%d is not between 1 and %d", number, math.MaxInt32))
 		return 0
 	}
 	return C.int32_t(number)

@@ -7,7 +7,7 @@ use trop_core::{Cleanup, MigrateRequest, Registry, Result};
 
 use crate::error::{invalid, null, trop_error};
 use crate::flags::{TROP_DRY_RUN, TROP_FORCE, TROP_RECURSIVE, stage};
-use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
 use crate::strings;
 
@@ -15,6 +15,9 @@ use crate::strings;
 pub const TROP_CLEAN_PRUNE: u32 = 1;
 /// Remove the reservations that were not used for long.
 pub const TROP_CLEAN_EXPIRE: u32 = 2;
+
+/// No number of days is given.
+const NO_DAYS: i64 = -1;
 
 /// What to clean up. Initialise with TROP_CLEAN_OPTIONS_INIT or trop_clean_options_init.
 #[repr(C)]
@@ -24,20 +27,14 @@ pub struct trop_clean_options {
     pub size: u32,
     /// TROP_CLEAN_* and TROP_DRY_RUN combined; neither TROP_CLEAN_PRUNE nor TROP_CLEAN_EXPIRE means both.
     pub flags: u32,
-    /// After how many days without use a reservation expires, at least 1; -1 means what is configured, else 30.
-    pub days: i32,
-    /// 0.
-    pub reserved: u32,
+    /// After how many days without use a reservation expires, 1 to 4294967295; -1 means what is configured, else 30.
+    pub days: i64,
 }
 
-// SAFETY: four 32-bit fields.
+// SAFETY: a pair of 32-bit fields before one of 64 bits.
 unsafe impl Options for trop_clean_options {
     const FLAGS: u32 = TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN;
-    const DEFAULT: Self = trop_clean_options { size: size::<Self>(), flags: 0, days: NOT_GIVEN, reserved: 0 };
-
-    fn reserved(&self) -> u32 {
-        self.reserved
-    }
+    const DEFAULT: Self = trop_clean_options { size: size::<Self>(), flags: 0, days: NO_DAYS };
 }
 
 /// What to migrate. Initialise with TROP_MIGRATE_OPTIONS_INIT or trop_migrate_options_init.
@@ -110,10 +107,13 @@ pub unsafe extern "C" fn trop_clean(
 }
 
 fn clean(registry: &Registry, options: &trop_clean_options) -> Result<Cleanup> {
-    let days = match options.days {
-        NOT_GIVEN => None,
-        days => Some(u32::try_from(days).map_err(|_| invalid("days", format!("{days} is negative")))?),
-    };
+    let days =
+        match options.days {
+            NO_DAYS => None,
+            days => Some(u32::try_from(days).map_err(|_| {
+                invalid("days", format!("{days} is not a number of days (1 to {})", u32::MAX))
+            })?),
+        };
     let registry = stage(registry, options.flags)?;
     match options.flags & (TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE) {
         TROP_CLEAN_PRUNE if days.is_some() => Err(invalid("days", "pruning does not go by age")),

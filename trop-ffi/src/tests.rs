@@ -180,7 +180,7 @@ fn the_two_times_of_a_reservation_are_told_apart() {
 }
 
 /// How many reservations a clean-up removed as expired.
-fn expired(registry: *mut trop_registry, flags: u32, days: i32) -> usize {
+fn expired(registry: *mut trop_registry, flags: u32, days: i64) -> usize {
     let options = trop_clean_options { flags, days, ..trop_clean_options::DEFAULT };
     let mut json = ptr::null_mut();
     // SAFETY: everything lives long enough.
@@ -209,6 +209,7 @@ fn cleaning_expires_by_the_days_that_are_given() {
         (TROP_CLEAN_PRUNE, -1, 0),
         (0, -1, 0),
         (TROP_CLEAN_EXPIRE, 11, 0),
+        (TROP_CLEAN_EXPIRE, i64::from(u32::MAX), 0),
         (TROP_CLEAN_EXPIRE | TROP_DRY_RUN, 10, 1),
         (TROP_CLEAN_EXPIRE, 10, 1),
         (TROP_CLEAN_EXPIRE, 10, 0),
