@@ -4,8 +4,8 @@
 //	reservation, err := trop.Reserve(trop.Tag("web"))
 //
 // A reservation belongs to a path and an optional tag, stays until it is released, and asking again gives the same
-// port. The package-level functions use one registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens
-// others.
+// port. [ReserveGroup] reserves the ports of all services of a project at once. The package-level functions use one
+// registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens others.
 //
 // Every error of this package is an [*Error] with a stable [Code]:
 //
