@@ -121,8 +121,8 @@ test-rust: native-tools ## Tests of the core, the C interface in Rust, and the c
 test-c: libtrop ## Tests in C
 	sh tests/c/run.sh
 
-test-go: libtrop go-tools ## Tests of the Go package
-	cd bindings/go && go test ./...
+test-go: libtrop cli go-tools ## Tests of the Go package
+	cd bindings/go && go test -race ./...
 
 test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
