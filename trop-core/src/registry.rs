@@ -85,7 +85,6 @@ struct Inner {
 #[derive(Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub(crate) struct Settings {
-    pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
     pub(crate) occupancy: OccupancyPolicy,
     /// What a reservation gets that names no project.
@@ -104,7 +103,6 @@ pub(crate) struct Settings {
 impl From<&Configuration> for Settings {
     fn from(configuration: &Configuration) -> Settings {
         Settings {
-            ports: configuration.ports,
             excluded: configuration.excluded.clone(),
             occupancy: configuration.occupancy,
             project: configuration.project.clone(),

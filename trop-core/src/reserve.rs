@@ -100,9 +100,7 @@ impl ReserveRequest {
     /// # Errors
     /// As [`Key::new`].
     pub fn pin_path(&mut self) -> Result<()> {
-        let key = Key::new(self.path.as_deref(), None)?;
-        self.path = Some(PathBuf::from(key.path()));
-        Ok(())
+        paths::pin(&mut self.path)
     }
 }
 
@@ -172,7 +170,7 @@ impl Registry {
         let settings = self.settings();
         let mut wish = Wish {
             request,
-            range: self.range(request.min, request.max)?,
+            range: self.range(request)?,
             project: explicit("project", &request.project, settings.project.as_deref())?,
             task: explicit("task", &request.task, settings.task.as_deref())?,
             occupancy: settings.occupancy.with(request.occupancy),
@@ -279,18 +277,10 @@ impl Registry {
         })
     }
 
-    fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
-        let ports = self.settings().ports;
-        match (min, max) {
-            (None, None) => Ok(ports),
+    fn range(&self, request: &ReserveRequest) -> Result<PortRange> {
+        match (request.min, request.max) {
             (Some(min), Some(max)) => PortRange::new("min", min, max),
-            _ => {
-                let (min, max) = (min.unwrap_or(ports.min()), max.unwrap_or(ports.max()));
-                PortRange::new("ports", min, max).map_err(|_| Error::Config {
-                    setting: "ports",
-                    reason: format!("min {min} is above max {max}; give both ends of the range"),
-                })
-            }
+            (min, max) => self.configuration().range(min, max),
         }
     }
 

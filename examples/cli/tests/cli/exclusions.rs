@@ -140,9 +140,13 @@ fn concurrent_editors_lose_nothing() {
 fn compacting_an_invalid_file_changes_nothing() {
     let machine = Machine::new();
     let file = machine.path("work/x.yaml");
-    for bad in
-        ["excluded_ports: [9..5]\n", "excluded_ports: [0]\n", "excluded_ports: [1\n", "a: 1\n---\nb: 2\n"]
-    {
+    for bad in [
+        "excluded_ports: [9..5]\n",
+        "excluded_ports: [0]\n",
+        "excluded_ports: [1\n",
+        "project: a\n---\nproject: b\n",
+        "excluded_ports: [1, 2]\nports: {max: 5}\n",
+    ] {
         fs::write(&file, bad).unwrap();
         assert_failure(&machine.trop(["compact-exclusions", "x.yaml"]), 7, &["x.yaml"]);
         assert_eq!(fs::read_to_string(&file).unwrap(), bad);
