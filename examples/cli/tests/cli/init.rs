@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Machine, Outcome, assert_failure, run, text};
+use crate::support::{Machine, Outcome, Program, assert_failure, run, text};
 
 const NOTHING: [&str; 0] = [];
 
@@ -158,21 +158,14 @@ fn overwrite_is_refused_while_another_process_has_the_database() {
     lock.release();
     assert_eq!(names(&machine), ["trop.db"]);
 
-    let program = "import sqlite3, sys\n\
+    let reading = "import sqlite3, sys\n\
          connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
          connection.execute('SELECT * FROM reservations').fetchall()\n\
          print('open', flush=True)\n\
          sys.stdin.read()";
-    let mut python = std::process::Command::new("python3");
-    python.args(["-c", program]).arg(machine.database());
-    let piped = std::process::Stdio::piped;
-    let mut reader = python.stdin(piped()).stdout(piped()).spawn().unwrap();
-    let mut line = String::new();
-    let output = reader.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    let reader = Program::start(reading, &[machine.database().as_os_str()]);
     machine.refuses(2, &["database lock timeout"], ["init", "--overwrite", "--busy-timeout", "0"]);
-    drop(reader.stdin.take());
-    assert!(reader.wait().unwrap().success());
+    reader.release();
     assert_eq!(machine.rows().len(), 1);
     init(&machine, &["--overwrite"]);
     assert!(machine.rows().is_empty());

@@ -120,61 +120,71 @@ impl Machine {
     /// Starts the command while another process holds the write lock, and lets that process run SQL and commit once
     /// the command waits for the lock, or has read what it will decide on.
     pub(crate) fn waits_for(&self, command: &mut Command, sql: &str) -> Outcome {
-        let program = "import sqlite3, sys\n\
-             connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-             connection.execute('BEGIN IMMEDIATE')\n\
-             print('locked', flush=True)\n\
-             sys.stdin.read()\n\
-             connection.execute(sys.argv[2])\n\
-             connection.execute('COMMIT')";
-        let mut python = Command::new("python3");
-        python.args(["-c", program]).arg(self.database()).arg(sql);
-        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
+        let lock = self.lock_and(sql);
         let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // It has the database's shared memory mapped once it has begun to read, and then it waits.
         let maps = format!("/proc/{}/maps", waiting.id());
         while !std::fs::read_to_string(&maps).unwrap_or_default().contains("trop.db-shm") {
             std::thread::yield_now();
         }
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        lock.release();
         waiting.wait_with_output().unwrap().into()
     }
 
     /// Another process that holds the write lock from now on.
-    pub(crate) fn lock(&self) -> Lock {
-        let program = "import sqlite3, sys\n\
+    pub(crate) fn lock(&self) -> Program {
+        self.lock_and("SELECT 1")
+    }
+
+    fn lock_and(&self, sql: &str) -> Program {
+        let script = "import sqlite3, sys\n\
              connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
              connection.execute('BEGIN IMMEDIATE')\n\
              print('locked', flush=True)\n\
              sys.stdin.read()\n\
-             connection.execute('ROLLBACK')";
+             connection.execute(sys.argv[2])\n\
+             connection.execute('COMMIT')";
+        let program = Program::start(script, &[self.database().as_os_str(), sql.as_ref()]);
+        assert_eq!(program.said(), "locked");
+        program
+    }
+}
+
+/// Another program, in Python: it says a line when it is ready, and goes on when its input ends.
+pub(crate) struct Program {
+    child: Child,
+    said: String,
+}
+
+impl Program {
+    pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> Program {
         let mut python = Command::new("python3");
-        python.args(["-c", program]).arg(self.database());
+        python.args(["-c", script]).args(arguments);
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
-        Lock(child)
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        Program { child, said }
     }
-}
 
-pub(crate) struct Lock(Child);
+    pub(crate) fn said(&self) -> &str {
+        self.said.trim_end()
+    }
 
-impl Lock {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it go on, to its end.
     pub(crate) fn release(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
-impl Drop for Lock {
+impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
