@@ -27,6 +27,7 @@ fn victim() {
     }
 }
 
+/// Trap 135.
 #[test]
 fn killed_processes_lose_nothing_and_break_nothing() {
     let scratch = Scratch::new();

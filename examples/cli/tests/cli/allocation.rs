@@ -159,6 +159,74 @@ fn each_half_of_the_cleanup_can_be_switched_off() {
     }
 }
 
+/// Traps 38, 70, 71.
+#[test]
+fn the_switches_of_the_cleanup_come_from_every_source() {
+    let force = |force: bool| FULL.into_iter().chain(force.then_some("--force"));
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        for forced in [false, true] {
+            let machine = full();
+            let write = |text: &str| fs::write(machine.path(file), text).unwrap();
+            write("disable_autoprune: true\ndisable_autoexpire: true\n");
+            machine.refuses(6, &["exhausted", "automatic pruning and expiration disabled"], force(forced));
+            // One switch the other way, from a source that weighs more.
+            let mut command = machine.command(force(forced));
+            assert_eq!(port(&run(command.env("TROP_DISABLE_AUTOEXPIRE", "false"))), 25201, "{file}");
+        }
+        let machine = full();
+        fs::write(machine.path(file), "cleanup: {expire_after_days: 4294967295}\ndisable_autoprune: true\n")
+            .unwrap();
+        machine.refuses(6, &["after cleanup", "automatic pruning disabled"], FULL);
+        let mut command = machine.command(FULL);
+        assert_eq!(port(&run(command.env("TROP_EXPIRE_AFTER_DAYS", "30"))), 25201, "{file}");
+    }
+    for variable in ["TROP_DISABLE_AUTOPRUNE", "TROP_DISABLE_AUTOEXPIRE"] {
+        let machine = full();
+        let half = machine.command(FULL).env(variable, "1").output().unwrap();
+        let expected = if variable.ends_with("PRUNE") { 25201 } else { 25200 };
+        assert_eq!(port(&half.into()), expected, "{variable}");
+    }
+    let machine = full();
+    let mut command = machine.command(force(true));
+    command.env("TROP_DISABLE_AUTOPRUNE", "1").env("TROP_DISABLE_AUTOEXPIRE", "1");
+    machine.refuses_command(6, &["automatic pruning and expiration disabled"], &mut command);
+}
+
+/// Traps 70, 71, 75.
+#[test]
+fn what_is_probed_and_permitted_comes_from_every_source() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let used = socket.local_addr().unwrap().port().to_string();
+    let reserve = ["reserve", "--min", &used, "--max", &used];
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        let machine = Machine::new();
+        machine.reserve(["--project", "shop", "--task", "cart", SKIP, "--tag", "sticky"]);
+        let write = |text: &str| fs::write(machine.path(file), text).unwrap();
+        write("occupancy_check: {skip_udp: true}\n");
+        // Another leaf from the command line leaves this one as it is.
+        machine.reserve(reserve[1..].iter().chain(&["--skip-ipv6"]));
+        assert_eq!(machine.trop(["release", "--untagged-only"]).code, 0);
+        let mut command = machine.command(reserve);
+        machine.refuses_command(6, &["exhausted"], command.env("TROP_SKIP_UDP", "off"));
+        for leaf in ["skip", "skip_ip4"] {
+            write(&format!("occupancy_check: {{{leaf}: true}}\n"));
+            machine.reserve(&reserve[1..]);
+            assert_eq!(machine.trop(["release", "--untagged-only"]).code, 0);
+        }
+        let sticky = |field: &'static str| ["reserve", "--tag", "sticky", field, "other"];
+        write("allow_change_project: true\n");
+        machine.refuses(1, &["sticky field 'task'"], sticky("--task"));
+        assert_eq!(machine.trop(sticky("--project")).code, 0);
+        write("allow_change_task: true\n");
+        machine.refuses(1, &["sticky field 'project'"], ["reserve", "--tag", "sticky", "--clear-project"]);
+        assert_eq!(machine.trop(sticky("--task")).code, 0);
+        write("allow_change: true\n");
+        machine.reserve(["--tag", "sticky", "--clear-project", "--clear-task"]);
+        let mut command = machine.command(sticky("--project"));
+        machine.refuses_command(1, &["sticky field 'project'"], command.env("TROP_ALLOW_CHANGE", "0"));
+    }
+}
+
 /// Trap 37.
 #[test]
 fn a_cleanup_that_does_not_help_is_undone() {

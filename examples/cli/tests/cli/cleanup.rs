@@ -194,7 +194,7 @@ fn verbose_has_a_line_for_each_row() {
     }
 }
 
-/// Trap 54.
+/// Traps 54, 119.
 #[test]
 fn a_refused_row_keeps_all_of_them() {
     for command in COMMANDS {

@@ -9,6 +9,7 @@ use crate::support::{Machine, Outcome, assert_failure, port};
 const NOTHING: [&str; 0] = [];
 const EVERY_COMMAND: [&[&str]; 4] = [&["reserve"], &["release"], &["list"], &["port-info", "5000"]];
 
+/// Trap 110.
 #[test]
 fn a_lock_is_waited_for_as_long_as_configured() {
     let machine = Machine::new();
@@ -39,6 +40,7 @@ fn a_lock_that_goes_away_in_time_is_no_failure() {
     assert_eq!((port(&outcome), outcome.stderr.as_str()), (before, ""));
 }
 
+/// Trap 110.
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let machine = Machine::new();
@@ -86,6 +88,7 @@ fn a_damaged_row_is_refused_with_the_name_of_its_field() {
     }
 }
 
+/// Trap 119.
 #[test]
 fn a_rule_of_another_program_refuses_the_whole_change() {
     let machine = Machine::new();

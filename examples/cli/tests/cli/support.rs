@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -64,6 +66,25 @@ impl Machine {
         command.args(arguments).current_dir(self.path("work")).env_clear();
         command.env("HOME", self.path("home")).env("TROP_DATA_DIR", self.path("data"));
         command.stdin(Stdio::null());
+        command
+    }
+
+    /// As `command`, without the rights of root: with those of whoever runs the tests if that is somebody else.
+    pub(crate) fn as_nobody<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        // Who owns what was just made; and a new user must be able to read the program and write the registry.
+        if fs::metadata(&self.root).unwrap().uid() != 0 {
+            return self.command(arguments);
+        }
+        let program = self.path("trop");
+        fs::copy(env!("CARGO_BIN_EXE_trop"), &program).unwrap();
+        for (path, mode) in [(&self.root, 0o755), (&self.directory("data"), 0o777), (&program, 0o755)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let like = self.command(arguments);
+        let mut command = Command::new(program);
+        command.args(like.get_args()).current_dir(self.path("work")).env_clear();
+        command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).uid(65534).gid(65534);
         command
     }
 
