@@ -48,7 +48,7 @@ def main() -> int:
     wrong = report(listed, named(path.read_text(encoding="utf-8") for path in sources()))
     for line in wrong:
         print(line)
-    print(f"{len(listed)} traps, {len(wrong)} without a test" if wrong else f"{len(listed)} traps, all tested")
+    print(f"{len(listed)} traps, {len(wrong) or 'none'} without a test")
     return 1 if wrong else 0
 
 
