@@ -448,8 +448,10 @@ fn the_check_of_soundness_sees_each_fault() {
         "UPDATE trop_free_ports SET free = free | (1 << (5000 & 63)) WHERE word = 5000 >> 6",
         "UPDATE trop_free_ports SET free = free & ~(1 << (5001 & 63)) WHERE word = 5001 >> 6",
         "DELETE FROM trop_free_ports WHERE word = 3",
-        "PRAGMA writable_schema = ON;
-         UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema WHERE name = 'idx_reservations_project')
+        // An index of something else than it holds.
+        "UPDATE reservations SET created_at = 1;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'last_used_at', 'created_at')
          WHERE name = 'idx_reservations_last_used'",
     ] {
         let scratch = Scratch::new();
