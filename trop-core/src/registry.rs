@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{Configuration, Discovery, Uses};
 use crate::data_dir::data_dir;
 use crate::error::{Error, Result, contain};
+use crate::lease::{self, Tenure};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange, PortSet};
@@ -73,9 +74,12 @@ impl Default for RegistryOptions {
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    seat: Seat,
+    seat: Arc<Seat>,
+    /// What it was opened with, for what is configured by another project file.
+    options: RegistryOptions,
     settings: Settings,
     configuration: Configuration,
+    tenure: Tenure,
     /// The physical working directory when the registry was opened, the base of the path guard.
     base: Option<PathBuf>,
     poisoned: AtomicBool,
@@ -85,6 +89,7 @@ struct Inner {
 #[derive(Clone)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub(crate) struct Settings {
+    pub(crate) ports: PortRange,
     pub(crate) excluded: PortSet,
     pub(crate) occupancy: OccupancyPolicy,
     /// What a reservation gets that names no project.
@@ -103,6 +108,7 @@ pub(crate) struct Settings {
 impl From<&Configuration> for Settings {
     fn from(configuration: &Configuration) -> Settings {
         Settings {
+            ports: configuration.ports,
             excluded: configuration.excluded.clone(),
             occupancy: configuration.occupancy,
             project: configuration.project.clone(),
@@ -142,12 +148,14 @@ impl Registry {
             // The handle means the same directory after the process has changed its own.
             directory = paths::current_dir()?.join(directory);
         }
-        let configuration = Configuration::resolve(options, &directory)?;
+        let configuration = Configuration::resolve(options.clone(), &directory)?;
         log::trace!("trop: data directory '{}'", directory.display());
         let inner = Inner {
-            seat: Seat::new(directory, configuration.create, configuration.busy_timeout),
+            seat: Seat::new(directory, configuration.create, configuration.busy_timeout).into(),
+            options,
             settings: Settings::from(&configuration),
             configuration,
+            tenure: Tenure::default(),
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
         };
@@ -213,18 +221,40 @@ impl Registry {
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
         Ok(Registry(Arc::new(Inner {
-            seat: self.0.seat.copy()?,
+            seat: self.0.seat.copy()?.into(),
+            options: self.0.options.clone(),
             settings: self.0.settings.clone(),
             configuration: self.0.configuration.clone(),
+            tenure: Tenure::default(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
     }
 
-    /// Closes the registry for all its clones; later calls fail with [`Error::Closed`]. Closing twice is no error.
+    /// This registry as a project file configures it: with the same connection, lock wait and base of the path guard.
+    ///
+    /// # Errors
+    /// As [`Configuration::resolve`].
+    pub(crate) fn configured_by(&self, file: &Path) -> Result<Registry> {
+        let options = self.0.options.clone();
+        let configuration = Configuration::resolve_for(options, self.data_dir(), Some(file))?;
+        Ok(Registry(Arc::new(Inner {
+            seat: Arc::clone(&self.0.seat),
+            options: self.0.options.clone(),
+            settings: Settings::from(&configuration),
+            configuration,
+            tenure: Tenure::default(),
+            base: self.0.base.clone(),
+            poisoned: AtomicBool::new(false),
+        })))
+    }
+
+    /// Closes the registry for all its clones and ends its leases; later calls fail with [`Error::Closed`]. Closing twice
+    /// is no error.
     ///
     /// An operation of another thread is not interrupted.
     pub fn close(&self) {
+        lease::end_tenure(&self.0.tenure, &self.0.seat);
         self.0.seat.close();
     }
 
@@ -270,6 +300,10 @@ impl Registry {
         &self.0.seat
     }
 
+    pub(crate) fn tenure(&self) -> &Tenure {
+        &self.0.tenure
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -280,6 +314,12 @@ impl Registry {
             let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)
         })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        lease::end_tenure(&self.tenure, &self.seat);
     }
 }
 

@@ -7,27 +7,14 @@ use rusqlite::Connection;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
 use crate::git::{self, Inferred};
+use crate::metadata::{Field, changed, explicit, initial};
 use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
-use crate::tag::{Tag, identifier};
-
-/// What a request says about the project or the task of a reservation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Field {
-    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a new
-    /// one gets what git says.
-    #[default]
-    Omitted,
-    /// This text, which follows the rule of [`identifier`](crate::identifier).
-    Set(String),
-    /// None, whatever settings and git say.
-    Clear,
-}
+use crate::tag::Tag;
 
 /// What to reserve. All fields have defaults.
 #[derive(Clone, Debug)]
@@ -170,7 +157,7 @@ impl Registry {
         let settings = self.settings();
         let mut wish = Wish {
             request,
-            range: self.range(request)?,
+            range: self.range(request.min, request.max)?,
             project: explicit("project", &request.project, settings.project.as_deref())?,
             task: explicit("task", &request.task, settings.task.as_deref())?,
             occupancy: settings.occupancy.with(request.occupancy),
@@ -240,7 +227,7 @@ impl Registry {
             expire: !(request.disable_autoexpire || settings.disable_autoexpire),
         };
         let attempt = || self.allocate(connection, wish);
-        let ((port, refusal), cleanup) = cleanup::allocate(connection, settings, permitted, attempt)?;
+        let ((port, refusal), cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
         let reservation = made(port);
         store::insert(connection, &reservation)?;
         Ok(Reserved { reservation, created, refusal, cleanup })
@@ -266,7 +253,7 @@ impl Registry {
         let minds_occupancy = !(request.ignore_occupied || request.force);
         Ok(if !wish.range.contains(port) {
             Some(Refusal::OutsideRange)
-        } else if store::is_reserved(connection, port)? {
+        } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
             Some(Refusal::Reserved)
         } else if minds_exclusions && self.settings().excluded.contains(port) {
             Some(Refusal::Excluded)
@@ -277,8 +264,8 @@ impl Registry {
         })
     }
 
-    fn range(&self, request: &ReserveRequest) -> Result<PortRange> {
-        match (request.min, request.max) {
+    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+        match (min, max) {
             (Some(min), Some(max)) => PortRange::new("min", min, max),
             (min, max) => self.configuration().range(min, max),
         }
@@ -296,42 +283,4 @@ impl Registry {
         let base = self.base().map(std::path::Path::to_path_buf).unwrap_or_default();
         Error::UnrelatedPath { path: path.to_owned(), base }
     }
-}
-
-/// What the request or the setting says, trimmed; omitted if neither says anything.
-fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
-    let text = match (asked, setting) {
-        (Field::Set(text), _) => text,
-        (Field::Omitted, Some(text)) => text,
-        (other, _) => return Ok(other.clone()),
-    };
-    Ok(Field::Set(identifier(field, text)?.to_owned()))
-}
-
-/// What a new key gets.
-fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
-    match asked {
-        Field::Omitted => inferred.map(str::to_owned),
-        Field::Set(text) => Some(text.clone()),
-        Field::Clear => None,
-    }
-}
-
-/// What an existing key gets.
-fn changed(
-    field: &'static str,
-    stored: Option<&str>,
-    asked: &Field,
-    may_change: bool,
-) -> Result<Option<String>> {
-    let stored = stored.map(str::to_owned);
-    let requested = match asked {
-        Field::Omitted => return Ok(stored),
-        Field::Set(text) => Some(text.clone()),
-        Field::Clear => None,
-    };
-    if requested != stored && !may_change {
-        return Err(Error::StickyField { field, stored, requested });
-    }
-    Ok(requested)
 }
