@@ -40,6 +40,23 @@ fn overwriting_takes_the_preferred_or_lowest_port_and_keeps_the_creation() {
     assert_eq!(machine.rows().len(), 1);
 }
 
+/// What became of its port later moves no key, and no probe is made for it. Trap 36.
+#[test]
+fn an_existing_key_keeps_a_port_that_is_bound_excluded_and_out_of_range() {
+    let machine = Machine::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let ends = own.to_string();
+    assert_eq!(machine.reserve(["--min", &ends, "--max", &ends, SKIP]), own);
+    age(&machine);
+    machine.sql("UPDATE reservations SET last_used_at = 2000");
+    fs::write(machine.path("work/trop.yaml"), format!("excluded_ports: [{own}]\n")).unwrap();
+    assert_eq!(machine.reserve(["--min", "25000", "--max", "25001"]), own);
+    assert_eq!(port(&machine.trop(["reserve", "--port", "25000", "--ignore-occupied"])), own);
+    assert_eq!(created(&machine, own), "1970-01-01 00:16:40");
+    assert_ne!(machine.rows()[0]["last_used_at"], "1970-01-01 00:33:20", "refreshed");
+}
+
 #[test]
 fn an_overwrite_that_finds_nothing_leaves_the_row() {
     let machine = Machine::new();

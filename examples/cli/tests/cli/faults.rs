@@ -184,6 +184,24 @@ fn values_out_of_bounds_are_the_same_to_everybody() {
     }
 }
 
+/// The later of two data directories counts, and the other is not made.
+#[test]
+fn the_later_data_directory_wins_everywhere() {
+    let also: Commands = &[&["init"], &["assert-data-dir", "--not"], &["show-data-dir"]];
+    for command in everybody().chain(also.iter().copied()) {
+        let machine = machine();
+        let (first, second) = (machine.path("first"), machine.path("second"));
+        let mut arguments = vec!["--data-dir", text(&first)];
+        arguments.extend(command);
+        arguments.extend(["--data-dir", text(&second)]);
+        let outcome = machine.trop(&arguments);
+        assert!(outcome.code < 2, "{arguments:?}: {outcome:?}");
+        assert!(!first.exists() && !machine.path("data").exists(), "{arguments:?}");
+        let opens = !matches!(command[0], "assert-data-dir" | "show-data-dir");
+        assert_eq!(second.join("trop.db").exists(), opens, "{arguments:?}");
+    }
+}
+
 /// Traps 128, 130.
 #[test]
 fn without_a_home_directory_everybody_fails_alike() {

@@ -85,6 +85,40 @@ fn a_reserved_port_says_so_and_is_not_counted() {
     assert!(table.stdout.lines().nth(1).unwrap().starts_with(&port), "{table:?}");
 }
 
+/// The policy of files and variables counts, switched off as a whole too. Trap 98.
+#[test]
+fn the_effective_policy_is_that_of_every_look() {
+    let machine = Machine::new();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = number(udp.local_addr().unwrap().port());
+    let found = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = machine.command(["scan", "--min", &port, "--max", &port, "--format", "json"]);
+        let scanned = json_of(&run(command.args(flags).envs(variables.iter().copied()))).len();
+        let mut command = machine.command(["port-info", &port, "--include-occupancy"]);
+        let told = run(command.args(flags).envs(variables.iter().copied())).stdout;
+        assert_eq!(told.contains("Port is currently in use"), scanned > 0, "{told}");
+        (scanned, told.contains("switch every probe off"))
+    };
+    assert_eq!(found(&[], &[]), (1, false));
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        for (policy, expected) in [
+            ("skip: true", (0, true)),
+            ("skip_udp: true", (0, false)),
+            ("skip_ip4: true", (0, false)),
+            ("skip_tcp: true, skip_ip6: true", (1, false)),
+            ("check_all_interfaces: true", (2, false)),
+        ] {
+            std::fs::write(machine.path(file), format!("occupancy_check: {{{policy}}}\n")).unwrap();
+            assert_eq!(found(&[], &[]), expected, "{file}: {policy}");
+        }
+        // The variable weighs more; a flag adds its own leaf.
+        assert_eq!(found(&["--skip-tcp"], &[]), (2, false), "{file}");
+        assert_eq!(found(&[], &[("TROP_CHECK_ALL_INTERFACES", "no")]), (1, false), "{file}");
+        std::fs::remove_file(machine.path(file)).unwrap();
+    }
+    assert_eq!(found(&[], &[("TROP_SKIP_OCCUPANCY_CHECK", "1")]), (0, true));
+}
+
 /// Trap 93.
 #[test]
 fn each_flag_removes_its_own_probes_only() {

@@ -76,7 +76,9 @@ impl Machine {
             return self.command(arguments);
         }
         let program = self.path("trop");
-        fs::copy(env!("CARGO_BIN_EXE_trop"), &program).unwrap();
+        if !program.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_trop"), &program).unwrap();
+        }
         for (path, mode) in [(&self.root, 0o755), (&self.directory("data"), 0o777), (&program, 0o755)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
         }
