@@ -246,6 +246,30 @@ pub enum Error {
         reason: String,
     },
 
+    /// The stored reservations of a group's path are not that group; nothing was changed.
+    #[error(
+        "reservation conflict: {reason}; forcing the request replaces all tagged reservations of '{path}'"
+    )]
+    GroupConflict {
+        /// The path of the group.
+        path: String,
+        /// What differs.
+        reason: String,
+    },
+
+    /// There is no project file that could define a group.
+    #[error("No trop configuration file found: {reason}")]
+    NoProjectFile {
+        /// Where it was looked for.
+        reason: String,
+    },
+
+    /// A shell that no output is known for.
+    #[error(
+        "validation error: shell: it is unknown; accepted are bash (sh), zsh, fish and powershell (pwsh, ps)"
+    )]
+    UnknownShell,
+
     /// No group of services can be reserved, because none is defined.
     #[error("no group to reserve: {reason}")]
     NoGroup {
@@ -328,13 +352,16 @@ impl Error {
     #[must_use]
     pub fn code(&self) -> Code {
         match self {
-            Error::InvalidArgument { .. } | Error::UnresolvablePath { .. } => Code::InvalidArgument,
+            Error::InvalidArgument { .. } | Error::UnresolvablePath { .. } | Error::UnknownShell => {
+                Code::InvalidArgument
+            }
             Error::Exhausted { .. } => Code::Exhausted,
             Error::Busy { .. } => Code::Busy,
-            Error::NotFound { .. } | Error::NoGroup { .. } => Code::NotFound,
-            Error::Conflict { .. } | Error::MigrationConflict { .. } | Error::AlreadyExists { .. } => {
-                Code::Conflict
-            }
+            Error::NotFound { .. } | Error::NoGroup { .. } | Error::NoProjectFile { .. } => Code::NotFound,
+            Error::Conflict { .. }
+            | Error::MigrationConflict { .. }
+            | Error::GroupConflict { .. }
+            | Error::AlreadyExists { .. } => Code::Conflict,
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
             Error::StickyField { .. } => Code::StickyField,
             Error::Config { .. } => Code::Config,
@@ -359,6 +386,7 @@ impl Error {
             Error::Config { setting, .. } => Some(setting),
             Error::UnrelatedPath { .. } => Some("path"),
             Error::StickyField { field, .. } => Some(field),
+            Error::UnknownShell => Some("shell"),
             Error::Corrupt { .. }
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
@@ -432,13 +460,18 @@ fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -
     let present = || present.iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
-    let mut text = format!("port range {range} exhausted: {}", counts.join(", "));
+    // Only a group can fail in a range where nothing is in the way.
+    let small = "it has no room for the offsets of the group";
+    let counts = if counts.is_empty() { small.to_owned() } else { counts.join(", ") };
+    let mut text = format!("port range {range} exhausted: {counts}");
     if let Some(failure) = probe_failure {
         text.extend([" (", failure, ")"]);
     }
     if cleanup.prunes || cleanup.expires {
-        text += " after cleanup; remaining blockers after the single retry: ";
-        text += &reasons.join(", ");
+        text += " after cleanup";
+        if !reasons.is_empty() {
+            text.extend(["; remaining blockers after the single retry: ", &reasons.join(", ")]);
+        }
     }
     text += match (cleanup.prunes, cleanup.expires) {
         (true, true) => "",

@@ -73,7 +73,9 @@ impl Default for RegistryOptions {
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    seat: Seat,
+    seat: Arc<Seat>,
+    /// What it was opened with, for what is configured by another project file.
+    options: RegistryOptions,
     settings: Settings,
     configuration: Configuration,
     /// The physical working directory when the registry was opened, the base of the path guard.
@@ -144,10 +146,11 @@ impl Registry {
             // The handle means the same directory after the process has changed its own.
             directory = paths::current_dir()?.join(directory);
         }
-        let configuration = Configuration::resolve(options, &directory)?;
+        let configuration = Configuration::resolve(options.clone(), &directory)?;
         log::trace!("trop: data directory '{}'", directory.display());
         let inner = Inner {
-            seat: Seat::new(directory, configuration.create, configuration.busy_timeout),
+            seat: Seat::new(directory, configuration.create, configuration.busy_timeout).into(),
+            options,
             settings: Settings::from(&configuration),
             configuration,
             base: paths::working_directory().ok(),
@@ -215,9 +218,27 @@ impl Registry {
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
         Ok(Registry(Arc::new(Inner {
-            seat: self.0.seat.copy()?,
+            seat: self.0.seat.copy()?.into(),
+            options: self.0.options.clone(),
             settings: self.0.settings.clone(),
             configuration: self.0.configuration.clone(),
+            base: self.0.base.clone(),
+            poisoned: AtomicBool::new(false),
+        })))
+    }
+
+    /// This registry as a project file configures it: with the same connection, lock wait and base of the path guard.
+    ///
+    /// # Errors
+    /// As [`Configuration::resolve`].
+    pub(crate) fn configured_by(&self, file: &Path) -> Result<Registry> {
+        let options = self.0.options.clone();
+        let configuration = Configuration::resolve_for(options, self.data_dir(), Some(file))?;
+        Ok(Registry(Arc::new(Inner {
+            seat: Arc::clone(&self.0.seat),
+            options: self.0.options.clone(),
+            settings: Settings::from(&configuration),
+            configuration,
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))

@@ -7,27 +7,14 @@ use rusqlite::Connection;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
 use crate::git::{self, Inferred};
+use crate::metadata::{Field, changed, explicit, initial};
 use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
-use crate::tag::{Tag, identifier};
-
-/// What a request says about the project or the task of a reservation.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Field {
-    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a new
-    /// one gets what git says.
-    #[default]
-    Omitted,
-    /// This text, which follows the rule of [`identifier`](crate::identifier).
-    Set(String),
-    /// None, whatever settings and git say.
-    Clear,
-}
+use crate::tag::Tag;
 
 /// What to reserve. All fields have defaults.
 #[derive(Clone, Debug)]
@@ -306,42 +293,4 @@ impl Registry {
         let base = self.base().map(std::path::Path::to_path_buf).unwrap_or_default();
         Error::UnrelatedPath { path: path.to_owned(), base }
     }
-}
-
-/// What the request or the setting says, trimmed; omitted if neither says anything.
-fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
-    let text = match (asked, setting) {
-        (Field::Set(text), _) => text,
-        (Field::Omitted, Some(text)) => text,
-        (other, _) => return Ok(other.clone()),
-    };
-    Ok(Field::Set(identifier(field, text)?.to_owned()))
-}
-
-/// What a new key gets.
-fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
-    match asked {
-        Field::Omitted => inferred.map(str::to_owned),
-        Field::Set(text) => Some(text.clone()),
-        Field::Clear => None,
-    }
-}
-
-/// What an existing key gets.
-fn changed(
-    field: &'static str,
-    stored: Option<&str>,
-    asked: &Field,
-    may_change: bool,
-) -> Result<Option<String>> {
-    let stored = stored.map(str::to_owned);
-    let requested = match asked {
-        Field::Omitted => return Ok(stored),
-        Field::Set(text) => Some(text.clone()),
-        Field::Clear => None,
-    };
-    if requested != stored && !may_change {
-        return Err(Error::StickyField { field, stored, requested });
-    }
-    Ok(requested)
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
-        Error::MigrationConflict { .. } => " (--force)",
+        Error::MigrationConflict { .. } | Error::GroupConflict { .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
@@ -49,8 +49,10 @@ fn fail(error: &Error) -> ExitCode {
 
 /// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
 fn exit_code(error: &Error) -> u8 {
-    if let Error::UnresolvablePath { .. } = error {
-        return 6;
+    match error {
+        Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
+        Error::NoProjectFile { .. } => return 4,
+        _ => {}
     }
     match error.code() {
         Code::UnrelatedPath | Code::StickyField => 1,

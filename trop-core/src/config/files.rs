@@ -78,7 +78,8 @@ fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-fn named(file: &Path) -> Result<Vec<PathBuf>> {
+/// A named file, or both of its directory if it has one of their names.
+pub(super) fn named(file: &Path) -> Result<Vec<PathBuf>> {
     check_named(file)?;
     let parent = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,

@@ -74,7 +74,19 @@ impl Configuration {
     /// 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the values taken together,
     /// [`Error::Io`] when the start directory cannot be resolved.
     pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
-        let project_files = files::discover(&options.discovery)?;
+        Configuration::resolve_for(options, data_dir, None)
+    }
+
+    /// As `resolve`, with a named project file in place of those the options lead to.
+    pub(crate) fn resolve_for(
+        options: RegistryOptions,
+        data_dir: &Path,
+        named: Option<&Path>,
+    ) -> Result<Configuration> {
+        let project_files = match named {
+            Some(file) => files::named(file)?,
+            None => files::discover(&options.discovery)?,
+        };
         if options.busy_timeout.is_some_and(|wait| wait > Duration::from_secs(MAX_LOCK_WAIT)) {
             return Err(Error::invalid("busy_timeout", format!("must not exceed {MAX_LOCK_WAIT} seconds")));
         }
@@ -120,14 +132,18 @@ impl Configuration {
     /// The group the project's files define, fit to be reserved.
     ///
     /// # Errors
-    /// [`Error::NoGroup`] when there is none or it has no services; [`Error::Config`] when its base lies outside the
+    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no services; [`Error::Config`] when its base lies outside the
     /// effective port range.
     pub fn group(&self) -> Result<&Group> {
         let Some(group) = &self.group else {
             let files: Vec<_> =
                 self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
             let reason = match files.as_slice() {
-                [] => "no project file defines `reservations`".to_owned(),
+                [] => {
+                    let reason =
+                        "there is no trop.yaml or trop.local.yaml in the start directory or above it";
+                    return Err(Error::NoProjectFile { reason: reason.to_owned() });
+                }
                 files => format!("there are no `reservations` in {}", files.join(" and ")),
             };
             return Err(Error::NoGroup { reason });

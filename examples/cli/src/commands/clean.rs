@@ -50,6 +50,16 @@ pub(crate) fn warn(cleanup: &Cleanup, report: &mut Report) {
     }
 }
 
+/// What an allocation removed because the range was exhausted.
+pub(crate) fn tell_automatic(cleanup: &Cleanup, report: &mut Report) {
+    warn(cleanup, report);
+    report.note(format!(
+        "Automatic cleanup: the port range was exhausted; removed {} pruned and {} expired reservations",
+        cleanup.pruned.len(),
+        cleanup.expired.len()
+    ));
+}
+
 /// The number of days in which a reservation has to be used; what is an argument to the core is a setting here.
 pub(crate) fn days(days: Option<u32>) -> Result<Option<u32>> {
     match days {

@@ -6,11 +6,13 @@ mod assert_data_dir;
 mod assert_port;
 mod assert_reservation;
 mod autoclean;
+mod autoreserve;
 mod clean;
 mod compact_exclusions;
 mod completions;
 mod exclude;
 mod expire;
+mod group;
 mod init;
 mod list;
 mod list_projects;
@@ -20,6 +22,7 @@ mod port_info;
 mod prune;
 mod release;
 mod reserve;
+mod reserve_group;
 mod scan;
 mod show_data_dir;
 mod show_path;
@@ -37,6 +40,8 @@ use crate::output::Report;
 pub(crate) enum Command {
     Reserve(reserve::Reserve),
     Release(release::Release),
+    ReserveGroup(reserve_group::ReserveGroup),
+    Autoreserve(autoreserve::Autoreserve),
     List(list::List),
     Prune(prune::Prune),
     Expire(expire::Expire),
@@ -74,7 +79,7 @@ impl Command {
     /// Which settings it uses: a variable of another one may be malformed.
     pub(crate) fn uses(&self) -> Uses {
         match self {
-            Command::Reserve(_) => Uses::RESERVING,
+            Command::Reserve(_) | Command::ReserveGroup(_) | Command::Autoreserve(_) => Uses::RESERVING,
             Command::Release(_) => Uses::PATHS,
             Command::List(_) => Uses::LISTS,
             Command::PortInfo(command) if command.include_occupancy => Uses::OCCUPANCY,
@@ -110,6 +115,8 @@ impl Command {
         match self {
             Command::Reserve(command) => command.run(global),
             Command::Release(command) => command.run(global),
+            Command::ReserveGroup(command) => command.run(global),
+            Command::Autoreserve(command) => command.run(global),
             Command::List(command) => command.run(global),
             Command::Prune(command) => command.run(global),
             Command::Expire(command) => command.run(global),

@@ -6,9 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Args;
-use trop_core::{
-    Error, Field, PortRange, Refusal, Reservation, ReserveRequest, Reserved, Result, identifier,
-};
+use trop_core::{Error, Field, PortRange, Refusal, Reservation, ReserveRequest, Result, identifier};
 
 use super::clean;
 use crate::args::{Global, Place, port, tag};
@@ -131,15 +129,11 @@ impl Reserve {
         if let Some(preferred) = request.preferred
             && preferred != *port
         {
-            report.note(format!("Warning: preferred port {preferred} was not used: {}", reason(&reserved)));
+            let reason = reserved.refusal.map_or("this path and tag have a port already", obstacle);
+            report.note(format!("Warning: preferred port {preferred} was not used: {reason}"));
         }
         if let Some(cleanup) = &reserved.cleanup {
-            clean::warn(cleanup, &mut report);
-            report.note(format!(
-                "Automatic cleanup: the port range was exhausted; removed {} pruned and {} expired reservations",
-                cleanup.pruned.len(),
-                cleanup.expired.len()
-            ));
+            clean::tell_automatic(cleanup, &mut report);
         }
         if dry_run {
             let what = if reserved.created { "would reserve" } else { "would return" };
@@ -177,25 +171,33 @@ impl Reserve {
 }
 
 /// A project or task. A bad one is a setting to the command, wherever it comes from.
-fn field(setting: &'static str, flag: &str, text: Option<OsString>, clear: bool) -> Result<Field> {
-    let Some(text) = text else { return Ok(if clear { Field::Clear } else { Field::Omitted }) };
+fn field(name: &'static str, flag: &str, text: Option<OsString>, clear: bool) -> Result<Field> {
+    Ok(match setting(name, flag, text)? {
+        Some(text) => Field::Set(text),
+        None if clear => Field::Clear,
+        None => Field::Omitted,
+    })
+}
+
+/// The text of a project or task, trimmed.
+pub(crate) fn setting(setting: &'static str, flag: &str, text: Option<OsString>) -> Result<Option<String>> {
+    let Some(text) = text else { return Ok(None) };
     let refuse = |reason: &str| Error::Config { setting, reason: format!("{flag}: {reason}") };
     let text = text.to_str().ok_or_else(|| refuse("it is not valid UTF-8"))?;
     match identifier(setting, text) {
-        Ok(text) => Ok(Field::Set(text.to_owned())),
+        Ok(text) => Ok(Some(text.to_owned())),
         Err(Error::InvalidArgument { reason, .. }) => Err(refuse(&reason)),
         Err(error) => Err(error),
     }
 }
 
-/// Why a key has not got the port it prefers.
-fn reason(reserved: &Reserved) -> &'static str {
-    match reserved.refusal {
-        None => "this path and tag have a port already",
-        Some(Refusal::OutsideRange) => "it is outside the port range",
-        Some(Refusal::Reserved) => "another path or tag has it",
-        Some(Refusal::Excluded) => "it is excluded",
-        Some(Refusal::Occupied) => "something on this machine is using it, or may be",
-        Some(other) => other.name(),
+/// What spoke against a preferred port.
+pub(crate) fn obstacle(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::OutsideRange => "it is outside the port range",
+        Refusal::Reserved => "another path or tag has it",
+        Refusal::Excluded => "it is excluded",
+        Refusal::Occupied => "something on this machine is using it, or may be",
+        other => other.name(),
     }
 }

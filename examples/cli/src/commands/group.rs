@@ -1,0 +1,179 @@
+//! What `trop reserve-group` and `trop autoreserve` have in common: all but where the group is found.
+
+#![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
+
+use std::ffi::OsString;
+
+use clap::{Args, ValueEnum};
+use trop_core::{Discovery, Error, GroupFormat, GroupOutcome, GroupRequest, ReservedGroup, Result, Shell};
+
+use super::{clean, reserve};
+use crate::args::Global;
+use crate::occupancy::Probes;
+use crate::output::{self, Report};
+
+#[derive(Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
+pub(crate) struct Options {
+    /// The task it is for, kept until it is changed [default: what git says, for a new group]
+    #[arg(long, value_name = "NAME")]
+    task: Option<OsString>,
+
+    /// How the ports are printed
+    #[arg(long, value_enum, default_value_t = Format::Export)]
+    format: Format,
+
+    /// The shell that evaluates the output: bash, zsh, fish or powershell [default: the one trop is called from]
+    #[arg(long, value_name = "SHELL")]
+    shell: Option<String>,
+
+    /// Replace the reservations of the directory if they are not this group, accept any path and every change
+    #[arg(long)]
+    force: bool,
+
+    /// Accept a group whose directory is neither above nor below the working directory
+    #[arg(long)]
+    allow_unrelated_path: bool,
+
+    /// Allow to change the stored project
+    #[arg(long)]
+    allow_project_change: bool,
+
+    /// Allow to change the stored task
+    #[arg(long)]
+    allow_task_change: bool,
+
+    /// Allow to change both
+    #[arg(long)]
+    allow_change: bool,
+
+    /// Show which ports it would be, and reserve nothing
+    #[arg(long)]
+    dry_run: bool,
+
+    /// Make no probe at all
+    #[arg(long, help_heading = "Occupancy options")]
+    skip_occupancy_check: bool,
+
+    #[command(flatten)]
+    probes: Probes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Statements for a shell to evaluate
+    Export,
+    /// An object from tags to ports
+    Json,
+    /// Lines `NAME=PORT`
+    Dotenv,
+    /// A line for people for each port
+    Human,
+}
+
+/// Reserves the group that is found; `origin` adds to the notes where that was.
+pub(crate) fn run(
+    options: Options,
+    global: Global,
+    discovery: Discovery,
+    origin: impl Fn(&ReservedGroup) -> Option<String>,
+) -> Result<Report> {
+    let (shell, guess) = shell(&options)?;
+    let dry_run = options.dry_run;
+    let format = options.format;
+    let mut request = options.request()?;
+    let registry = global.registry_with(|options| options.discovery = discovery)?;
+    let registry = if dry_run { registry.rehearsal()? } else { registry };
+    let print = |group: &ReservedGroup| match format {
+        Format::Export => group.format(GroupFormat::Export(shell)),
+        Format::Json => group.format(GroupFormat::Json),
+        Format::Dotenv => group.format(GroupFormat::Dotenv),
+        // A group that is not sound must not pass because people read it.
+        Format::Human => group.format(GroupFormat::Dotenv).map(|_| human(group)),
+    };
+    let mut warning = None;
+    let (group, text) = match registry.reserve_group_with(&request, print) {
+        // A preview may be taken from anywhere.
+        Err(error @ Error::UnrelatedPath { .. }) if dry_run => {
+            warning =
+                Some(format!("Warning: the real run would be refused: {error} (--allow-unrelated-path)"));
+            request.allow_unrelated_path = true;
+            registry.reserve_group_with(&request, print)?
+        }
+        result => result?,
+    };
+
+    let mut report = if dry_run { Report::default() } else { Report::result(text) };
+    warning.into_iter().chain(origin(&group)).for_each(|note| report.note(note));
+    if let Some(name) = guess.filter(|_| format == Format::Export) {
+        report
+            .note(format!("Warning: the output is for bash, which '{name}' may not understand; see --shell"));
+    }
+    notes(&group, &mut report);
+    if let Some(cleanup) = &group.cleanup {
+        clean::tell_automatic(cleanup, &mut report);
+    }
+    if dry_run {
+        let would = if group.outcome == GroupOutcome::Kept { "would return" } else { "would reserve" };
+        report.note(format!("Dry run: {would} {} for '{}':", ports(&group), group.path));
+        lines(&group).for_each(|line| report.note(line));
+    } else {
+        let how = match group.outcome {
+            GroupOutcome::Replaced => " in place of others",
+            GroupOutcome::Kept => " as before",
+            _ => "",
+        };
+        report.note(format!("Reserved {} for '{}'{how}", ports(&group), group.path));
+    }
+    Ok(report)
+}
+
+/// The shell to print for, and the name of one that it is only a guess for.
+fn shell(options: &Options) -> Result<(Shell, Option<String>)> {
+    match &options.shell {
+        Some(name) => Ok((Shell::parse(name)?, None)),
+        None => Ok(Shell::detect()),
+    }
+}
+
+impl Options {
+    fn request(self) -> Result<GroupRequest> {
+        let mut request = GroupRequest::default();
+        request.task = reserve::setting("task", "--task", self.task)?;
+        request.occupancy.skip = self.skip_occupancy_check;
+        self.probes.apply(&mut request.occupancy);
+        request.allow_unrelated_path = self.allow_unrelated_path;
+        request.allow_project_change = self.allow_project_change || self.allow_change;
+        request.allow_task_change = self.allow_task_change || self.allow_change;
+        request.force = self.force;
+        Ok(request)
+    }
+}
+
+fn ports(group: &ReservedGroup) -> String {
+    let count = group.members.len();
+    if count == 1 { "1 port".to_owned() } else { format!("{count} ports") }
+}
+
+/// Which preferred ports were not used.
+fn notes(group: &ReservedGroup, report: &mut Report) {
+    for member in &group.members {
+        if let Some(refusal) = member.refusal {
+            let reason = reserve::obstacle(refusal);
+            report.note(format!("Warning: the preferred port of '{}' was not used: {reason}", member.tag()));
+        }
+    }
+}
+
+/// A line for each service, with the number in front: a tag must not look like a statement.
+fn lines(group: &ReservedGroup) -> impl Iterator<Item = String> {
+    group.members.iter().map(|member| format!("  {}  {} ({})", member.port(), member.tag(), member.variable))
+}
+
+fn human(group: &ReservedGroup) -> String {
+    let mut text = format!("Reserved {} for '{}':\n", ports(group), output::escape(&group.path));
+    for line in lines(group) {
+        text.extend([&output::escape(&line), "\n"]);
+    }
+    text
+}

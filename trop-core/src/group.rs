@@ -1,0 +1,494 @@
+//! `reserve_group`: the ports of all services of a group, together or not at all.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use rusqlite::Connection;
+
+use crate::cleanup::{self, Cleanup, Permitted};
+use crate::config::{Group, is_variable_name};
+use crate::error::{AutomaticCleanup, Blockers, Error, Result};
+use crate::git::{self, Inferred};
+use crate::metadata::{Field, changed, explicit, initial};
+use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::paths;
+use crate::port::{Port, PortRange, PortSet};
+use crate::registry::Registry;
+use crate::reservation::{Key, Reservation, Timestamp};
+use crate::reserve::Refusal;
+use crate::store::{self, Selection};
+use crate::tag::Tag;
+
+/// Which group to reserve. All fields have defaults.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
+pub struct GroupRequest {
+    /// The file that defines the group; none means the project files of the registry's configuration. Of a file named
+    /// here the whole configuration counts, except for the lock wait and what may be created.
+    pub file: Option<PathBuf>,
+    /// The task to store; none means the registry's, else what is stored, else what git says.
+    pub task: Option<String>,
+    /// Probes to leave out or to add, beside what the configuration says.
+    pub occupancy: OccupancyPolicy,
+    /// Whether the path may be unrelated to the working directory; true by default.
+    pub allow_unrelated_path: bool,
+    /// Whether the stored project may be changed.
+    pub allow_project_change: bool,
+    /// Whether the stored task may be changed.
+    pub allow_task_change: bool,
+    /// All three permissions, and the replacement of stored reservations that are not this group.
+    pub force: bool,
+}
+
+impl Default for GroupRequest {
+    fn default() -> GroupRequest {
+        GroupRequest {
+            file: None,
+            task: None,
+            occupancy: OccupancyPolicy::default(),
+            allow_unrelated_path: true,
+            allow_project_change: false,
+            allow_task_change: false,
+            force: false,
+        }
+    }
+}
+
+impl GroupRequest {
+    /// Fixes the file to what it means now, for requests that are carried out later or on another thread.
+    ///
+    /// # Errors
+    /// [`Error::Io`] without a working directory.
+    pub fn pin_file(&mut self) -> Result<()> {
+        if let Some(file) = self.file.as_mut().filter(|file| file.is_relative()) {
+            *file = paths::current_dir()?.join(&file);
+        }
+        Ok(())
+    }
+}
+
+/// What [`Registry::reserve_group`] did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ReservedGroup {
+    /// The file that defines the group.
+    pub file: PathBuf,
+    /// The path of its reservations: the physical directory of the file.
+    pub path: String,
+    /// The services, ordered by tag.
+    pub members: Vec<Member>,
+    /// What became of the reservations that were stored before.
+    pub outcome: GroupOutcome,
+    /// What had to be removed because the range was exhausted.
+    pub cleanup: Option<Cleanup>,
+}
+
+/// A service of a group and its port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Member {
+    /// The reservation, which has a tag.
+    pub reservation: Reservation,
+    /// The name of the environment variable for the port.
+    pub variable: String,
+    /// Why a service that was given a new port did not get its preferred one.
+    pub refusal: Option<Refusal>,
+}
+
+impl Member {
+    /// The tag of the service.
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        self.reservation.key.tag_text()
+    }
+
+    /// The port of the service.
+    #[must_use]
+    pub fn port(&self) -> Port {
+        self.reservation.port
+    }
+}
+
+/// What became of the reservations a group had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupOutcome {
+    /// There were none.
+    Created,
+    /// They are the group's and keep their ports.
+    Kept,
+    /// They were not this group's and were replaced, by force.
+    Replaced,
+}
+
+/// What the ports of a group are called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GroupKey {
+    /// By the tags of the services.
+    #[default]
+    Tag,
+    /// By the names of their environment variables.
+    Variable,
+}
+
+impl ReservedGroup {
+    /// The ports by name, in the order of the tags.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a variable's name is not fit for a shell, or not the only one of its kind. The
+    /// configuration has seen to that; this is the second look at the place where it matters.
+    pub fn ports_by(&self, key: GroupKey) -> Result<Vec<(&str, Port)>> {
+        let mut seen = HashSet::new();
+        self.members
+            .iter()
+            .map(|member| {
+                if key == GroupKey::Tag {
+                    return Ok((member.tag(), member.port()));
+                }
+                let name = member.variable.as_str();
+                let taken = !seen.insert(name.to_ascii_uppercase());
+                if taken || !is_variable_name(name) {
+                    let reason = "the name of a variable is not fit for a shell, or not unique".to_owned();
+                    return Err(Error::Config { setting: "reservations.services.env", reason });
+                }
+                Ok((name, member.port()))
+            })
+            .collect()
+    }
+}
+
+/// A request with everything decided that does not depend on the database.
+struct Wish<'r> {
+    request: &'r GroupRequest,
+    group: &'r Group,
+    path: String,
+    project: Field,
+    task: Field,
+    occupancy: OccupancyPolicy,
+    inferred: Inferred,
+}
+
+/// A port for each service, in their order.
+type Ports = Vec<(Port, Option<Refusal>)>;
+
+impl Registry {
+    /// The ports of a group: those it has, else its preferred ones as far as they can be had, and for the rest the
+    /// lowest ones that lie at their offsets from a common base.
+    ///
+    /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
+    ///
+    /// # Errors
+    /// [`Error::NoProjectFile`], [`Error::NoGroup`], [`Error::GroupConflict`] when the tagged reservations of the path
+    /// are not this group, [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`], [`Error::StickyField`],
+    /// [`Error::InvalidArgument`] for a missing file or a bad task, [`Error::Config`] for a bad file, and every error of
+    /// the database. Nothing is changed then.
+    pub fn reserve_group(&self, request: &GroupRequest) -> Result<ReservedGroup> {
+        Ok(self.reserve_group_with(request, |_| Ok(()))?.0)
+    }
+
+    /// As [`Registry::reserve_group`], with a `format` that runs before anything is committed: when it fails, nothing
+    /// is changed. It may run more than once.
+    ///
+    /// # Errors
+    /// As [`Registry::reserve_group`], and those of `format`.
+    pub fn reserve_group_with<T>(
+        &self,
+        request: &GroupRequest,
+        mut format: impl FnMut(&ReservedGroup) -> Result<T>,
+    ) -> Result<(ReservedGroup, T)> {
+        if let Some(file) = &request.file {
+            let registry = self.configured_by(file)?;
+            return registry.reserve_group_with(&GroupRequest { file: None, ..request.clone() }, format);
+        }
+        let settings = self.settings();
+        let group = self.configuration().group()?;
+        let task = request.task.clone().map_or(Field::Omitted, Field::Set);
+        let mut wish = Wish {
+            request,
+            group,
+            path: paths::normalise("file", group.file.parent().unwrap_or(Path::new("/")))?,
+            project: explicit("project", &Field::Omitted, settings.project.as_deref())?,
+            task: explicit("task", &task, settings.task.as_deref())?,
+            occupancy: settings.occupancy.with(request.occupancy),
+            inferred: Inferred::default(),
+        };
+        // As for a single reservation: looked at before the lock, reported after it.
+        let related = request.allow_unrelated_path || request.force || self.is_related(&wish.path)?;
+        let is_inferable = wish.project == Field::Omitted || wish.task == Field::Omitted;
+        let read_rows =
+            || self.seat().with(|database| database.read(|snapshot| tagged(snapshot, &wish.path)));
+        if related && is_inferable && read_rows()?.is_empty() {
+            wish.inferred = git::infer(wish.path.as_ref());
+        }
+        self.seat().with(|database| {
+            database.write(|transaction| {
+                if !related {
+                    return Err(self.unrelated(&wish.path));
+                }
+                let reserved = self.reconcile(transaction, &wish)?;
+                let formatted = format(&reserved)?;
+                Ok((reserved, formatted))
+            })
+        })
+    }
+
+    /// Keeps, refuses or replaces what is stored.
+    fn reconcile(&self, connection: &Connection, wish: &Wish<'_>) -> Result<ReservedGroup> {
+        let rows = tagged(connection, &wish.path)?;
+        if rows.is_empty() {
+            let project = initial(&wish.project, wish.inferred.project.as_deref());
+            let task = initial(&wish.task, wish.inferred.task.as_deref());
+            return self.place(connection, wish, (project, task), GroupOutcome::Created);
+        }
+        match difference(wish.group, &rows, self.settings().ports) {
+            None => self.keep(connection, wish, rows),
+            Some(_) if wish.request.force => {
+                let project = common("project", &wish.path, &wish.project, &rows, |row| &row.project)?;
+                let task = common("task", &wish.path, &wish.task, &rows, |row| &row.task)?;
+                for row in &rows {
+                    store::remove(connection, &row.key)?;
+                }
+                self.place(connection, wish, (project, task), GroupOutcome::Replaced)
+            }
+            Some(reason) => Err(Error::GroupConflict { path: wish.path.clone(), reason }),
+        }
+    }
+
+    fn keep(
+        &self,
+        connection: &Connection,
+        wish: &Wish<'_>,
+        rows: Vec<Reservation>,
+    ) -> Result<ReservedGroup> {
+        let (settings, request) = (self.settings(), wish.request);
+        let may_change_project =
+            request.allow_project_change || request.force || settings.allow_change_project;
+        let may_change_task = request.allow_task_change || request.force || settings.allow_change_task;
+        let now = Timestamp::now();
+        let mut members = Vec::with_capacity(rows.len());
+        for (row, service) in rows.into_iter().zip(&wish.group.services) {
+            let project = changed("project", row.project.as_deref(), &wish.project, may_change_project)?;
+            let task = changed("task", row.task.as_deref(), &wish.task, may_change_task)?;
+            let reservation = Reservation { project, task, last_used_at: now, ..row };
+            store::refresh(connection, &reservation)?;
+            members.push(Member { reservation, variable: service.variable.clone(), refusal: None });
+        }
+        Ok(wish.reserved(members, GroupOutcome::Kept, None))
+    }
+
+    /// Gives every service a new port.
+    fn place(
+        &self,
+        connection: &Connection,
+        wish: &Wish<'_>,
+        (project, task): (Option<String>, Option<String>),
+        outcome: GroupOutcome,
+    ) -> Result<ReservedGroup> {
+        let settings = self.settings();
+        let permitted =
+            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
+        let attempt = || self.allocate_group(connection, wish);
+        let (ports, cleanup) = cleanup::allocate(connection, settings, permitted, attempt)?;
+        let now = Timestamp::now();
+        let mut members = Vec::with_capacity(ports.len());
+        for ((port, refusal), service) in ports.into_iter().zip(&wish.group.services) {
+            let reservation = Reservation {
+                port,
+                key: Key::stored(wish.path.clone(), Some(service.tag.clone())),
+                project: project.clone(),
+                task: task.clone(),
+                created_at: now,
+                last_used_at: now,
+            };
+            store::insert(connection, &reservation)?;
+            members.push(Member { reservation, variable: service.variable.clone(), refusal });
+        }
+        Ok(wish.reserved(members, outcome, cleanup))
+    }
+
+    fn allocate_group(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Ports> {
+        let mut candidates = Candidates {
+            reserved: store::reserved_ports(connection, PortRange::ALL)?,
+            excluded: &self.settings().excluded,
+            occupancy: wish.occupancy,
+            verdicts: HashMap::new(),
+            probe_failure: None,
+        };
+        let services = &wish.group.services;
+        let mut ports: Vec<(Option<Port>, Option<Refusal>)> = Vec::with_capacity(services.len());
+        for service in services {
+            let refusal = service.preferred.and_then(|port| candidates.refuse(port));
+            let pinned = service.preferred.filter(|_| refusal.is_none());
+            ports.push((pinned, refusal));
+        }
+        // What one service was given must not be found at the offset of another.
+        for (port, _) in &ports {
+            candidates.verdicts.extend(port.map(|port| (port, Some(Refusal::Reserved))));
+        }
+        let offsets: Vec<u16> = services
+            .iter()
+            .zip(&ports)
+            .filter_map(|(service, (port, _))| port.is_none().then_some(service.offset))
+            .collect();
+        let range = self.settings().ports;
+        let base = candidates.base(&offsets, wish.group.base.unwrap_or(range.min()), range)?;
+        services
+            .iter()
+            .zip(ports)
+            .map(|(service, (port, refusal))| {
+                let port = port.or_else(|| at(base, service.offset));
+                let port =
+                    port.ok_or_else(|| Error::invalid("reservations", "an offset leads above 65535"))?;
+                Ok((port, refusal))
+            })
+            .collect()
+    }
+}
+
+impl Wish<'_> {
+    fn reserved(
+        &self,
+        members: Vec<Member>,
+        outcome: GroupOutcome,
+        cleanup: Option<Cleanup>,
+    ) -> ReservedGroup {
+        ReservedGroup { file: self.group.file.clone(), path: self.path.clone(), members, outcome, cleanup }
+    }
+}
+
+/// The rows a group may consist of, in the order of their tags.
+fn tagged(connection: &Connection, path: &str) -> Result<Vec<Reservation>> {
+    let mut rows = store::select(connection, path, Selection::All, false)?;
+    rows.retain(|row| row.key.tag().is_some());
+    Ok(rows)
+}
+
+/// What keeps the stored rows from being this group, without a word of what is stored. Both are ordered by tag.
+fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<String> {
+    let services = &group.services;
+    let defined: BTreeSet<&Tag> = services.iter().map(|service| &service.tag).collect();
+    let stored: BTreeSet<&Tag> = rows.iter().filter_map(|row| row.key.tag()).collect();
+    let (missing, extra) = (defined.difference(&stored).count(), stored.difference(&defined).count());
+    let mut parts = Vec::new();
+    if missing > 0 {
+        parts.push(format!("{missing} of {} services have no reservation", services.len()));
+    }
+    if extra > 0 {
+        let reserved = "a tag of its own, as `reserve --tag` gives, counts";
+        parts
+            .push(format!("{extra} of {} tagged reservations are no service of it ({reserved})", rows.len()));
+    }
+    if !parts.is_empty() {
+        return Some(format!("what is stored is not this group: {}", parts.join(", and ")));
+    }
+    let mut common = None;
+    for (service, row) in services.iter().zip(rows) {
+        if service.preferred == Some(row.port) {
+            continue;
+        }
+        let base = row.port.get().checked_sub(service.offset).and_then(Port::from_number);
+        match base {
+            Some(base) if *common.get_or_insert(base) == base => {}
+            _ => {
+                return Some(
+                    "the stored ports do not have the shape of the group: they are neither the preferred ones nor \
+                     at their offsets from one base"
+                        .to_owned(),
+                );
+            }
+        }
+        if !range.contains(row.port) || common.is_some_and(|base| !range.contains(base)) {
+            return Some(format!("the stored ports, or their base, lie outside the port range {range}"));
+        }
+    }
+    None
+}
+
+/// What a replacement stores: what was asked for, else what all the old rows have.
+fn common<'r>(
+    field: &'static str,
+    path: &str,
+    asked: &Field,
+    rows: &'r [Reservation],
+    of: impl Fn(&'r Reservation) -> &'r Option<String>,
+) -> Result<Option<String>> {
+    if let Field::Set(text) = asked {
+        return Ok(Some(text.clone()));
+    }
+    let mut values = rows.iter().map(of);
+    let first = values.next().cloned().flatten();
+    if values.any(|value| *value != first) {
+        let reason =
+            format!("the stored reservations do not have the same {field}, so a {field} must be given");
+        return Err(Error::GroupConflict { path: path.to_owned(), reason });
+    }
+    Ok(first)
+}
+
+fn at(base: Port, offset: u16) -> Option<Port> {
+    base.get().checked_add(offset).and_then(Port::from_number)
+}
+
+/// The test of a port in the contract's order; each port is tested once.
+struct Candidates<'s> {
+    reserved: PortSet,
+    excluded: &'s PortSet,
+    occupancy: OccupancyPolicy,
+    verdicts: HashMap<Port, Option<Refusal>>,
+    probe_failure: Option<String>,
+}
+
+impl Candidates<'_> {
+    fn refuse(&mut self, port: Port) -> Option<Refusal> {
+        if let Some(known) = self.verdicts.get(&port) {
+            return *known;
+        }
+        let refusal = if self.reserved.contains(port) {
+            Some(Refusal::Reserved)
+        } else if self.excluded.contains(port) {
+            Some(Refusal::Excluded)
+        } else {
+            match self.occupancy.probe(port) {
+                Occupancy::Free => None,
+                Occupancy::Occupied => Some(Refusal::Occupied),
+                Occupancy::Unknown(failure) => {
+                    self.probe_failure.get_or_insert(failure);
+                    Some(Refusal::Occupied)
+                }
+            }
+        };
+        self.verdicts.insert(port, refusal);
+        refusal
+    }
+
+    /// The lowest base from `start` on at whose offsets every port is usable.
+    fn base(&mut self, offsets: &[u16], start: Port, range: PortRange) -> Result<Port> {
+        let highest = offsets.iter().copied().max().unwrap_or(0);
+        for base in range.ports().skip_while(|port| *port < start) {
+            if at(base, highest).is_none_or(|port| port > range.max()) {
+                break;
+            }
+            if offsets.iter().all(|offset| at(base, *offset).is_some_and(|port| self.refuse(port).is_none()))
+            {
+                return Ok(base);
+            }
+        }
+        Err(Error::Exhausted { range, blockers: self.blockers(range), cleanup: AutomaticCleanup::default() })
+    }
+
+    /// What spoke against the ports of the range that were tested.
+    fn blockers(&mut self, range: PortRange) -> Blockers {
+        let mut blockers = Blockers { probe_failure: self.probe_failure.take(), ..Blockers::default() };
+        for (_, refusal) in self.verdicts.iter().filter(|(port, _)| range.contains(**port)) {
+            match refusal {
+                Some(Refusal::Reserved) => blockers.reserved += 1,
+                Some(Refusal::Excluded) => blockers.excluded += 1,
+                Some(_) => blockers.occupied += 1,
+                None => {}
+            }
+        }
+        blockers
+    }
+}
