@@ -129,9 +129,9 @@ class CliAgent(Agent):
     def __init__(self, cwd: Path, env: Mapping[str, str]) -> None:
         self.language = "cli"
         self.cwd = str(cwd)
-        self.env = environment(env)
+        self.variables = environment(env)
+        self.env = self.variables
         self.options: list[str] = []
-        self.range: dict[str, str] = {}
         self.answers: list[Answer] = []
 
     def send(self, verb: str, fields: Mapping[str, str], raw: bool = False) -> None:
@@ -180,16 +180,16 @@ class CliAgent(Agent):
             self.options += ["--busy-timeout", str(int(busy_timeout_ms) // 1000)]
         if create == "0":
             self.options.append("--disable-autoinit")
-        self.range = given(min=ports_min, max=ports_max)
-        if excluded is not None:
-            self.env["TROP_EXCLUDED_PORTS"] = excluded
+        # Not every command has flags for these.
+        ports = given(TROP_PORT_MIN=ports_min, TROP_PORT_MAX=ports_max, TROP_EXCLUDED_PORTS=excluded)
+        self.env = self.variables | ports
         # The command finds its configuration from where it runs.
         self.cwd = start_dir or self.cwd
         return self.run("port-info", "1")
 
     def reserve(self, allow_unrelated_path: str = "1", **fields: str) -> Answer:
-        fields = {**self.range, **fields, "allow_unrelated_path": allow_unrelated_path}
-        answer = self.run("reserve", *flags(fields))
+        options = flags({**fields, "allow_unrelated_path": allow_unrelated_path})
+        answer = self.run("reserve", *options)
         if not answer.ok:
             return answer
         notes = answer.fields["message"]
@@ -292,7 +292,7 @@ class CliAgent(Agent):
         return answer
 
     def scan(self, **fields: str) -> Answer:
-        return self.run_for_json("scan", *flags({**self.range, **fields}))
+        return self.run_for_json("scan", *flags(fields))
 
     def validate_config(self, file: str) -> Answer:
         answer = self.run("validate", file)

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use trop_core::{
-    Cleanup, Discovery, Error, Field, Filter, Finding, Key, MigrateRequest, Port, PortRange, Problem,
-    Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Reserved, Result, ScanRequest,
-    Tag,
+    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, MigrateRequest, Port,
+    PortRange, Problem, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Reserved,
+    Result, ScanRequest, Tag,
 };
 
 /// A command's fields, decoded to bytes.
@@ -73,6 +73,17 @@ fn operate(registry: &Registry, verb: &str, fields: &Fields) -> Result<Answer> {
                 ports.push(registry.reserve(&request)?.reservation.port.to_string());
             }
             Ok(vec![("ports", ports.join(","))])
+        }
+        "reserve_group" => {
+            let by = match fields.text("by")? {
+                None | Some("tag") => GroupKey::Tag,
+                Some("variable") => GroupKey::Variable,
+                Some(_) => return Err(invalid("by", "it is neither tag nor variable")),
+            };
+            let group = registry.reserve_group(&fields.reserve_group()?)?;
+            let ports =
+                group.ports_by(by)?.into_iter().map(|(name, port)| (name.to_owned(), port.get().into()));
+            Ok(json(Value::Object(ports.collect())))
         }
         "release" => Ok(count(registry.release(&fields.release()?)?)),
         "release_port" => {
@@ -238,6 +249,18 @@ impl Fields {
         request.force = self.flag("force", false);
         request.disable_autoprune = self.flag("disable_autoprune", false);
         request.disable_autoexpire = self.flag("disable_autoexpire", false);
+        Ok(request)
+    }
+
+    fn reserve_group(&self) -> Result<GroupRequest> {
+        let mut request = GroupRequest::default();
+        request.file = self.path("file");
+        request.task = self.text("task")?.map(str::to_owned);
+        request.occupancy.skip = self.flag("skip_occupancy_check", false);
+        request.allow_unrelated_path = self.flag("allow_unrelated_path", true);
+        request.allow_project_change = self.flag("allow_project_change", false);
+        request.allow_task_change = self.flag("allow_task_change", false);
+        request.force = self.flag("force", false);
         Ok(request)
     }
 
