@@ -7,9 +7,13 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Barrier
+from typing import TypeVar
 from urllib.parse import quote, unquote
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -24,6 +28,8 @@ COMMANDS = {
 }
 CLI = str(ROOT / "target" / "release" / "trop")
 LANGUAGES = [*COMMANDS, "cli"]
+
+T = TypeVar("T")
 
 # The exit status of each error, as the command documents it.
 EXIT_STATUS = {
@@ -334,3 +340,25 @@ def flags(fields: Mapping[str, str]) -> list[str]:
 def start(language: str, cwd: Path, env: Mapping[str, str]) -> Agent:
     """Starts the agent of a language in a working directory, with additional environment variables."""
     return CliAgent(cwd, env) if language == "cli" else Agent(language, cwd, env)
+
+
+def crowd(stack: ExitStack, languages: Sequence[str], directory: Path, env: Mapping[str, str]) -> list[Agent]:
+    """Starts an agent for each."""
+    return [stack.enter_context(start(language, directory, env)) for language in languages]
+
+
+def together(crew: Sequence[Agent], work: Callable[[int, Agent], T]) -> list[T]:
+    """Lets each of the crew work at the same time: nobody starts before everybody is ready."""
+    barrier = Barrier(len(crew))
+
+    def begin(number: int, agent: Agent) -> T:
+        barrier.wait(60)
+        return work(number, agent)
+
+    with ThreadPoolExecutor(len(crew)) as pool:
+        return list(pool.map(begin, range(len(crew)), crew))
+
+
+def at_once(crew: Sequence[Agent], calls: Sequence[tuple[str, dict[str, str]]]) -> list[Answer]:
+    """Makes one call each, all together."""
+    return together(crew, lambda number, agent: agent.call(*calls[number]))
