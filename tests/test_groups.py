@@ -75,26 +75,28 @@ def test_every_language_gets_the_same_mapping(tmp_path: Path, project: Path, env
             assert released.fields["count"] == "3", released
 
 
-@pytest.mark.parametrize("turn", range(3))
-def test_all_languages_at_once_get_one_group(
-    tmp_path: Path, project: Path, env: dict[str, str], turn: int
-) -> None:
-    """Two processes of each language open a new directory and ask: one answer, one set of rows."""
+def test_all_languages_at_once_get_one_group(tmp_path: Path, project: Path, env: dict[str, str]) -> None:
+    """Two processes of each language ask for a group that is not there yet: one answer, one set of rows."""
     ports = registry_files.free_ports(10)
-    (project / "trop.yaml").write_text(PROJECT % ports[turn])
+    (project / "trop.yaml").write_text(PROJECT % ports[7])
+    data_dir = tmp_path / "data"
     opening = {
-        "data_dir": str(tmp_path / "data"),
+        "data_dir": str(data_dir),
         "ports_min": str(ports[0]),
         "ports_max": str(ports[-1]),
         "busy_timeout_ms": "60000",
     }
     with ExitStack() as stack:
         crew = crowd(stack, agents.LANGUAGES * 2, project, env)
+        # The directory is new, too.
         assert all(answer.ok for answer in at_once(crew, [("open", opening)] * len(crew)))
-        answers = at_once(crew, [("reserve_group", {})] * len(crew))
-    [told] = {mapping(answer) for answer in answers}
-    rows = registry_files.rows(tmp_path / "data")
-    assert {row[1]: row[2] for row in rows} == json.loads(told)
-    assert [row[1] for row in rows] == ["api-v2", "db", "web"]
-    assert len({row[5] for row in rows}) == 1, "they were not made at one instant"
-    assert registry_files.integrity(tmp_path / "data") == "ok"
+        for turn in range(20):
+            [told] = {mapping(answer) for answer in at_once(crew, [("reserve_group", {})] * len(crew))}
+            rows = registry_files.rows(data_dir)
+            assert {row[1]: row[2] for row in rows} == json.loads(told)
+            assert [(row[0], row[1]) for row in rows] == [
+                (str(project), tag) for tag in ("api-v2", "db", "web")
+            ]
+            assert len({row[5] for row in rows}) == 1, "they were not made at one instant"
+            assert crew[turn % len(crew)].call("release", {"path": str(project)}).fields["count"] == "3"
+    assert registry_files.integrity(data_dir) == "ok"
