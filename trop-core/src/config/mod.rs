@@ -72,7 +72,7 @@ impl Configuration {
     /// # Errors
     /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock wait above
     /// 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the values taken together,
-    /// [`Error::Io`] when the start directory cannot be resolved.
+    /// [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
     pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
         Configuration::resolve_for(options, data_dir, None)
     }
@@ -84,7 +84,7 @@ impl Configuration {
         named: Option<&Path>,
     ) -> Result<Configuration> {
         let project_files = match named {
-            Some(file) => files::named(file)?,
+            Some(file) => files::named("file", file)?,
             None => files::discover(&options.discovery)?,
         };
         if options.busy_timeout.is_some_and(|wait| wait > Duration::from_secs(MAX_LOCK_WAIT)) {
