@@ -150,9 +150,13 @@ class Run:
             connection.execute(self.fill(step["run"]))
 
     def listen(self, step: Step) -> None:
-        listener = self.stack.enter_context(socket.socket())
+        """Binds a port of 127.0.0.1, for TCP unless `protocol` is udp."""
+        is_udp = step.get("protocol") == "udp"
+        kind = socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM
+        listener = self.stack.enter_context(socket.socket(type=kind))
         listener.bind(("127.0.0.1", int(self.fill(step["port"]))))
-        listener.listen()
+        if not is_udp:
+            listener.listen()
 
     def snapshot(self, _: Step) -> None:
         self.rows = registry_files.rows(self.data_dir)
