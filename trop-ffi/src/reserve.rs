@@ -264,7 +264,7 @@ pub unsafe extern "C" fn trop_release_port(
         call_on(registry, ("count", count), error, |registry| {
             options::known_flags(flags, TROP_DRY_RUN)?;
             let port = Port::new("port", i64::from(port))?;
-            Ok(u64::from(stage(registry, flags)?.release_port(port)?.is_some()))
+            Ok(u64::from(stage(registry, flags)?.release_port(port, false)?.is_some()))
         })
     }
 }

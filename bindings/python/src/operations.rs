@@ -214,7 +214,7 @@ impl Operations {
     #[pyo3(signature = (port, *, dry_run=false))]
     fn release_port(&self, py: Python<'_>, port: &Bound<'_, PyAny>, dry_run: bool) -> PyResult<bool> {
         let port = arguments::required_port("port", port)?;
-        self.change(py, dry_run, |registry| Ok(registry.release_port(port)?.is_some()))
+        self.change(py, dry_run, |registry| Ok(registry.release_port(port, false)?.is_some()))
     }
 
     /// Returns the reservation of a path and tag, or `None`. It does not count as using it.

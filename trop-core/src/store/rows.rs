@@ -52,12 +52,6 @@ pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Rese
     row.transpose()
 }
 
-/// Whether there is a table of leases: not while only other programs have written to the file.
-fn may_have_leases(connection: &Connection) -> Result<bool> {
-    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'";
-    Ok(connection.prepare_cached(sql)?.exists([])?)
-}
-
 /// Every reservation, by path, then tag, the untagged one first.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
     let mut statement = connection.prepare_cached(if may_have_leases(connection)? {
