@@ -81,9 +81,9 @@ def test_at_most_one_way_of_finding_files(project: Path) -> None:
 
 def test_arguments_weigh_more_than_files(project: Path) -> None:
     (project / "work" / "trop.yaml").write_text("excluded_ports: [20000]\nallow_change_project: true\n")
-    with trop.Registry() as registry:
+    with trop.Registry(skip_occupancy_check=True) as registry:
         assert registry.reserve("/a").port == 20001
-    with trop.Registry(ports=(21000, 21009), excluded="21000") as registry:
+    with trop.Registry(ports=(21000, 21009), excluded="21000", skip_occupancy_check=True) as registry:
         assert registry.reserve("/b").port == 21001
         assert registry.reserve("/b", project="first", allow_project_change=False).project == "first"
 

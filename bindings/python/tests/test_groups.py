@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,6 +17,7 @@ COMMAND = Path(__file__).resolve().parents[3] / "target" / "release" / "trop"
 GROUP = """\
 project: shop
 ports: {min: 20000, max: 29999}
+occupancy_check: {skip: true}
 reservations:
   services:
     web: {preferred: 25000, env: SITE}
@@ -135,7 +135,7 @@ def test_the_path_guard(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_nothing_is_left_of_a_group_that_does_not_fit(file: Path) -> None:
     file.write_text("ports: {min: 20000, max: 20001}\n" + GROUP.replace("ports:", "#"))
     with pytest.raises(trop.ExhaustedError):
-        trop.reserve_group(skip_occupancy_check=True)
+        trop.reserve_group()
     assert trop.list() == []
 
 
@@ -158,17 +158,13 @@ def test_a_file_without_a_sound_group_is_refused(file: Path, text: str, error: t
         assert registry.list() == []
 
 
-def test_threads_and_processes_that_ask_at_once_get_the_same_group(file: Path) -> None:
+def test_threads_that_ask_at_once_get_the_same_group(file: Path) -> None:
     barrier = threading.Barrier(8)
 
     def ask(number: int) -> dict[str, int]:
-        with trop.Registry(skip_occupancy_check=True) as own:
-            calls: list[Callable[[], dict[str, int]]] = [
-                lambda: trop.reserve_group(file, skip_occupancy_check=True),
-                own.reserve_group,
-            ]
+        with trop.Registry() as own:
             barrier.wait()
-            return calls[number % 2]()
+            return trop.reserve_group(file) if number % 2 else own.reserve_group()
 
     with ThreadPoolExecutor(8) as threads:
         first, *others = threads.map(ask, range(8))
