@@ -208,7 +208,7 @@ impl Registry {
         let mut wish = Wish {
             request,
             group,
-            path: paths::normalise("file", group.file.parent().unwrap_or(Path::new("/")))?,
+            path: path(group)?,
             project: explicit("project", &Field::Omitted, settings.project.as_deref())?,
             task: explicit("task", &task, settings.task.as_deref())?,
             occupancy: settings.occupancy.with(request.occupancy),
@@ -237,8 +237,8 @@ impl Registry {
     /// The group the configuration defines, fit to be reserved.
     ///
     /// # Errors
-    /// As [`Configuration::group`](crate::Configuration::group), and [`Error::Io`] when the working directory, in which
-    /// the search would begin, is gone.
+    /// As [`Configuration::group`](crate::Configuration::group), [`Error::Io`] when the working directory, in which the
+    /// search would begin, is gone, and [`Error::UnresolvablePath`] when the directory of the file cannot be stored.
     pub fn group(&self) -> Result<&Group> {
         let group = self.configuration().group();
         if let (Err(Error::NoProjectFile { .. }), Some(start)) = (&group, self.discovery_start()) {
@@ -246,7 +246,9 @@ impl Registry {
             let reason = format!("there is no trop.yaml or trop.local.yaml in '{start}' or above it");
             return Err(Error::NoProjectFile { reason });
         }
-        group
+        let group = group?;
+        path(group)?;
+        Ok(group)
     }
 
     /// Keeps, refuses or replaces what is stored.
@@ -380,6 +382,11 @@ impl Wish<'_> {
     ) -> ReservedGroup {
         ReservedGroup { file: self.group.file.clone(), path: self.path.clone(), members, outcome, cleanup }
     }
+}
+
+/// The path of a group's reservations.
+fn path(group: &Group) -> Result<String> {
+    paths::normalise("file", group.file.parent().unwrap_or(Path::new("/")))
 }
 
 /// The rows a group may consist of, in the order of their tags.

@@ -79,10 +79,10 @@ impl Place {
     /// Expects a failure that changes nothing, and returns it.
     fn fails(&self, code: Code, request: &GroupRequest) -> String {
         let registry = self.open();
-        let before = common::dump(&self.scratch.database());
+        let before = registry.list().unwrap();
         let error = registry.reserve_group(request).unwrap_err();
         assert_eq!(error.code(), code, "{error}");
-        assert_eq!(common::dump(&self.scratch.database()), before, "{error}");
+        assert_eq!(self.open().list().unwrap(), before, "{error}");
         error.to_string()
     }
 
@@ -266,10 +266,13 @@ fn the_allocation_agrees_with_a_model() {
             writeln!(yaml, "    s{index}: {{offset: {offset}{preferred}}}").unwrap();
         }
         let place = Place::new(&yaml);
-        let rows: Vec<_> =
-            reserved.iter().map(|port| format!("('/e', 't{port}', {port}, NULL, NULL, 1, 1)")).collect();
-        if !rows.is_empty() {
-            place.sql(&format!("INSERT INTO reservations VALUES {}", rows.join(", ")));
+        let registry = place.open();
+        for number in &reserved {
+            let mut request = common::request("/e", &number.to_string());
+            request.preferred = Some(common::port(*number));
+            (request.min, request.max) = (request.preferred, request.preferred);
+            request.ignore_exclusions = true;
+            registry.reserve(&request).unwrap();
         }
         let expected = model(&reserved.union(&excluded).copied().collect(), &wishes, min, max);
         match place.try_reserve() {

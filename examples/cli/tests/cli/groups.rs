@@ -465,8 +465,10 @@ fn every_spelling_of_the_file_is_one_group() {
     fs::create_dir(&latin).unwrap();
     fs::copy(machine.path("work/trop.yaml"), latin.join("trop.yaml")).unwrap();
     assert_failure(&run(command(&machine, &["autoreserve"]).current_dir(&latin)), 6, &["not valid UTF-8"]);
-    let missing = ["--data-dir", "none", "--disable-autoinit", "autoreserve"];
-    assert_failure(&run(command(&machine, &missing).current_dir(&latin)), 6, &["not valid UTF-8"]);
+    for options in [&[][..], &["--dry-run"]] {
+        let missing = [&["--data-dir", "none", "--disable-autoinit", "autoreserve"], options].concat();
+        assert_failure(&run(command(&machine, &missing).current_dir(&latin)), 6, &["not valid UTF-8"]);
+    }
 }
 
 /// Traps 19, 20, 22: the whole configuration counts, and a private file overlays the other.
