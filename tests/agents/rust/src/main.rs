@@ -88,7 +88,7 @@ fn operate(registry: &Registry, verb: &str, fields: &Fields) -> Result<Answer> {
         "release" => Ok(count(registry.release(&fields.release()?)?)),
         "release_port" => {
             let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
-            Ok(count(usize::from(registry.release_port(port)?.is_some())))
+            Ok(count(usize::from(registry.release_port(port, false)?.is_some())))
         }
         "find" => {
             let key = Key::new(fields.path("path").as_deref(), fields.tag()?)?;
