@@ -168,7 +168,9 @@ impl Fields {
     /// Rust's text is UTF-8 by construction; other bytes fail where a caller would make the text.
     fn text(&self, name: &'static str) -> Result<Option<&str>> {
         let bytes = self.0.get(name);
-        bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| invalid(name, "it is not valid UTF-8"))).transpose()
+        bytes
+            .map(|bytes| str::from_utf8(bytes).map_err(|_| invalid(name, "it is not valid UTF-8")))
+            .transpose()
     }
 
     fn number(&self, name: &'static str) -> Result<Option<i64>> {
