@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::{AutomaticCleanup, Error, Result};
 use crate::os;
-use crate::registry::{Registry, Settings};
+use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
 
@@ -153,21 +153,28 @@ pub(crate) struct Permitted {
     pub(crate) expire: bool,
 }
 
-/// Allocates; when the range is exhausted, cleans up as far as permitted and tries once more, all in the caller's
-/// transaction, which has to be rolled back after an error. Tells what was removed, if anything had to be.
+/// Allocates; when the range is exhausted, ends the leases of dead owners, then cleans up as far as permitted, and tries
+/// again, all in the caller's transaction, which has to be rolled back after an error. Tells what was removed, if
+/// anything had to be.
 pub(crate) fn allocate<T>(
+    registry: &Registry,
     connection: &Connection,
-    settings: &Settings,
     permitted: Permitted,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<(T, Option<Cleanup>)> {
-    match attempt() {
+    registry.tidy(connection)?;
+    let mut result = attempt();
+    // Leases that have ended are not in the way, so this is no retry of a clean-up.
+    if matches!(result, Err(Error::Exhausted { .. })) && registry.reclaimer(connection).all()? {
+        result = attempt();
+    }
+    match result {
         Err(Error::Exhausted { .. }) if permitted.prune || permitted.expire => {}
         result => return result.map(|value| (value, None)),
     }
     let Permitted { prune, expire } = permitted;
     let mut inspection = Inspection::default();
-    let scope = Scope { prune, expire, days: settings.expire_after_days };
+    let scope = Scope { prune, expire, days: registry.settings().expire_after_days };
     let cleanup = sweep(connection, scope, |row| inspection.inspect(row.key.path()).clone())?;
     match attempt() {
         Ok(value) => Ok((value, Some(cleanup))),

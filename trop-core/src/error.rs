@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::migrate::Migration;
 use crate::os;
-use crate::port::PortRange;
+use crate::port::{Port, PortRange};
 
 /// What every fallible call of this crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -118,6 +118,8 @@ pub struct Blockers {
     pub excluded: u32,
     /// Ports that something else on this machine has bound, or may have.
     pub occupied: u32,
+    /// How many neighbouring ports were asked for; 0 if a single one would have done.
+    pub neighbours: u32,
     /// The first probe that failed for another reason than "address in use".
     pub probe_failure: Option<String>,
 }
@@ -246,6 +248,34 @@ pub enum Error {
         reason: String,
     },
 
+    /// A running program leases the port; nothing was changed.
+    #[error(
+        "conflict: port {port} is leased by process {pid} ({command}), which is running; \
+         forcing the release ends that lease"
+    )]
+    Leased {
+        /// The port.
+        port: Port,
+        /// The process that leases it.
+        pid: u32,
+        /// Its command line.
+        command: String,
+    },
+
+    /// Nothing of the lease's owner accepted connections in time.
+    #[error("not listening: {reason}")]
+    NotListening {
+        /// Who listens there instead, or that nobody does.
+        reason: String,
+    },
+
+    /// The lease was closed before, or its registry was.
+    #[error("the lease of port {port} has ended")]
+    LeaseClosed {
+        /// The port it had.
+        port: Port,
+    },
+
     /// The stored reservations of a group's path are not that group; nothing was changed.
     #[error(
         "reservation conflict: {reason}; forcing the request replaces all tagged reservations of '{path}'"
@@ -361,6 +391,7 @@ impl Error {
             Error::Conflict { .. }
             | Error::MigrationConflict { .. }
             | Error::GroupConflict { .. }
+            | Error::Leased { .. }
             | Error::AlreadyExists { .. } => Code::Conflict,
             Error::UnrelatedPath { .. } => Code::UnrelatedPath,
             Error::StickyField { .. } => Code::StickyField,
@@ -370,7 +401,8 @@ impl Error {
             Error::NoDataDir { .. } => Code::NoDataDir,
             Error::Io { .. } => Code::Io,
             Error::Unsupported { .. } => Code::Unsupported,
-            Error::Closed => Code::Closed,
+            Error::Closed | Error::LeaseClosed { .. } => Code::Closed,
+            Error::NotListening { .. } => Code::NotListening,
             Error::SecondCopy { .. } => Code::SecondCopy,
             Error::Panic { .. } => Code::Panic,
         }
@@ -387,6 +419,7 @@ impl Error {
             Error::UnrelatedPath { .. } => Some("path"),
             Error::StickyField { field, .. } => Some(field),
             Error::UnknownShell => Some("shell"),
+            Error::Leased { .. } => Some("port"),
             Error::Corrupt { .. }
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
@@ -455,15 +488,16 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// What blocks the range and what can be done about it.
 fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -> String {
-    let Blockers { reserved, excluded, occupied, probe_failure } = blockers;
+    let Blockers { reserved, excluded, occupied, neighbours, probe_failure } = blockers;
     let present = [(reserved, "reserved"), (excluded, "excluded"), (occupied, "occupied")];
     let present = || present.iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
+    let neighbours = if *neighbours > 0 { format!("no {neighbours} neighbours: ") } else { String::new() };
     // Only a group can fail in a range where nothing is in the way.
     let small = "it has no room for the offsets of the group";
     let counts = if counts.is_empty() { small.to_owned() } else { counts.join(", ") };
-    let mut text = format!("port range {range} exhausted: {counts}");
+    let mut text = format!("port range {range} exhausted: {neighbours}{counts}");
     if let Some(failure) = probe_failure {
         text.extend([" (", failure, ")"]);
     }

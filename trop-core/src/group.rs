@@ -290,7 +290,7 @@ impl Registry {
         let permitted =
             Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
         let attempt = || self.allocate_group(connection, wish);
-        let (ports, cleanup) = cleanup::allocate(connection, settings, permitted, attempt)?;
+        let (ports, cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
         let now = Timestamp::now();
         let mut members = Vec::with_capacity(ports.len());
         for ((port, refusal), service) in ports.into_iter().zip(&wish.group.services) {
@@ -308,9 +308,17 @@ impl Registry {
         Ok(wish.reserved(members, outcome, cleanup))
     }
 
+    /// All reserved ports, after those services prefer were freed of leases that have ended.
+    fn reserved_for_group(&self, connection: &Connection, group: &Group) -> Result<PortSet> {
+        for port in group.services.iter().filter_map(|service| service.preferred) {
+            self.reclaimer(connection).port(port)?;
+        }
+        store::reserved_ports(connection, PortRange::ALL)
+    }
+
     fn allocate_group(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Ports> {
         let mut candidates = Candidates {
-            reserved: store::reserved_ports(connection, PortRange::ALL)?,
+            reserved: self.reserved_for_group(connection, wish.group)?,
             excluded: &self.settings().excluded,
             occupancy: wish.occupancy,
             verdicts: HashMap::new(),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::error::Result;
+use crate::lease::Holder;
 use crate::paths;
 use crate::port::Port;
 use crate::registry::Registry;
@@ -30,12 +31,15 @@ impl Registry {
         self.seat().with(|database| database.read(|snapshot| store::by_key(snapshot, key)))
     }
 
-    /// The reservation that holds a port.
+    /// The reservation that has a port; [`Registry::holder`] knows leases too.
     ///
     /// # Errors
     /// Every error of the database.
     pub fn find_port(&self, port: Port) -> Result<Option<Reservation>> {
-        self.seat().with(|database| database.read(|snapshot| store::by_port(snapshot, port)))
+        Ok(match self.holder(port)? {
+            Some(Holder::Reservation(reservation)) => Some(reservation),
+            _ => None,
+        })
     }
 
     /// Every reservation, ordered by path, then tag, the untagged one first.

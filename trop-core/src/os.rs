@@ -161,6 +161,18 @@ pub(crate) fn user_of_process(_process_id: u32) -> Option<String> {
     None
 }
 
+/// The process that started another one, if that can be told; its successor where that has ended.
+#[cfg(target_os = "linux")]
+pub(crate) fn parent_of_process(process_id: u32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix("PPid:"))?.trim().parse().ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn parent_of_process(_process_id: u32) -> Option<u32> {
+    None
+}
+
 /// An error of a kind as the operating system itself would report it, with its number.
 pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     #[cfg(unix)]

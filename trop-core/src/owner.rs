@@ -35,6 +35,13 @@ impl Owner {
 #[derive(Default)]
 pub(crate) struct Owners(HashMap<(Protocol, u16), Vec<Socket>>);
 
+/// A process that has a socket.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Process {
+    pub(crate) id: u32,
+    pub(crate) name: String,
+}
+
 struct Socket {
     address: IpAddr,
     process_id: u32,
@@ -64,6 +71,18 @@ impl Owners {
             process_id: found.process.pid,
             process_name: found.process.name,
         });
+    }
+
+    /// The processes that listen on a TCP port, each once.
+    pub(crate) fn listeners(&self, port: Port) -> Vec<Process> {
+        let sockets = self.0.get(&(Protocol::Tcp, port.get())).map(Vec::as_slice).unwrap_or_default();
+        let mut processes: Vec<_> = sockets
+            .iter()
+            .map(|socket| Process { id: socket.process_id, name: socket.process_name.clone() })
+            .collect();
+        processes.sort();
+        processes.dedup();
+        processes
     }
 
     /// The owner of the socket that makes this probe fail.

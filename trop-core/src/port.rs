@@ -165,6 +165,11 @@ impl PortSet {
         range.ports().for_each(|port| self.insert(port));
     }
 
+    pub(crate) fn remove(&mut self, port: Port) {
+        let number = usize::from(port.get());
+        self.0[number / 64] &= !(1 << (number % 64));
+    }
+
     /// Whether the port is in the set.
     #[must_use]
     pub fn contains(&self, port: Port) -> bool {

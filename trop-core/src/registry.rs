@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::config::{Configuration, Discovery, Uses};
 use crate::data_dir::data_dir;
 use crate::error::{Error, Result, contain};
+use crate::lease::{self, Tenure};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange, PortSet};
@@ -78,6 +79,7 @@ struct Inner {
     options: RegistryOptions,
     settings: Settings,
     configuration: Configuration,
+    tenure: Tenure,
     /// The physical working directory when the registry was opened, the base of the path guard.
     base: Option<PathBuf>,
     poisoned: AtomicBool,
@@ -153,6 +155,7 @@ impl Registry {
             options,
             settings: Settings::from(&configuration),
             configuration,
+            tenure: Tenure::default(),
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
         };
@@ -222,6 +225,7 @@ impl Registry {
             options: self.0.options.clone(),
             settings: self.0.settings.clone(),
             configuration: self.0.configuration.clone(),
+            tenure: Tenure::default(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
@@ -239,15 +243,18 @@ impl Registry {
             options: self.0.options.clone(),
             settings: Settings::from(&configuration),
             configuration,
+            tenure: Tenure::default(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
     }
 
-    /// Closes the registry for all its clones; later calls fail with [`Error::Closed`]. Closing twice is no error.
+    /// Closes the registry for all its clones and ends its leases; later calls fail with [`Error::Closed`]. Closing twice
+    /// is no error.
     ///
     /// An operation of another thread is not interrupted.
     pub fn close(&self) {
+        lease::end_tenure(&self.0.tenure, &self.0.seat);
         self.0.seat.close();
     }
 
@@ -293,6 +300,10 @@ impl Registry {
         &self.0.seat
     }
 
+    pub(crate) fn tenure(&self) -> &Tenure {
+        &self.0.tenure
+    }
+
     pub(crate) fn settings(&self) -> &Settings {
         &self.0.settings
     }
@@ -303,6 +314,12 @@ impl Registry {
             let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)
         })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        lease::end_tenure(&self.tenure, &self.seat);
     }
 }
 

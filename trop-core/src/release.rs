@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::lease::{Holder, LeaseInfo};
 use crate::port::Port;
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation};
@@ -50,18 +51,29 @@ impl ReleaseRequest {
 }
 
 impl Registry {
-    /// Releases the reservation that has a port, whatever its path, and tells which it was; none is no error.
+    /// Releases a port, whatever its path, and tells who had it; nobody is no error. A lease is ended by force only,
+    /// unless its owner is dead or this registry.
     ///
     /// # Errors
-    /// [`Error::Busy`] and every error of the database. Nothing is changed then.
-    pub fn release_port(&self, port: Port) -> Result<Option<Reservation>> {
+    /// [`Error::Leased`], [`Error::Busy`] and every error of the database. Nothing is changed then.
+    pub fn release_port(&self, port: Port, force: bool) -> Result<Option<Holder>> {
+        let may_end = |lease: &LeaseInfo| force || !lease.alive || self.has_leased(port);
         self.seat().with(|database| {
-            database.write(|transaction| {
-                let found = store::by_port(transaction, port)?;
-                if let Some(row) = &found {
+            database.write(|transaction| match self.holder_in(transaction, port)? {
+                None => Ok(None),
+                Some(Holder::Reservation(row)) => {
                     store::remove(transaction, &row.key)?;
+                    Ok(Some(Holder::Reservation(row)))
                 }
-                Ok(found)
+                Some(Holder::Lease(lease)) if may_end(&lease) => {
+                    store::remove_any_lease(transaction, port)?;
+                    Ok(Some(Holder::Lease(lease)))
+                }
+                Some(Holder::Lease(lease)) => Err(Error::Leased {
+                    port,
+                    pid: lease.pid.unwrap_or_default(),
+                    command: lease.command.unwrap_or_default(),
+                }),
             })
         })
     }

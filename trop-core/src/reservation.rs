@@ -64,6 +64,9 @@ impl Key {
 pub struct Timestamp(i64);
 
 impl Timestamp {
+    /// The last moment a row can name, 9999-12-31 23:59:59: nobody expires what was used then. It marks leases.
+    pub(crate) const LAST: Timestamp = Timestamp(253_402_300_799);
+
     pub(crate) fn now() -> Timestamp {
         let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Timestamp(i64::try_from(elapsed.as_secs()).unwrap_or(0))

@@ -229,7 +229,7 @@ impl Registry {
             expire: !(request.disable_autoexpire || settings.disable_autoexpire),
         };
         let attempt = || self.allocate(connection, wish);
-        let ((port, refusal), cleanup) = cleanup::allocate(connection, settings, permitted, attempt)?;
+        let ((port, refusal), cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
         let reservation = made(port);
         store::insert(connection, &reservation)?;
         Ok(Reserved { reservation, created, refusal, cleanup })
@@ -255,7 +255,7 @@ impl Registry {
         let minds_occupancy = !(request.ignore_occupied || request.force);
         Ok(if !wish.range.contains(port) {
             Some(Refusal::OutsideRange)
-        } else if store::is_reserved(connection, port)? {
+        } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
             Some(Refusal::Reserved)
         } else if minds_exclusions && self.settings().excluded.contains(port) {
             Some(Refusal::Excluded)
@@ -266,7 +266,7 @@ impl Registry {
         })
     }
 
-    fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
         let ports = self.settings().ports;
         match (min, max) {
             (None, None) => Ok(ports),

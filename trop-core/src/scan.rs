@@ -9,7 +9,6 @@ use crate::occupancy::{Probe, Verdict};
 use crate::owner::{Owner, Owners};
 use crate::port::{Port, PortRange, PortSet};
 use crate::registry::Registry;
-use crate::store;
 
 /// What to scan; by default the registry's range.
 #[derive(Clone, Debug, Default)]
@@ -146,7 +145,7 @@ impl Registry {
         }
         // The probes of an allocation elsewhere bind ports for an instant.
         found.retain(|(port, probe)| probe.run(*port) == Verdict::Occupied);
-        let reserved = self.reserved_ports(range)?;
+        let reserved = self.taken_ports(range)?;
         let owners = if found.is_empty() { Owners::default() } else { Owners::look() };
         let finding = |(port, probe)| Finding {
             port,
@@ -165,10 +164,5 @@ impl Registry {
         let occupied = probes.iter().find(|(_, verdict)| *verdict == Verdict::Occupied);
         let owner = occupied.map(|(probe, _)| Owners::look().of(port, *probe)).unwrap_or_default();
         PortOccupancy { probes, owner }
-    }
-
-    /// The ports of a range that reservations or leases have, in one look.
-    pub(crate) fn reserved_ports(&self, range: PortRange) -> Result<PortSet> {
-        self.seat().with(|database| database.read(|snapshot| store::reserved_ports(snapshot, range)))
     }
 }

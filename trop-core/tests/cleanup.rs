@@ -7,7 +7,7 @@ mod common;
 use std::fs;
 
 use common::{Scratch, allow, become_nobody, code, isolated, listed, port, python, range, reserve};
-use trop_core::{Code, Refusal, Registry, ReleaseRequest};
+use trop_core::{Code, LeaseRequest, Refusal, Registry, ReleaseRequest};
 
 /// Trap 50.
 #[test]
@@ -40,11 +40,8 @@ fn leases_are_nobodys_reservations() {
     let scratch = Scratch::new();
     let registry = scratch.open();
     reserve(&registry, "/gone/stale", "a").unwrap();
-    let lease = "db.executescript('''
-        INSERT INTO reservations VALUES ('/gone/lease', 'l', 5001, NULL, NULL, 1000, 1000);
-        INSERT INTO trop_leases VALUES (5001, 1, NULL, '/');
-        ''')";
-    python(&scratch.database(), lease);
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(lease.port(), port(5001));
     assert_eq!(registry.prune().unwrap().total(), 1);
     assert_eq!(registry.expire(Some(1)).unwrap().total(), 0);
     let mut below = ReleaseRequest::default();
@@ -54,7 +51,8 @@ fn leases_are_nobodys_reservations() {
     (request.min, request.max) = (Some(port(5001)), Some(port(5001)));
     (request.disable_autoprune, request.disable_autoexpire, request.force) = (false, false, true);
     assert_eq!(code(registry.reserve(&request)), Code::Exhausted);
-    assert_eq!(registry.find_port(port(5001)).unwrap().unwrap().key.path(), "/gone/lease");
+    assert_eq!(registry.find_port(port(5001)).unwrap(), None);
+    assert!(lease.is_open() && registry.leases().unwrap().len() == 1);
 }
 
 /// Trap 54.

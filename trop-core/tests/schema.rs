@@ -10,7 +10,7 @@ use std::process::Command;
 
 use common::{Process, Scratch, VERSION_2, code, dump, key, listed, port, python, query, reserve};
 use serde_json::{Value, json};
-use trop_core::{Code, Registry};
+use trop_core::{Code, LeaseRequest, Registry};
 
 /// Everything SQLite knows about the tables and indexes of version 2.
 fn shape(database: &Path) -> Value {
@@ -302,8 +302,8 @@ fn a_leased_row_is_nobodys_to_change() {
     let registry = scratch.open();
     let path = scratch.dir();
     let path = path.to_str().unwrap();
-    assert_eq!(reserve(&registry, path, "lease").unwrap(), 5000);
-    python(&scratch.database(), "db.execute(\"INSERT INTO trop_leases VALUES (5000, 1, NULL, '/')\")");
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(lease.port(), common::port(5000));
     let before = dump(&scratch.database());
     python(
         &scratch.database(),
@@ -316,7 +316,11 @@ for change in ('DELETE FROM reservations', 'UPDATE reservations SET port = 5005'
     else:
         raise AssertionError(change)",
     );
-    assert_eq!(common::release(&registry, path, "lease").unwrap(), 0, "a lease is not released by its path");
+    assert_eq!(
+        common::release(&registry, path, "lease-5000").unwrap(),
+        0,
+        "a lease is not released by its path"
+    );
     assert!(registry.list().unwrap().is_empty(), "nor listed");
     assert_eq!(reserve(&registry, "/p", "a").unwrap(), 5001, "but its port is taken");
     common::release(&registry, "/p", "a").unwrap();

@@ -58,7 +58,7 @@ impl Registry {
     pub fn exclude(&self, request: &ExcludeRequest) -> Result<ExclusionEdit> {
         let path = request.file.locate(self.data_dir())?;
         // Asked in any case: a database that cannot answer is no "not reserved".
-        let reserved = self.reserved_ports(request.ports)?;
+        let reserved = self.taken_ports(request.ports)?;
         let first = reserved.iter().next().filter(|_| !request.force);
         if let Some(port) = first {
             return Err(Error::invalid(

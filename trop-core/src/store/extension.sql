@@ -9,23 +9,25 @@ CREATE TABLE IF NOT EXISTS trop_owners (
     created_at INTEGER NOT NULL
 ) STRICT;
 
--- A lease is a row of reservations with a row here.
+-- A lease is a row of reservations with a row here. The serial number tells it from a later one of the same port.
 CREATE TABLE IF NOT EXISTS trop_leases (
     port INTEGER PRIMARY KEY,
     owner INTEGER NOT NULL,
+    serial INTEGER NOT NULL,
     label TEXT,
     directory TEXT NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS trop_leases_owner ON trop_leases (owner);
 
--- Programs that know nothing of leases cannot end or move one.
+-- Programs that know nothing of leases cannot end or move one. The last moment there is marks the rows that may be
+-- leases, so that other rows cost no look-up.
 CREATE TRIGGER IF NOT EXISTS trop_leases_delete BEFORE DELETE ON reservations
-WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
+WHEN OLD.last_used_at = 253402300799 AND EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
 BEGIN
     SELECT RAISE(ABORT, 'the port is leased by a running program');
 END;
 CREATE TRIGGER IF NOT EXISTS trop_leases_update BEFORE UPDATE ON reservations
-WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
+WHEN OLD.last_used_at = 253402300799 AND EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
 BEGIN
     SELECT RAISE(ABORT, 'the port is leased by a running program');
 END;

@@ -3,6 +3,7 @@
 mod connection;
 mod definition;
 mod free_ports;
+mod leases;
 mod pool;
 mod rows;
 mod schema;
@@ -10,8 +11,13 @@ mod upgrade;
 mod validate;
 mod wait;
 
+pub(crate) use connection::Database;
 pub(crate) use free_ports::lowest_usable;
-pub(crate) use pool::{Seat, locked, usable};
+pub(crate) use leases::{
+    LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
+    remove_any_lease, remove_lease, remove_owner, unknown_owners,
+};
+pub(crate) use pool::{Seat, generation, locked, usable};
 pub(crate) use rows::{
     Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,
 };

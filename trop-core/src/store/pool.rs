@@ -28,6 +28,9 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 /// Set in a child whose fork came from inside an operation: its copy of SQLite cannot be used any more.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
+/// How often this process is the child of a fork that trop has seen. Process ids are used again, this is not.
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+
 struct Table {
     slots: BTreeMap<u64, Slot>,
     /// How many threads wait for a change.
@@ -142,6 +145,11 @@ impl Seat {
         Seat { id, directory, create, timeout, is_copy, opener: Database::open }
     }
 
+    /// Whether it is a place for a copy in memory.
+    pub(crate) fn is_copy(&self) -> bool {
+        self.is_copy
+    }
+
     pub(crate) fn directory(&self) -> &Path {
         &self.directory
     }
@@ -152,19 +160,28 @@ impl Seat {
 
     /// Runs an operation on the connection, alone. It runs again when a fork interrupted its wait for a lock;
     /// nothing has been committed then.
-    pub(crate) fn with<T>(&self, mut operation: impl FnMut(&Database) -> Result<T>) -> Result<T> {
-        let deadline = Instant::now() + self.timeout;
+    pub(crate) fn with<T>(&self, operation: impl FnMut(&Database) -> Result<T>) -> Result<T> {
+        self.with_in(self.timeout, operation)
+    }
+
+    /// As [`Seat::with`], with another bound for all waits.
+    pub(crate) fn with_in<T>(
+        &self,
+        wait: Duration,
+        mut operation: impl FnMut(&Database) -> Result<T>,
+    ) -> Result<T> {
+        let deadline = Instant::now() + wait;
         for tries in 0.. {
             let result = self.check_out(deadline).and_then(|checkout| operation(checkout.database()?));
             match result {
                 // A few more tries even without time to wait: what interrupted is over at once.
                 Err(Error::Busy { .. })
                     if wait::interrupted() && (tries < 5 || Instant::now() < deadline) => {}
-                Err(error) => return Err(error.located(&self.database(), self.timeout)),
+                Err(error) => return Err(error.located(&self.database(), wait)),
                 Ok(value) => return Ok(value),
             }
         }
-        Err(Error::Busy { waited: self.timeout })
+        Err(Error::Busy { waited: wait })
     }
 
     /// Closes the connection, now or as soon as the operation that uses it is done. Idempotent.
@@ -316,6 +333,11 @@ impl Table {
     }
 }
 
+/// A number that differs between a process and every child it forked.
+pub(crate) fn generation() -> u64 {
+    GENERATION.load(Ordering::SeqCst)
+}
+
 /// Fails in a process that was forked from inside an operation.
 pub(crate) fn usable() -> Result<()> {
     if BROKEN.load(Ordering::SeqCst) {
@@ -426,6 +448,7 @@ extern "C" fn after_fork_in_parent() {
 
 #[cfg(unix)]
 extern "C" fn after_fork_in_child() {
+    GENERATION.fetch_add(1, Ordering::SeqCst);
     match HELD.take().map(ManuallyDrop::into_inner) {
         Some(mut table) => {
             // The other threads do not exist here, neither those that wait nor those about to fork.

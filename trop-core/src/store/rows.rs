@@ -47,17 +47,19 @@ pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Rese
 
 /// Every reservation, by path, then tag, the untagged one first.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
-    // Absent while only other programs have written to the file.
-    let may_have_leases = connection
-        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'")?
-        .exists([])?;
-    let mut statement = connection.prepare_cached(if may_have_leases {
+    let mut statement = connection.prepare_cached(if may_have_leases(connection)? {
         concat!(select_where!(""), not_leased!(), " ORDER BY path, tag")
     } else {
         select_where!("TRUE ORDER BY path, tag")
     })?;
     let rows = statement.query_map([], |row| Ok(decode(row)))?;
     rows.map(|row| row?).collect()
+}
+
+/// Whether there is a table of leases: not while only other programs have written to the file.
+pub(super) fn may_have_leases(connection: &Connection) -> Result<bool> {
+    let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'";
+    Ok(connection.prepare_cached(sql)?.exists([])?)
 }
 
 /// The ports of a range that any row has, leases included.
@@ -165,6 +167,12 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
 }
 
 /// Another program's trigger can make a statement do nothing without an error.
+/// Deletes the row of a port that was leased. Should it be gone, the lease has ended all the same.
+pub(super) fn remove_port(connection: &Connection, port: Port) -> Result<()> {
+    connection.prepare_cached("DELETE FROM reservations WHERE port = ?1")?.execute([port.get()])?;
+    Ok(())
+}
+
 fn expect_one(rows: usize) -> Result<()> {
     if rows == 1 {
         return Ok(());

@@ -1,7 +1,7 @@
 //! `trop assert-port`.
 
 use clap::Args;
-use trop_core::{Port, Result};
+use trop_core::{Holder, Port, Result};
 
 use crate::args::Global;
 use crate::output::Report;
@@ -25,12 +25,17 @@ pub(crate) struct AssertPort {
 impl AssertPort {
     pub(crate) fn run(self, global: Global) -> Result<Report> {
         let port = Port::new("port", self.port.into())?;
-        let found = global.registry()?.find_port(port)?;
+        let found = global.registry()?.holder(port)?;
+        // A lease that has ended is nobody's.
+        let found = found.filter(|holder| !matches!(holder, Holder::Lease(lease) if !lease.alive));
         Ok(match (found, self.not) {
             (Some(_), false) | (None, true) => Report::default(),
             (None, false) => Report::failed_assertion(&format!("port {port} is not reserved")),
-            (Some(found), true) => {
+            (Some(Holder::Reservation(found)), true) => {
                 Report::failed_assertion(&format!("port {port} is reserved for '{}'", found.key.path()))
+            }
+            (Some(_), true) => {
+                Report::failed_assertion(&format!("port {port} is leased by a running program"))
             }
         })
     }

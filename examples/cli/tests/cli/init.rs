@@ -121,7 +121,7 @@ fn overwrite_replaces_databases_of_any_kind() {
         "UPDATE metadata SET value = '3' WHERE key = 'schema_version'",
         "UPDATE metadata SET value = 'x'",
         "DROP TABLE metadata",
-        "INSERT INTO trop_leases VALUES (5000, 1, NULL, '/')",
+        "INSERT INTO trop_leases VALUES (5000, 1, 1, NULL, '/')",
         "PRAGMA journal_mode = DELETE",
     ] {
         let machine = Machine::new();

@@ -170,7 +170,7 @@ fn the_structure_has_to_be_that_of_version_2() {
         ("DELETE FROM metadata", &["schema"]),
         ("ALTER TABLE reservations ADD COLUMN more TEXT", &["columns", "reservations"]),
         ("ALTER TABLE metadata ADD COLUMN more TEXT", &["columns", "metadata"]),
-        ("INSERT INTO trop_leases VALUES (6001, 1, NULL, '/')", &["trop_leases", "6001"]),
+        ("INSERT INTO trop_leases VALUES (6001, 1, 1, NULL, '/')", &["trop_leases", "6001"]),
         ("DROP TABLE trop_owners; CREATE TABLE trop_owners (id INTEGER PRIMARY KEY)", &["trop_owners"]),
         (
             "CREATE TABLE theirs (x REFERENCES metadata (key)); PRAGMA foreign_keys = OFF;

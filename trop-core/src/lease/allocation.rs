@@ -1,0 +1,284 @@
+//! Taking leases: choosing the ports and storing them, in one transaction.
+
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use rusqlite::Connection;
+
+use super::Lease;
+use super::socket::Held;
+use crate::cleanup::{self, Permitted};
+use crate::error::{AutomaticCleanup, Blockers, Error, Result};
+use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::paths;
+use crate::port::{Port, PortRange, PortSet};
+use crate::registry::Registry;
+use crate::reservation::{Key, Reservation, Timestamp};
+use crate::store;
+use crate::tag::{Tag, identifier};
+
+/// What to lease. All fields have defaults.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LeaseRequest {
+    /// A wish for the port, or for the first of several.
+    pub preferred: Option<Port>,
+    /// Replaces the lower end of the registry's range.
+    pub min: Option<Port>,
+    /// Replaces the upper end of the registry's range.
+    pub max: Option<Port>,
+    /// Probes to leave out or to add, beside what the registry's own policy says.
+    pub occupancy: OccupancyPolicy,
+    /// What it is for, for people reading lists; follows the rule of [`identifier`](crate::identifier).
+    pub label: Option<String>,
+    /// Whether several ports have to be neighbours.
+    pub contiguous: bool,
+    /// Whether the lease keeps a socket bound to the port, so that the kernel picks it for nobody else. A server that
+    /// sets `SO_REUSEADDR` can listen on it all the same, one that does not cannot. Linux only.
+    pub hold: bool,
+}
+
+/// A request with everything decided that does not depend on the database.
+struct Wish<'r> {
+    count: u32,
+    request: &'r LeaseRequest,
+    range: PortRange,
+    label: Option<&'r str>,
+    occupancy: OccupancyPolicy,
+    /// The path of the row: the data directory, which always exists and is nobody's project.
+    path: String,
+    /// The working directory.
+    directory: String,
+}
+
+/// A port as good as leased.
+struct Taken {
+    port: Port,
+    serial: i64,
+    held: Held,
+}
+
+impl Wish<'_> {
+    /// Binds the port if it is to be held. None if somebody was faster.
+    fn hold(&self, port: Port) -> Result<Option<Held>> {
+        if self.request.hold { Held::bind(port) } else { Ok(Some(Held::default())) }
+    }
+
+    fn store(&self, connection: &Connection, lease: &Taken, owner: i64) -> Result<()> {
+        let Taken { port, serial, .. } = *lease;
+        let reservation = Reservation {
+            port,
+            key: Key::stored(self.path.clone(), Some(Tag::new(&format!("lease-{port}"))?)),
+            project: None,
+            task: None,
+            created_at: Timestamp::now(),
+            last_used_at: Timestamp::LAST,
+        };
+        store::insert(connection, &reservation)?;
+        store::insert_lease(connection, port, owner, serial, self.label, &self.directory)
+    }
+}
+
+impl Registry {
+    /// A port of one's own: the preferred one if usable, else the lowest usable one of the range. Two leases never
+    /// have the same port, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Registry::lease_many`].
+    pub fn lease(&self, request: &LeaseRequest) -> Result<Lease> {
+        let mut leases = self.lease_many(1, request)?;
+        leases.pop().ok_or(Error::Closed)
+    }
+
+    /// Several ports, all or none, in ascending order unless the preferred one is among them, which comes first.
+    ///
+    /// An exhausted range is cleaned up as for [`Registry::reserve`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a count of 0 or above the size of the range and for a bad label,
+    /// [`Error::Exhausted`], also when there are ports enough but no neighbours, [`Error::Unsupported`] where files
+    /// cannot be locked or ports not held, [`Error::Busy`], [`Error::Config`] when only one end of the range is given and
+    /// does not fit the other, and every error of the database. Nothing is changed then.
+    pub fn lease_many(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Lease>> {
+        let range = self.range(request.min, request.max)?;
+        if count == 0 || count > range.count() {
+            let reason =
+                format!("{count} is not possible: it must be 1 to {}, the size of the range", range.count());
+            return Err(Error::invalid("count", reason));
+        }
+        if request.hold && !cfg!(target_os = "linux") {
+            return Err(Error::Unsupported { reason: "ports can be held on Linux only".to_owned() });
+        }
+        if self.seat().is_copy() {
+            return Err(Error::Unsupported { reason: "a rehearsal gives no leases".to_owned() });
+        }
+        let wish = Wish {
+            count,
+            request,
+            range,
+            label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
+            occupancy: self.settings().occupancy.with(request.occupancy),
+            path: paths::normalise("data_dir", self.data_dir())?,
+            directory: paths::current_dir()
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        };
+        let (taken, owner) = self.seat().with(|database| {
+            database.write(|transaction| {
+                let owner = self.owner(transaction)?;
+                Ok((self.take_leases(transaction, &wish, owner)?, owner))
+            })
+        })?;
+        Ok(self.tenure().with(|state| {
+            // Another thread may have closed the registry meanwhile: the owner and the rows are gone then.
+            let is_open = state.owner.as_ref().is_some_and(|current| current.id == owner);
+            let leased = |Taken { port, serial, held }: Taken| {
+                if is_open {
+                    state.live.insert(port, serial);
+                }
+                let label = wish.label.map(str::to_owned);
+                let (registry, generation) = (self.clone(), store::generation());
+                let (closed, held) = (AtomicBool::new(false), Mutex::new(held));
+                Lease { registry, port, label, serial, generation, pid: std::process::id(), closed, held }
+            };
+            taken.into_iter().map(leased).collect()
+        }))
+    }
+
+    fn take_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
+        let settings = self.settings();
+        let permitted =
+            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
+        let attempt = || self.choose_leases(connection, wish, owner);
+        Ok(cleanup::allocate(self, connection, permitted, attempt)?.0)
+    }
+
+    fn choose_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
+        let mut taken = Vec::with_capacity(wish.count as usize);
+        let chosen = if wish.request.contiguous && wish.count > 1 {
+            self.choose_neighbours(connection, wish, &mut taken)
+        } else {
+            self.choose_lowest(connection, wish, owner, &mut taken)
+        };
+        if let Err(error) = chosen {
+            // There may be another try in the same transaction.
+            for Taken { port, serial, .. } in taken {
+                store::remove_lease(connection, port, serial)?;
+            }
+            return Err(error);
+        }
+        if wish.request.contiguous && wish.count > 1 {
+            for lease in &taken {
+                wish.store(connection, lease, owner)?;
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The preferred port and the lowest ones, each stored at once so that it is not found again.
+    fn choose_lowest(
+        &self,
+        connection: &Connection,
+        wish: &Wish<'_>,
+        owner: i64,
+        taken: &mut Vec<Taken>,
+    ) -> Result<()> {
+        let mut shut = self.settings().excluded.clone();
+        let mut preferred = wish.request.preferred;
+        while taken.len() < wish.count as usize {
+            let port = match preferred.take() {
+                Some(port) if self.can_lease(connection, wish, port)? => port,
+                _ => store::lowest_usable(connection, wish.range, &shut, wish.occupancy)?,
+            };
+            match wish.hold(port)? {
+                Some(held) => {
+                    let lease = Taken { port, serial: self.next_serial(), held };
+                    wish.store(connection, &lease, owner)?;
+                    taken.push(lease);
+                }
+                // Somebody bound it since it was probed.
+                None => shut.insert(port),
+            }
+        }
+        Ok(())
+    }
+
+    /// The run that begins with the preferred port, else the lowest one.
+    fn choose_neighbours(
+        &self,
+        connection: &Connection,
+        wish: &Wish<'_>,
+        taken: &mut Vec<Taken>,
+    ) -> Result<()> {
+        if let Some(first) = wish.request.preferred.filter(|port| wish.range.contains(*port)) {
+            let reclaimer = self.reclaimer(connection);
+            let last = u32::from(first.get()) + wish.count - 1;
+            for port in wish.range.ports().filter(|port| *port >= first && u32::from(port.get()) <= last) {
+                reclaimer.port(port)?;
+            }
+            let reserved = store::reserved_ports(connection, wish.range)?;
+            if self.find_run(wish, first, true, &reserved, taken).is_ok() {
+                return Ok(());
+            }
+            taken.clear();
+        }
+        let reserved = store::reserved_ports(connection, wish.range)?;
+        self.find_run(wish, wish.range.min(), false, &reserved, taken)
+    }
+
+    /// The lowest run from a port on, or only the one that begins there.
+    fn find_run(
+        &self,
+        wish: &Wish<'_>,
+        start: Port,
+        only_here: bool,
+        reserved: &PortSet,
+        run: &mut Vec<Taken>,
+    ) -> Result<()> {
+        let excluded = &self.settings().excluded;
+        let mut blockers = Blockers::default();
+        for port in wish.range.ports().skip_while(|port| *port < start) {
+            let free = if reserved.contains(port) {
+                blockers.reserved += 1;
+                false
+            } else if excluded.contains(port) {
+                blockers.excluded += 1;
+                false
+            } else {
+                match wish.occupancy.probe(port) {
+                    Occupancy::Free => true,
+                    Occupancy::Occupied => {
+                        blockers.occupied += 1;
+                        false
+                    }
+                    Occupancy::Unknown(failure) => {
+                        blockers.occupied += 1;
+                        blockers.probe_failure.get_or_insert(failure);
+                        false
+                    }
+                }
+            };
+            match if free { wish.hold(port)? } else { None } {
+                Some(held) => run.push(Taken { port, serial: self.next_serial(), held }),
+                None if only_here => break,
+                None => run.clear(),
+            }
+            if run.len() == wish.count as usize {
+                return Ok(());
+            }
+        }
+        run.clear();
+        blockers.neighbours = wish.count;
+        Err(Error::Exhausted { range: wish.range, blockers, cleanup: AutomaticCleanup::default() })
+    }
+
+    fn can_lease(&self, connection: &Connection, wish: &Wish<'_>, port: Port) -> Result<bool> {
+        if !wish.range.contains(port) || self.settings().excluded.contains(port) {
+            return Ok(false);
+        }
+        if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
+            return Ok(false);
+        }
+        Ok(wish.occupancy.probe(port) == Occupancy::Free)
+    }
+}

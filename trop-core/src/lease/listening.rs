@@ -1,0 +1,85 @@
+//! Waiting until something of the lease's owner accepts connections on its port.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Lease;
+use crate::error::{Error, Result};
+use crate::os;
+use crate::owner::{Owners, Process};
+
+/// Between two looks at a port that refuses connections.
+const PAUSE: Duration = Duration::from_millis(10);
+
+impl Lease {
+    /// Returns when something accepts TCP connections on the loopback address of the port and, as far as the operating
+    /// system tells, belongs to the process that has the lease or to one of its descendants.
+    ///
+    /// # Errors
+    /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when somebody else listens there, and after `timeout`
+    /// when nobody does.
+    pub fn wait_listening(&self, timeout: Duration) -> Result<()> {
+        let deadline = Instant::now().checked_add(timeout);
+        loop {
+            if !self.is_open() {
+                return Err(Error::LeaseClosed { port: self.port });
+            }
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if self.accepts(left) {
+                return self.check_listener();
+            }
+            if left.is_some_and(|left| left.is_zero()) {
+                let (port, seconds) = (self.port, timeout.as_secs_f64());
+                let reason = format!("nothing accepted connections on port {port} within {seconds} s");
+                return Err(Error::NotListening { reason });
+            }
+            thread::sleep(left.unwrap_or(PAUSE).min(PAUSE));
+        }
+    }
+
+    /// Whether a connection is accepted. One that has no answer yet is given a moment.
+    fn accepts(&self, left: Option<Duration>) -> bool {
+        const MOMENT: Duration = Duration::from_millis(500);
+        let wait = left.unwrap_or(MOMENT).clamp(Duration::from_millis(1), MOMENT);
+        [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().any(|address| {
+            TcpStream::connect_timeout(&SocketAddr::new(address, self.port.get()), wait).is_ok()
+        })
+    }
+
+    fn check_listener(&self) -> Result<()> {
+        let listeners = Owners::look().listeners(self.port);
+        // A forked child has the lease as well.
+        let owners = [self.pid, std::process::id()];
+        let is_ours = |process: &Process| owners.iter().any(|owner| descends(process.id, *owner));
+        // Nobody can be named where the operating system does not tell.
+        if listeners.is_empty() || listeners.iter().any(is_ours) {
+            return Ok(());
+        }
+        let names: Vec<_> =
+            listeners.iter().map(|process| format!("process {} ({})", process.id, process.name)).collect();
+        let reason = format!(
+            "{} listens on port {}, which is neither the process that has the lease nor one it started",
+            names.join(" and "),
+            self.port
+        );
+        Err(Error::NotListening { reason })
+    }
+}
+
+/// Whether a process is another one or was started by it, directly or through others.
+fn descends(mut process: u32, ancestor: u32) -> bool {
+    // Parents are other processes' business and may change meanwhile: no endless walk.
+    for _ in 0..1000 {
+        if process == ancestor {
+            return true;
+        }
+        match os::parent_of_process(process) {
+            Some(0) => return false,
+            Some(parent) => process = parent,
+            // Where it cannot be told, it is not held against anybody.
+            None => return true,
+        }
+    }
+    false
+}

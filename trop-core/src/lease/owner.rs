@@ -1,0 +1,199 @@
+//! Who holds leases: an open registry in one process, with the children it forks. It is alive as long as a lock is
+//! held on a file of its own, which the kernel lets go of whatever way the last of them ends.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::hash::{BuildHasher, RandomState};
+use std::io::ErrorKind;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use crate::error::{Error, Result};
+use crate::store;
+
+/// What the names of owner files begin with.
+const PREFIX: &str = "owner-";
+
+/// The longest command line that is stored, in characters.
+const MAX_COMMAND: usize = 200;
+
+/// This process as an owner.
+pub(super) struct Owner {
+    /// Its row, as long as that has this owner's file.
+    pub(super) id: i64,
+    file: String,
+    /// Holds the lock until it is closed. Never unlocked: that would end it for forked children too.
+    lock: File,
+    /// Of the process that made it: forked children have it too but must not use it.
+    generation: u64,
+}
+
+impl Owner {
+    /// Makes the file, locks it, and stores the row, inside the caller's write transaction.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where files cannot be locked, [`Error::Io`], and every error of the database.
+    pub(super) fn create(connection: &Connection, directory: &Path) -> Result<Owner> {
+        let file = format!("{PREFIX}{:016x}", RandomState::new().hash_one(std::process::id()));
+        let path = directory.join(&file);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let lock = options.open(&path).map_err(|source| Error::io("create", &path, source))?;
+        let id = lock
+            .try_lock()
+            .map_err(|error| no_locks(&path, &error))
+            .and_then(|()| store::insert_owner(connection, &file, std::process::id(), &command()));
+        match id {
+            Ok(id) => Ok(Owner { id, file, lock, generation: store::generation() }),
+            Err(error) => {
+                // Nobody knows of it.
+                let _ = fs::remove_file(&path);
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether it was made by this very process.
+    pub(super) fn is_own(&self) -> bool {
+        self.generation == store::generation()
+    }
+
+    /// Its id and file: it is stored as long as the database knows one under the other. The database may have been
+    /// replaced, or the transaction that stored it undone.
+    pub(super) fn key(&self) -> (i64, String) {
+        (self.id, self.file.clone())
+    }
+
+    /// Removes what is stored of it, leases and all, inside the caller's write transaction.
+    pub(super) fn remove(&self, connection: &Connection, directory: &Path) -> Result<()> {
+        if store::has_owner(connection, self.id, &self.file)? {
+            store::remove_owner(connection, self.id)?;
+        }
+        let _ = fs::remove_file(directory.join(&self.file));
+        Ok(())
+    }
+
+    /// Keeps the lock until this process ends: the process it was forked from is not done with it.
+    pub(super) fn inherit(self) {
+        std::mem::forget(self.lock);
+    }
+}
+
+fn no_locks(path: &Path, error: &TryLockError) -> Error {
+    Error::Unsupported {
+        reason: format!(
+            "leases need a file system with working locks, and '{}' cannot be locked ({error}); \
+             reservations work all the same",
+            path.display()
+        ),
+    }
+}
+
+/// The command line of this process, for people.
+fn command() -> String {
+    let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    let line = if words.is_empty() {
+        std::env::current_exe().map(|path| path.to_string_lossy().into_owned()).unwrap_or_default()
+    } else {
+        words.join(" ")
+    };
+    line.chars().filter(|character| *character != '\0').take(MAX_COMMAND).collect()
+}
+
+/// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing does not.
+pub(super) fn is_alive(directory: &Path, file: &str) -> bool {
+    if !is_name(file) {
+        return false;
+    }
+    // Shared, so that others who look at the same moment are not taken for the owner. Closing lets go of it.
+    match File::open(directory.join(file)) {
+        Ok(opened) => opened.try_lock_shared().is_err(),
+        Err(error) => error.kind() != ErrorKind::NotFound,
+    }
+}
+
+/// Whether text from the database is the name of an owner file and nothing else.
+fn is_name(file: &str) -> bool {
+    file.starts_with(PREFIX) && !file.contains(std::path::is_separator)
+}
+
+/// Ends what dead owners left, as part of the transaction that wants ports.
+pub(crate) struct Reclaimer<'a> {
+    pub(crate) connection: &'a Connection,
+    pub(crate) directory: &'a Path,
+    /// A copy in memory is changed as the database would be, but the files are not the copy's.
+    pub(crate) is_rehearsal: bool,
+}
+
+impl Reclaimer<'_> {
+    /// Looks at the owners that follow `cursor`: at one that is alive, or at up to 8 dead ones, which it removes.
+    /// Returns where to go on. `own` is known to be alive.
+    pub(crate) fn in_passing(&self, mut cursor: i64, own: Option<i64>) -> Result<i64> {
+        const MOST: usize = 8;
+        for _ in 0..MOST {
+            let Some((id, file)) = store::next_owner(self.connection, cursor)? else { return Ok(i64::MIN) };
+            cursor = id;
+            if own == Some(id) {
+                continue;
+            }
+            if is_alive(self.directory, &file) {
+                break;
+            }
+            self.remove(id, Some(&file))?;
+        }
+        Ok(cursor)
+    }
+
+    /// Removes every dead owner; true if a lease ended with one of them.
+    pub(crate) fn all(&self) -> Result<bool> {
+        let (mut cursor, mut ended) = (i64::MIN, 0);
+        while let Some((id, file)) = store::next_owner(self.connection, cursor)? {
+            cursor = id;
+            if !is_alive(self.directory, &file) {
+                ended += self.remove(id, Some(&file))?;
+            }
+        }
+        for id in store::unknown_owners(self.connection)? {
+            ended += self.remove(id, None)?;
+        }
+        self.strays(usize::MAX)?;
+        Ok(ended > 0)
+    }
+
+    /// Frees a port if it is leased by a dead owner; true if it was.
+    pub(crate) fn port(&self, port: crate::Port) -> Result<bool> {
+        match store::owner_of(self.connection, port)? {
+            Some((id, file)) if file.as_deref().is_none_or(|file| !is_alive(self.directory, file)) => {
+                self.remove(id, file.as_deref())?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Removes files of owners that were never stored, because their process was killed in mid-transaction. Looks at
+    /// no more than `most` files.
+    pub(super) fn strays(&self, most: usize) -> Result<()> {
+        if self.is_rehearsal {
+            return Ok(());
+        }
+        let Ok(entries) = fs::read_dir(self.directory) else { return Ok(()) };
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        for name in names.filter(|name| name.starts_with(PREFIX)).take(most) {
+            if !store::is_owner_file(self.connection, &name)? && !is_alive(self.directory, &name) {
+                let _ = fs::remove_file(self.directory.join(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn remove(&self, id: i64, file: Option<&str>) -> Result<usize> {
+        let ended = store::remove_owner(self.connection, id)?;
+        if let Some(file) = file.filter(|file| !self.is_rehearsal && is_name(file)) {
+            let _ = fs::remove_file(self.directory.join(file));
+        }
+        Ok(ended)
+    }
+}

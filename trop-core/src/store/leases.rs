@@ -1,0 +1,139 @@
+//! The rows of owners and leases. A lease is a row of `reservations` with a row here.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::rows;
+use crate::error::{Error, Result};
+use crate::port::{Port, PortRange};
+use crate::reservation::Timestamp;
+
+/// An owner of leases as it is stored. The file's name is unique for ever, the id only among those that are stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OwnerRow {
+    pub(crate) id: i64,
+    pub(crate) file: String,
+    pub(crate) pid: u32,
+    pub(crate) command: String,
+}
+
+/// A lease as it is stored; none as the owner when its row is gone.
+#[derive(Clone, Debug)]
+pub(crate) struct LeaseRow {
+    pub(crate) port: Port,
+    pub(crate) owner: Option<OwnerRow>,
+    pub(crate) label: Option<String>,
+    pub(crate) directory: String,
+    pub(crate) since: Timestamp,
+}
+
+pub(crate) fn insert_owner(connection: &Connection, file: &str, pid: u32, command: &str) -> Result<i64> {
+    connection
+        .prepare_cached("INSERT INTO trop_owners (file, pid, command, created_at) VALUES (?1, ?2, ?3, ?4)")?
+        .execute(params![file, pid, command, Timestamp::now().seconds()])?;
+    Ok(connection.last_insert_rowid())
+}
+
+/// Whether an owner is still stored under this id, and not another one that was given the same.
+pub(crate) fn has_owner(connection: &Connection, id: i64, file: &str) -> Result<bool> {
+    let mut statement = connection.prepare_cached("SELECT 1 FROM trop_owners WHERE id = ?1 AND file = ?2")?;
+    Ok(statement.exists(params![id, file])?)
+}
+
+/// The id and the file of the owner that follows an id.
+pub(crate) fn next_owner(connection: &Connection, after: i64) -> Result<Option<(i64, String)>> {
+    let mut statement =
+        connection.prepare_cached("SELECT id, file FROM trop_owners WHERE id > ?1 ORDER BY id LIMIT 1")?;
+    Ok(statement.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+/// The ids of owners that leases name and nobody knows.
+pub(crate) fn unknown_owners(connection: &Connection) -> Result<Vec<i64>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT DISTINCT owner FROM trop_leases WHERE owner NOT IN (SELECT id FROM trop_owners)",
+    )?;
+    Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
+}
+
+/// The owner that leases a port, and its file unless nobody knows it; none if the port is not leased.
+pub(crate) fn owner_of(connection: &Connection, port: Port) -> Result<Option<(i64, Option<String>)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT owner, file FROM trop_leases LEFT JOIN trop_owners ON id = owner WHERE port = ?1",
+    )?;
+    Ok(statement.query_row([port.get()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+}
+
+pub(crate) fn insert_lease(
+    connection: &Connection,
+    port: Port,
+    owner: i64,
+    serial: i64,
+    label: Option<&str>,
+    directory: &str,
+) -> Result<()> {
+    connection
+        .prepare_cached(
+            "INSERT INTO trop_leases (port, owner, serial, label, directory) VALUES (?1, ?2, ?3, ?4, ?5)",
+        )?
+        .execute(params![port.get(), owner, serial, label, directory])?;
+    Ok(())
+}
+
+/// Ends the lease of a port if it is the one with this serial number; true if it was.
+pub(crate) fn remove_lease(connection: &Connection, port: Port, serial: i64) -> Result<bool> {
+    let removed = connection
+        .prepare_cached("DELETE FROM trop_leases WHERE port = ?1 AND serial = ?2")?
+        .execute(params![port.get(), serial])?;
+    if removed > 0 {
+        rows::remove_port(connection, port)?;
+    }
+    Ok(removed > 0)
+}
+
+/// Removes an owner with all its leases; tells how many there were.
+pub(crate) fn remove_owner(connection: &Connection, id: i64) -> Result<usize> {
+    let ports: Vec<u16> = connection
+        .prepare_cached("DELETE FROM trop_leases WHERE owner = ?1 RETURNING port")?
+        .query_map([id], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for port in ports.iter().filter_map(|port| Port::from_number(*port)) {
+        rows::remove_port(connection, port)?;
+    }
+    connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
+    Ok(ports.len())
+}
+
+/// Whether a file belongs to an owner that is stored.
+pub(crate) fn is_owner_file(connection: &Connection, file: &str) -> Result<bool> {
+    Ok(connection.prepare_cached("SELECT 1 FROM trop_owners WHERE file = ?1")?.exists([file])?)
+}
+
+/// Ends the lease of a port, whosever it is.
+pub(crate) fn remove_any_lease(connection: &Connection, port: Port) -> Result<()> {
+    connection.prepare_cached("DELETE FROM trop_leases WHERE port = ?1")?.execute([port.get()])?;
+    rows::remove_port(connection, port)
+}
+
+/// Every lease of a range, by port. None while only programs have written to the file that know nothing of leases.
+pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<LeaseRow>> {
+    if !rows::may_have_leases(connection)? {
+        return Ok(Vec::new());
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT lease.port, label, directory, reservations.created_at, id, file, pid, command
+         FROM trop_leases AS lease JOIN reservations ON reservations.port = lease.port
+         LEFT JOIN trop_owners ON id = owner WHERE lease.port BETWEEN ?1 AND ?2 ORDER BY lease.port",
+    )?;
+    let mut rows = statement.query([range.min().get(), range.max().get()])?;
+    let mut leases = Vec::new();
+    while let Some(row) = rows.next()? {
+        let bad = |field: &str| Error::corrupt(format!("trop_leases: field={field}"));
+        let port = Port::from_number(row.get(0)?).ok_or_else(|| bad("port"))?;
+        let since = Timestamp::from_seconds(row.get(3)?).ok_or_else(|| bad("created_at"))?;
+        let owner = match row.get::<_, Option<i64>>(4)? {
+            Some(id) => Some(OwnerRow { id, file: row.get(5)?, pid: row.get(6)?, command: row.get(7)? }),
+            None => None,
+        };
+        leases.push(LeaseRow { port, owner, label: row.get(1)?, directory: row.get(2)?, since });
+    }
+    Ok(leases)
+}
