@@ -104,7 +104,7 @@ pub fn release(place: Place, later: bool, options: ReleaseOptions) -> Returned<u
 pub fn release_port(place: Place, later: bool, port: i64, dry_run: Option<bool>) -> Returned<bool> {
     run_on(place, later, dry_run, || {
         let port = Port::new("port", port)?;
-        Ok(move |registry: &Registry| Ok(registry.release_port(port)?.is_some()))
+        Ok(move |registry: &Registry| Ok(registry.release_port(port, false)?.is_some()))
     })
 }
 
