@@ -412,8 +412,8 @@ export function releaseAsync(options?: ReleaseOptions): Promise<number>;
 /**
  * Releases a port, whatever its path, and tells whether it was reserved.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
- * changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFLICT` when a live lease has it, `TROP_BUSY`, and every code of
+ * opening the registry; nothing is changed then
  */
 export function releasePort(port: number, options?: DryRunOptions): boolean;
 /** As `releasePort`, without blocking the event loop. */

@@ -120,7 +120,7 @@ pub struct ScanOptions {
 }
 
 impl OpenOptions {
-    pub fn registry(self, occupancy: &OccupancyOptions) -> Result<RegistryOptions> {
+    pub(crate) fn registry(self, occupancy: &OccupancyOptions) -> Result<RegistryOptions> {
         let mut options = RegistryOptions::default();
         options.data_dir = self.data_dir.map(PathBuf::from);
         options.create = self.create.unwrap_or(options.create);
@@ -143,7 +143,7 @@ impl OpenOptions {
 }
 
 impl OccupancyOptions {
-    pub fn policy(&self) -> OccupancyPolicy {
+    pub(crate) fn policy(&self) -> OccupancyPolicy {
         let mut policy = OccupancyPolicy::default();
         policy.skip = self.skip_occupancy_check.unwrap_or_default();
         policy.skip_tcp = self.skip_tcp.unwrap_or_default();
@@ -156,7 +156,7 @@ impl OccupancyOptions {
 }
 
 impl ReserveOptions {
-    pub fn request(self, occupancy: &OccupancyOptions) -> Result<ReserveRequest> {
+    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<ReserveRequest> {
         let mut request = ReserveRequest::default();
         request.path = self.path.map(PathBuf::from);
         request.tag = tag(self.tag)?;
@@ -181,7 +181,7 @@ impl ReserveOptions {
 }
 
 impl GroupOptions {
-    pub fn request(self, occupancy: &OccupancyOptions) -> Result<GroupRequest> {
+    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<GroupRequest> {
         let mut request = GroupRequest::default();
         request.file = self.file.map(PathBuf::from);
         request.task = self.task;
@@ -194,14 +194,14 @@ impl GroupOptions {
         Ok(request)
     }
 
-    pub fn key(&self) -> GroupKey {
+    pub(crate) fn key(&self) -> GroupKey {
         // `index.js` lets nothing else through.
         if self.by.as_deref() == Some("variable") { GroupKey::Variable } else { GroupKey::Tag }
     }
 }
 
 impl ReleaseOptions {
-    pub fn request(self) -> Result<ReleaseRequest> {
+    pub(crate) fn request(self) -> Result<ReleaseRequest> {
         let mut request = ReleaseRequest::default();
         request.path = self.path.map(PathBuf::from);
         request.tag = tag(self.tag)?;
@@ -214,13 +214,13 @@ impl ReleaseOptions {
 }
 
 impl FindOptions {
-    pub fn key(self) -> Result<Key> {
+    pub(crate) fn key(self) -> Result<Key> {
         Key::new(self.path.map(PathBuf::from).as_deref(), tag(self.tag)?)
     }
 }
 
 impl ListOptions {
-    pub fn filter(self) -> Result<Filter> {
+    pub(crate) fn filter(self) -> Result<Filter> {
         let mut filter = Filter::default();
         filter.project = self.project;
         filter.tag = self.tag;
@@ -233,7 +233,7 @@ impl ListOptions {
 }
 
 impl MigrateOptions {
-    pub fn request(self) -> Result<MigrateRequest> {
+    pub(crate) fn request(self) -> Result<MigrateRequest> {
         let mut request = MigrateRequest::new(self.from, self.to);
         request.recursive = self.recursive.unwrap_or_default();
         request.force = self.force.unwrap_or_default();
@@ -243,7 +243,7 @@ impl MigrateOptions {
 }
 
 impl ScanOptions {
-    pub fn request(&self) -> Result<ScanRequest> {
+    pub(crate) fn request(&self) -> Result<ScanRequest> {
         let mut request = ScanRequest::default();
         request.min = port("min", self.min)?;
         request.max = port("max", self.max)?;
