@@ -128,13 +128,13 @@ test-rust: native-tools ## Tests of the core, the C interface in Rust, and the c
 test-c: libtrop ## Tests in C
 	sh tests/c/run.sh
 
-test-go: libtrop go-tools ## Tests of the Go package
-	cd bindings/go && go test ./...
+test-go: libtrop cli go-tools ## Tests of the Go package
+	cd bindings/go && go test -race ./...
 
-test-python: python ## Tests of the Python module
+test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
-test-node: node ## Tests of the Node.js addon
+test-node: node cli ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
 test-examples: examples cli python ## The pytest and Jest examples

@@ -70,15 +70,15 @@ def test_everything_is_part_of_the_one_command() -> None:
         "trop-ffi": "cargo test --workspace --exclude trop-cli",
         "examples/cli": "cargo test -p trop-cli",
         "tests/c": "sh tests/c/run.sh",
-        "bindings/go": "cd bindings/go && go test ./...",
-        "bindings/python": "cd bindings/python && ../../.venv/bin/python -m pytest",
+        "bindings/go": r"cd bindings/go && .*go test .*\./\.\.\.",
+        "bindings/python": r"cd bindings/python && .*python -m pytest",
         "bindings/node": "cd bindings/node && npm test",
         "examples/pytest": "cd examples/pytest",
         "examples/jest": "cd examples/jest",
-        "tests": ".venv/bin/python -m pytest tests",
+        "tests": r"python -m pytest tests",
     }
     for folder, command in ran.items():
-        assert command in plan, folder
+        assert re.search(command, plan), folder
     missed = [
         name for name in sources_with_tests() if not name.startswith(tuple(f"{folder}/" for folder in ran))
     ]

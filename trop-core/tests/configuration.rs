@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Scratch, code, port, range};
+use common::{Scratch, port, range};
 use trop_core::{
     Code, Configuration, Discovery, Group, Origin, OutputFormat, Registry, RegistryOptions, ReserveRequest,
     ScanRequest, Setting, Uses,
@@ -219,11 +219,17 @@ fn discovery_can_be_turned_off_and_a_file_be_named() {
     let alone = resolve(Discovery::File(place.project.join("other.yaml"))).unwrap();
     assert_eq!(alone.ports, range(5300, 7000));
     assert!(!alone.excluded.contains(port(5200)));
-    for missing in ["missing.yaml", "."] {
-        let error = resolve(Discovery::File(place.project.join(missing))).unwrap_err();
-        assert_eq!((error.code(), error.argument()), (Code::InvalidArgument, Some("config")), "{missing}");
+    let blamed = |discovery| {
+        let error = resolve(discovery).unwrap_err();
+        assert_eq!(error.code(), Code::InvalidArgument, "{error}");
+        error.argument()
+    };
+    for missing in ["missing.yaml", ".", "a\0b"] {
+        assert_eq!(blamed(Discovery::File(place.project.join(missing))), Some("config_file"), "{missing:?}");
     }
-    assert_eq!(code(resolve(Discovery::From(place.project.join("missing")))), Code::Io);
+    for missing in ["missing", "a\0b"] {
+        assert_eq!(blamed(Discovery::From(place.project.join(missing))), Some("start_dir"), "{missing:?}");
+    }
 }
 
 #[test]

@@ -138,3 +138,12 @@ fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     drop((registry, rehearsal));
     assert_eq!(fs::read(scratch.database()).unwrap(), before);
 }
+
+#[test]
+fn a_closed_registry_is_not_validated() {
+    let scratch = Scratch::new();
+    let registry = impatient(&scratch);
+    registry.validate().unwrap();
+    registry.close();
+    assert_eq!(registry.validate().unwrap_err().code(), Code::Closed);
+}

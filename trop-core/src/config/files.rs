@@ -37,14 +37,17 @@ pub enum Discovery {
 /// The project files of a discovery, the one with less weight first.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::Io`].
+/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::UnresolvablePath`] when the start
+/// directory is; [`Error::Io`].
 pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
     match discovery {
         Discovery::Off => Ok(Vec::new()),
-        Discovery::File(file) => named(file),
-        Discovery::From(start) => {
-            upward(&start.canonicalize().map_err(|source| Error::io("resolve", start, source))?)
-        }
+        Discovery::File(file) => named("config_file", file),
+        Discovery::From(start) => upward(&start.canonicalize().map_err(|error| Error::UnresolvablePath {
+            argument: "start_dir",
+            path: start.clone(),
+            reason: error.to_string(),
+        })?),
         Discovery::WorkingDirectory => match paths::working_directory() {
             Ok(start) => upward(&start),
             // There are no files above a directory that is gone; who needs the directory itself will say so.
@@ -78,9 +81,9 @@ fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A named file, or both of its directory if it has one of their names.
-pub(super) fn named(file: &Path) -> Result<Vec<PathBuf>> {
-    check_named(file)?;
+/// A file the caller named, or both of its directory if it has one of their names; `argument` is named in the error.
+pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>> {
+    check_named(argument, file)?;
     let parent = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -89,17 +92,21 @@ pub(super) fn named(file: &Path) -> Result<Vec<PathBuf>> {
     match file.file_name() {
         Some(name) if name == PROJECT_FILE || name == PRIVATE_FILE => both(&directory),
         Some(name) => Ok(vec![directory.join(name)]),
-        None => Err(Error::invalid("config", format!("'{}' is not a file", file.display()))),
+        None => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
     }
 }
 
 /// Refuses a file that is missing or is something else.
-pub(crate) fn check_named(file: &Path) -> Result<()> {
+pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(Error::invalid("config", format!("'{}' is not a file", file.display()))),
+        Ok(_) => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
         Err(error) if is_absent(&error) => {
-            Err(Error::invalid("config", format!("Configuration file not found: '{}'", file.display())))
+            Err(Error::invalid(argument, format!("Configuration file not found: '{}'", file.display())))
+        }
+        // A NUL in the name.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(Error::invalid(argument, error.to_string()))
         }
         Err(source) => Err(Error::io("read", file, source)),
     }
@@ -148,7 +155,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 /// # Errors
 /// [`Error::InvalidArgument`] when it is missing or no file, [`Error::Io`] when it cannot be read.
 pub fn validate(path: &Path) -> Result<Vec<Problem>> {
-    check_named(path)?;
+    check_named("file", path)?;
     let text = contents(path).map_err(|source| Error::io("read", path, source))?;
     Ok(read(path, kind_of(path), text).1)
 }

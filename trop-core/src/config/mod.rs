@@ -63,7 +63,7 @@ pub struct Configuration {
     pub output_format: OutputFormat,
     /// The project files that were read, the one with less weight first.
     pub project_files: Vec<PathBuf>,
-    group: Option<Group>,
+    group: GroupChange,
     origins: BTreeMap<Setting, Origin>,
     min: Option<Sourced<Port>>,
     upper: Option<Sourced<Upper>>,
@@ -77,7 +77,7 @@ impl Configuration {
     /// # Errors
     /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock wait above
     /// 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the values taken together,
-    /// [`Error::Io`] when the start directory cannot be resolved.
+    /// [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
     pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
         Configuration::resolve_for(options, data_dir, None)
     }
@@ -89,7 +89,7 @@ impl Configuration {
         named: Option<&Path>,
     ) -> Result<Configuration> {
         let project_files = match named {
-            Some(file) => files::named(file)?,
+            Some(file) => files::named("file", file)?,
             None => files::discover(&options.discovery)?,
         };
         if options.busy_timeout.is_some_and(|wait| wait > Duration::from_secs(MAX_LOCK_WAIT)) {
@@ -150,21 +150,25 @@ impl Configuration {
     /// The group the project's files define, fit to be reserved.
     ///
     /// # Errors
-    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no services; [`Error::Config`] when its base lies outside the
-    /// effective port range.
+    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no
+    /// services; [`Error::Config`] when its base lies outside the effective port range.
     pub fn group(&self) -> Result<&Group> {
-        let Some(group) = &self.group else {
-            let files: Vec<_> =
-                self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
-            let reason = match files.as_slice() {
-                [] => {
-                    let reason =
-                        "there is no trop.yaml or trop.local.yaml in the start directory or above it";
-                    return Err(Error::NoProjectFile { reason: reason.to_owned() });
-                }
-                files => format!("there are no `reservations` in {}", files.join(" and ")),
-            };
-            return Err(Error::NoGroup { reason });
+        let group = match &self.group {
+            GroupChange::Replace(group) => group,
+            GroupChange::Clear(origin) => {
+                let reason = format!("`reservations: null` in {origin} removes the group");
+                return Err(Error::NoGroup { reason });
+            }
+            GroupChange::Inherit if self.project_files.is_empty() => {
+                let reason = "none was given, and none was found or looked for".to_owned();
+                return Err(Error::NoProjectFile { reason });
+            }
+            GroupChange::Inherit => {
+                let files: Vec<_> =
+                    self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
+                let reason = format!("there are no `reservations` in {}", files.join(" and "));
+                return Err(Error::NoGroup { reason });
+            }
         };
         if group.services.is_empty() {
             let reason = format!(
@@ -288,10 +292,7 @@ fn settle(
         project: layer.project.map(|project| project.value),
         task: layer.task.map(|task| task.value),
         excluded: layer.excluded,
-        group: match layer.group {
-            GroupChange::Replace(group) => Some(group),
-            GroupChange::Inherit | GroupChange::Clear => None,
-        },
+        group: layer.group,
         project_files,
         origins,
         min: layer.min,

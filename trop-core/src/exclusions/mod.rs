@@ -124,7 +124,7 @@ pub fn add_exclusions(path: &Path, ports: &PortSet, compact: bool) -> Result<Exc
 /// [`Error::InvalidArgument`] when there is no such file, [`Error::Config`] when it is not valid, [`Error::Io`].
 /// The file is unchanged then.
 pub fn compact_exclusions(path: &Path, dry_run: bool) -> Result<ExclusionEdit> {
-    config::check_named(path)?;
+    config::check_named("path", path)?;
     edit(path, dry_run, text::compact)
 }
 
