@@ -70,15 +70,15 @@ def test_everything_is_part_of_the_one_command() -> None:
         "trop-ffi": "cargo test --workspace --exclude trop-cli",
         "examples/cli": "cargo test -p trop-cli",
         "tests/c": "sh tests/c/run.sh",
-        "bindings/go": "cd bindings/go && go test ./...",
-        "bindings/python": "cd bindings/python && ../../.venv/bin/python -m pytest",
+        "bindings/go": r"cd bindings/go && .*go test .*\./\.\.\.",
+        "bindings/python": r"cd bindings/python && .*python -m pytest",
         "bindings/node": "cd bindings/node && npm test",
         "examples/pytest": "cd examples/pytest",
         "examples/jest": "cd examples/jest",
-        "tests": ".venv/bin/python -m pytest tests",
+        "tests": r"python -m pytest tests",
     }
     for folder, command in ran.items():
-        assert command in plan, folder
+        assert re.search(command, plan), folder
     missed = [
         name for name in sources_with_tests() if not name.startswith(tuple(f"{folder}/" for folder in ran))
     ]
@@ -91,6 +91,11 @@ def test_the_list_of_traps_is_checked_by_something_that_fails() -> None:
     """The checker sees an item without a test and a number that is none. Trap 133."""
     listed = traps.items((ROOT / "tests" / "traps.md").read_text(encoding="utf-8"))
     assert list(listed) == list(range(1, 138))
-    assert traps.named(["/// Trap 1.", "# Traps 2, 30.", "Trap 4 is not named so", "Traps 5"]) == {1, 2, 30}
+    assert traps.named(["/// Trap 1.", "# Traps 2, 30: why", "Trap 4, and more", "traps 5", "6"]) == {
+        1,
+        2,
+        30,
+        4,
+    }
     assert traps.report({1: "one", 2: "two"}, {1, 3}) == ["2. two", "3 is no trap"]
     assert traps.report({1: "one"}, {1}) == []

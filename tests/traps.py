@@ -19,7 +19,7 @@ def items(text: str) -> dict[int, str]:
 
 def named(texts: Iterable[str]) -> set[int]:
     """The numbers in comments such as `Trap 58.` and `Traps 57, 61.`."""
-    lists = (found for text in texts for found in re.findall(r"\bTraps? (\d+(?:, \d+)*)\.", text))
+    lists = (found for text in texts for found in re.findall(r"\bTraps? (\d+(?:, \d+)*)\b", text))
     return {int(number) for found in lists for number in found.split(", ")}
 
 
