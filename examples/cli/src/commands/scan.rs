@@ -6,8 +6,8 @@ use clap::Args;
 use trop_core::{ExclusionFile, Result, ScanRequest, add_exclusions};
 
 use crate::args::{Global, port};
-use crate::occupancy::Probes;
-use crate::output::{self, Format, Report};
+use crate::occupancy::{self, Probes};
+use crate::output::{Format, Report};
 
 /// Find the ports that something on this machine has bound
 ///
@@ -58,7 +58,7 @@ impl Scan {
         let edit =
             file.map(|file| add_exclusions(&file, &scan.unreserved(), self.autocompact)).transpose()?;
 
-        let mut report = Report::result(output::records(&scan.findings, self.format, None)?);
+        let mut report = Report::result(occupancy::findings(&scan.findings, self.format)?);
         let unreserved = scan.unreserved().iter().count();
         if unreserved > 0 {
             let verb = if unreserved == 1 { "port is" } else { "ports are" };
