@@ -641,7 +641,7 @@ func TestValidating(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	_, err = trop.ValidateConfig(filepath.Join(directory, "missing.yaml"))
-	wantError(t, err, trop.ErrInvalidArgument, "config")
+	wantError(t, err, trop.ErrInvalidArgument, "file")
 	_, err = trop.ValidateConfig("a\x00b")
 	wantError(t, err, trop.ErrInvalidArgument, "file")
 

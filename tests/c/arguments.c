@@ -384,7 +384,7 @@ static void unknown_flags_and_reserved_fields(void)
     CHECK_UNKNOWN_FLAGS(TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN, clean, clean_with);
     CHECK_UNKNOWN_FLAGS(TROP_RECURSIVE | TROP_FORCE | TROP_DRY_RUN, migrate, migrate_with);
     for (int bit = 0; bit < 32; bit++)
-        if ((uint32_t)1 << bit != TROP_DRY_RUN)
+        if ((uint32_t)1 << bit != TROP_DRY_RUN && (uint32_t)1 << bit != TROP_FORCE)
             CHECK_ERROR(release_port_with(5000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
 
     open.reserved = 1;
@@ -488,6 +488,9 @@ static void hostile_texts(void)
         CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "excluded");
     }
     refused_texts("");
+    trop_list_options below = TROP_LIST_OPTIONS_INIT;
+    below.path = "";
+    CHECK_ERROR(list_with(&below), TROP_ERR_INVALID_ARGUMENT, "path");
 
     static char endless[100001];
     memset(endless, 'x', sizeof(endless) - 1);
@@ -505,10 +508,10 @@ static void hostile_texts(void)
     list.tag = list.project = endless; /* nothing has it */
     CHECK(list_with(&list) == TROP_OK);
 
-    CHECK_ERROR(validate_with("/c/nowhere.yaml"), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with(""), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with("/"), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with("/dev/null"), TROP_ERR_INVALID_ARGUMENT, "config");
+    CHECK_ERROR(validate_with("/c/nowhere.yaml"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with(""), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/dev/null"), TROP_ERR_INVALID_ARGUMENT, "file");
 }
 
 static void numbers_out_of_range(void)
