@@ -240,7 +240,6 @@ static void projects_and_tasks(void)
 static void preferred_ports(void)
 {
     trop_open_options open = plain_options();
-    open.flags &= ~(uint32_t)TROP_SKIP_OCCUPANCY_CHECK;
     open.excluded = "21007";
     trop_registry *before = registry;
     MUST(trop_open(&open, &registry, &error));
