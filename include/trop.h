@@ -997,16 +997,16 @@ int32_t trop_release(struct trop_registry *registry,
                      struct trop_error **error);
 
 /**
- * Releases the reservation that has a port, whatever its path and tag. Releasing nothing is success.
+ * Releases a port, whatever path and tag it is reserved for. Releasing nothing is success.
  *
  * registry: the registry.
  * port: the port, 1 to 65535.
- * flags: 0 or TROP_DRY_RUN.
+ * flags: TROP_FORCE (also end the lease of a program that is running) and TROP_DRY_RUN combined.
  * count: receives how many were released, 0 or 1; may be NULL.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the
- * registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the port,
+ * TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
  */
 int32_t trop_release_port(struct trop_registry *registry,
                           int32_t port,

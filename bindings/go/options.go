@@ -96,6 +96,7 @@ type RecursiveOption interface {
 // A ForceOption says that something is done whatever speaks against it.
 type ForceOption interface {
 	ReserveOption
+	ReleasePortOption
 	GroupOption
 	MigrateOption
 }
@@ -242,7 +243,7 @@ func DisableAutoexpire() ReserveOption { return flag(C.TROP_RESERVE_DISABLE_AUTO
 
 // Force makes Reserve overwrite, give the preferred port although it is occupied or excluded, and accept any path and
 // any change; ReserveGroup accept the same and replace tagged reservations of the path that are not the group; Migrate
-// remove reservations that have a path and tag at the destination.
+// remove reservations that have a path and tag at the destination; ReleasePort end the lease of a running program.
 func Force() ForceOption { return flag(C.TROP_FORCE) }
 
 // UntaggedOnly releases only the reservation without a tag.

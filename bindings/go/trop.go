@@ -126,10 +126,11 @@ func (r *Registry) Release(options ...ReleaseOption) (int, error) {
 	return int(count), err
 }
 
-// ReleasePort gives back a port, whatever path and tag it belongs to, and tells whether there was a reservation of it;
-// none is no error.
+// ReleasePort gives back a port, whatever path and tag it is reserved for, and tells whether anybody had it; nobody is no
+// error.
 //
-// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database; the registry is unchanged then.
+// It fails with ErrInvalidArgument, ErrConflict when a running program leases the port, unless it is forced, ErrBusy,
+// ErrClosed or an error of the database; the registry is unchanged then.
 func (r *Registry) ReleasePort(port int, options ...ReleasePortOption) (bool, error) {
 	request := newRequest(options, ReleasePortOption.forReleasePort)
 	defer request.free()

@@ -384,7 +384,7 @@ static void unknown_flags_and_reserved_fields(void)
     CHECK_UNKNOWN_FLAGS(TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN, clean, clean_with);
     CHECK_UNKNOWN_FLAGS(TROP_RECURSIVE | TROP_FORCE | TROP_DRY_RUN, migrate, migrate_with);
     for (int bit = 0; bit < 32; bit++)
-        if ((uint32_t)1 << bit != TROP_DRY_RUN)
+        if ((uint32_t)1 << bit != TROP_DRY_RUN && (uint32_t)1 << bit != TROP_FORCE)
             CHECK_ERROR(release_port_with(5000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
 
     open.reserved = 1;
@@ -472,6 +472,24 @@ static void refused_texts(const char *bad)
     CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "to");
 }
 
+/* Any bytes may name a file; there is none called so. */
+static void refused_files(const char *bad)
+{
+    trop_open_options open = TROP_OPEN_OPTIONS_INIT;
+    open.start_dir = bad;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "start_dir");
+    open.start_dir = NULL;
+    open.config_file = bad;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "config_file");
+    trop_group_options group = TROP_GROUP_OPTIONS_INIT;
+    group.file = bad;
+    CHECK_ERROR(group_with(&group), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with(bad), TROP_ERR_INVALID_ARGUMENT, "file");
+    trop_list_options list = TROP_LIST_OPTIONS_INIT;
+    list.path = bad;
+    CHECK_ERROR(list_with(&list), TROP_ERR_INVALID_ARGUMENT, "path");
+}
+
 static void hostile_texts(void)
 {
     static const char *const not_utf8[] = { "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80" };
@@ -486,7 +504,9 @@ static void hostile_texts(void)
         trop_open_options open = TROP_OPEN_OPTIONS_INIT;
         open.excluded = not_utf8[i];
         CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "excluded");
+        refused_files(not_utf8[i]);
     }
+    refused_files("");
     refused_texts("");
 
     static char endless[100001];
@@ -505,10 +525,11 @@ static void hostile_texts(void)
     list.tag = list.project = endless; /* nothing has it */
     CHECK(list_with(&list) == TROP_OK);
 
-    CHECK_ERROR(validate_with("/c/nowhere.yaml"), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with(""), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with("/"), TROP_ERR_INVALID_ARGUMENT, "config");
-    CHECK_ERROR(validate_with("/dev/null"), TROP_ERR_INVALID_ARGUMENT, "config");
+    CHECK(validate_with(endless) != TROP_OK);
+    trop_error_free(error);
+    CHECK_ERROR(validate_with("/c/nowhere.yaml"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/dev/null"), TROP_ERR_INVALID_ARGUMENT, "file");
 }
 
 static void numbers_out_of_range(void)

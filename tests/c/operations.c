@@ -171,13 +171,26 @@ static void configuration(void)
     unsetenv("TROP_PORT_MIN");
 
     trop_registry *opened;
+    options.start_dir = in_work("nowhere");
+    CHECK_ERROR(trop_open(&options, &opened, &error), TROP_ERR_INVALID_ARGUMENT, "start_dir");
+    options.start_dir = NULL;
     options.config_file = in_work("there/missing.yaml");
-    CHECK_ERROR(trop_open(&options, &opened, &error), TROP_ERR_INVALID_ARGUMENT, "config");
+    CHECK_ERROR(trop_open(&options, &opened, &error), TROP_ERR_INVALID_ARGUMENT, "config_file");
     write_file("there/bad.yaml", "ports: 7\n");
     options.config_file = in_work("there/bad.yaml");
     CHECK_ERROR(trop_open(&options, &opened, &error), TROP_ERR_CONFIG, "ports");
     CHECK(opened == NULL);
     CHECK(chdir(before) == 0);
+}
+
+static void nothing_is_created_on_request(void)
+{
+    trop_open_options options = plain_options();
+    options.data_dir = in_work("data");
+    options.flags |= TROP_OPEN_NO_CREATE;
+    trop_registry *opened;
+    CHECK_ERROR(trop_open(&options, &opened, &error), TROP_ERR_NO_DATA_DIR, "data_dir");
+    CHECK(opened == NULL && access(options.data_dir, F_OK) != 0);
 }
 
 /* Reserving */
@@ -227,7 +240,6 @@ static void projects_and_tasks(void)
 static void preferred_ports(void)
 {
     trop_open_options open = plain_options();
-    open.flags &= ~(uint32_t)TROP_SKIP_OCCUPANCY_CHECK;
     open.excluded = "21007";
     trop_registry *before = registry;
     MUST(trop_open(&open, &registry, &error));
@@ -538,7 +550,7 @@ static void groups(void)
     CHECK(rows() == 2);
 
     options.file = in_work("group/missing.yaml");
-    group_fails(&options, TROP_ERR_INVALID_ARGUMENT, "config");
+    group_fails(&options, TROP_ERR_INVALID_ARGUMENT, "file");
 
     /* Without a file it is the group of the configuration. */
     trop_registry *before = registry;
@@ -586,6 +598,7 @@ int main(void)
     snprintf(work, sizeof(work), "%s-work", getenv("TROP_DATA_DIR"));
     CHECK(mkdir(work, 0700) == 0);
     configuration();
+    nothing_is_created_on_request();
     trop_open_options options = plain_options();
     MUST(trop_open(&options, &registry, &error));
     projects_and_tasks();

@@ -239,16 +239,16 @@ pub unsafe extern "C" fn trop_release(
     }
 }
 
-/// Releases the reservation that has a port, whatever its path and tag. Releasing nothing is success.
+/// Releases a port, whatever path and tag it is reserved for. Releasing nothing is success.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
-/// flags: 0 or TROP_DRY_RUN.
+/// flags: TROP_FORCE (also end the lease of a program that is running) and TROP_DRY_RUN combined.
 /// count: receives how many were released, 0 or 1; may be NULL.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the
-/// registry is unchanged then.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the port,
+/// TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_release_port(
     registry: *mut trop_registry,
@@ -262,9 +262,10 @@ pub unsafe extern "C" fn trop_release_port(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("count", count), error, |registry| {
-            options::known_flags(flags, TROP_DRY_RUN)?;
+            options::known_flags(flags, TROP_FORCE | TROP_DRY_RUN)?;
             let port = Port::new("port", i64::from(port))?;
-            Ok(u64::from(stage(registry, flags)?.release_port(port, false)?.is_some()))
+            let released = stage(registry, flags)?.release_port(port, flags & TROP_FORCE != 0)?;
+            Ok(u64::from(released.is_some()))
         })
     }
 }

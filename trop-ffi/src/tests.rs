@@ -1,11 +1,12 @@
 //! What Rust can prove of the C interface; the C programs in `tests/c` prove the rest.
 
 use std::ffi::{CStr, CString};
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::ptr;
 
-use trop_core::{Code, Error};
+use trop_core::{Code, Error, LeaseRequest, Registry, RegistryOptions};
 
 use crate::clean::*;
 use crate::error::*;
@@ -202,22 +203,26 @@ fn cleaning_expires_by_the_days_that_are_given() {
     let fill = || {
         // SAFETY: live until it is freed.
         unsafe { trop_reservation_free(reserve(registry, ptr::null())) };
-        set_times(directory.path(), "created_at = created_at - 864010, last_used_at = last_used_at - 864010");
+        set_times(
+            directory.path(),
+            "created_at = created_at - 2678410, last_used_at = last_used_at - 2678410",
+        );
     };
     fill();
     for (flags, days, count) in [
         (TROP_CLEAN_PRUNE, -1, 0),
-        (0, -1, 0),
-        (TROP_CLEAN_EXPIRE, 11, 0),
+        (TROP_CLEAN_EXPIRE, 32, 0),
         (TROP_CLEAN_EXPIRE, i64::from(u32::MAX), 0),
-        (TROP_CLEAN_EXPIRE | TROP_DRY_RUN, 10, 1),
-        (TROP_CLEAN_EXPIRE, 10, 1),
-        (TROP_CLEAN_EXPIRE, 10, 0),
+        (0, 32, 0),
+        (TROP_DRY_RUN, -1, 1),
+        (TROP_CLEAN_EXPIRE | TROP_DRY_RUN, 31, 1),
+        (TROP_CLEAN_EXPIRE, -1, 1),
+        (TROP_CLEAN_EXPIRE, -1, 0),
     ] {
         assert_eq!(expired(registry, flags, days), count, "{flags:#x}, {days}");
     }
     fill();
-    assert_eq!(expired(registry, 0, 9), 1);
+    assert_eq!(expired(registry, 0, 31), 1);
     // SAFETY: as above.
     unsafe { trop_registry_free(registry) };
 }
@@ -250,6 +255,70 @@ fn an_exhausted_range_keeps_what_must_not_expire() {
         trop_reservation_free(new);
         trop_registry_free(registry);
     }
+}
+
+#[test]
+fn a_locked_database_is_waited_for_as_long_as_told() {
+    const LOCK: &str = "import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute('BEGIN IMMEDIATE')
+print('locked', flush=True)
+sys.stdin.read()";
+    let directory = tempfile::tempdir().unwrap();
+    // SAFETY: live until it is freed.
+    unsafe { trop_registry_free(open(directory.path())) };
+    let mut command = Command::new("python3");
+    command.args(["-c", LOCK]).arg(directory.path().join("trop.db"));
+    let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut locked = [0; 6];
+    holder.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
+    let data_dir = CString::new(directory.path().to_str().unwrap()).unwrap();
+    for (milliseconds, told) in [(0, "waited 0s "), (20, "waited 0.02s ")] {
+        let options = trop_open_options {
+            data_dir: data_dir.as_ptr(),
+            busy_timeout_ms: milliseconds,
+            ..trop_open_options::DEFAULT
+        };
+        let (mut registry, mut reservation, mut error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: everything lives long enough.
+        unsafe {
+            assert_eq!(trop_open(&raw const options, &raw mut registry, ptr::null_mut()), TROP_OK);
+            let status = trop_reserve(registry, ptr::null(), &raw mut reservation, &raw mut error);
+            assert_eq!(status, TROP_ERR_BUSY);
+            assert!(CStr::from_ptr(trop_error_message(error)).to_str().unwrap().contains(told));
+            trop_error_free(error);
+            trop_registry_free(registry);
+        }
+    }
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+}
+
+#[test]
+fn the_port_of_a_running_program_is_released_by_force_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    let mut options = RegistryOptions::default();
+    options.data_dir = Some(directory.path().into());
+    let lease = Registry::open(options).unwrap().lease(&LeaseRequest::default()).unwrap();
+    let port = i32::from(lease.port().get());
+    let release = |flags| {
+        let (mut count, mut error) = (9, ptr::null_mut());
+        // SAFETY: everything lives long enough.
+        unsafe {
+            let status = trop_release_port(registry, port, flags, &raw mut count, &raw mut error);
+            let blames_the_port = !error.is_null() && CStr::from_ptr(trop_error_argument(error)) == c"port";
+            assert_eq!(blames_the_port, status == TROP_ERR_CONFLICT);
+            trop_error_free(error);
+            (status, count)
+        }
+    };
+    assert_eq!(release(0), (TROP_ERR_CONFLICT, 0));
+    assert_eq!(release(TROP_FORCE | TROP_DRY_RUN), (TROP_OK, 1));
+    assert_eq!(release(TROP_FORCE), (TROP_OK, 1));
+    assert_eq!(release(TROP_FORCE), (TROP_OK, 0));
+    // SAFETY: live until it is freed.
+    unsafe { trop_registry_free(registry) };
 }
 
 #[test]
