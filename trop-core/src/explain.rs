@@ -9,7 +9,6 @@ use crate::lease::Holder;
 use crate::occupancy::Verdict;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
-use crate::reservation::Timestamp;
 use crate::scan::PortOccupancy;
 
 /// Everything that is known about a port. Displayed as sentences for people, a line each.
@@ -94,12 +93,8 @@ impl Explanation {
             }
             Some(Holder::Lease(lease)) => {
                 let label = lease.label.as_ref().map(|label| format!(" for '{label}'")).unwrap_or_default();
-                let who = match (&lease.pid, &lease.command) {
-                    (Some(pid), Some(command)) => format!("process {pid} ({command})"),
-                    _ => "a process nobody knows any more".to_owned(),
-                };
-                let age = Timestamp::now().seconds() - lease.since.seconds();
-                let taken = format!("taken {age} s ago in '{}'", lease.directory);
+                let who = lease.holder();
+                let taken = format!("taken {} s ago in '{}'", lease.age().as_secs(), lease.directory);
                 if lease.alive {
                     vec![
                         format!("Port {port} is leased{label} by {who}, {taken}; that process is running."),

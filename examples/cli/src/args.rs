@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, FromArgMatches, Parser};
-use trop_core::{Error, LogMode, Port, Registry, RegistryOptions, Result, Setting, Tag, Uses};
+use trop_core::{Error, LogMode, Port, PortRange, Registry, RegistryOptions, Result, Setting, Tag, Uses};
 
 use crate::commands::Command;
 use crate::help;
@@ -33,6 +33,7 @@ Examples:
   PORT=$(trop reserve)            the port of this directory
   DB=$(trop reserve --tag db)     a second one, for its database
   eval \"$(trop autoreserve)\"      the ports of all services in trop.yaml, as variables
+  trop run -- npm test            a port in PORT that is given back when the tests end
   trop list                       who has which port
   trop port-info 5000             who has this port
   trop validate trop.yaml         whether a configuration file is right
@@ -141,6 +142,29 @@ pub(crate) struct Place {
     /// Accept a path that is neither above nor below the working directory
     #[arg(long)]
     pub(crate) allow_unrelated_path: bool,
+}
+
+/// From where to where ports are chosen.
+#[derive(Args)]
+pub(crate) struct Limits {
+    /// The lowest port to choose [default: 5000]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    min: Option<OsString>,
+
+    /// The highest port to choose [default: 7000]
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    max: Option<OsString>,
+}
+
+impl Limits {
+    pub(crate) fn ports(self) -> Result<(Option<Port>, Option<Port>)> {
+        let (min, max) = (port("min", self.min)?, port("max", self.max)?);
+        if let (Some(min), Some(max)) = (min, max) {
+            // The core looks at the range too, but after the settings.
+            PortRange::new("min", min, max)?;
+        }
+        Ok((min, max))
+    }
 }
 
 /// A tag that may not even be text.

@@ -1,6 +1,7 @@
 //! The `trop` command: clap definitions, printing and exit codes. What it does is decided by `trop-core`.
 
 mod args;
+mod child;
 mod commands;
 mod help;
 mod logger;
@@ -30,21 +31,33 @@ fn main() -> ExitCode {
             output::line(&format!("Error: {summary}"));
             ExitCode::from(1)
         }
+        Ok(Some(Failure::Status(status, failure))) => {
+            if let Some(error) = failure {
+                tell(&error);
+            }
+            ExitCode::from(status)
+        }
         Ok(Some(Failure::Error(error))) | Err(error) => fail(&error),
     }
 }
 
 fn fail(error: &Error) -> ExitCode {
+    tell(error);
+    ExitCode::from(exit_code(error))
+}
+
+fn tell(error: &Error) {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
-        Error::MigrationConflict { .. } | Error::GroupConflict { is_forced: false, .. } => " (--force)",
+        Error::MigrationConflict { .. }
+        | Error::GroupConflict { is_forced: false, .. }
+        | Error::Leased { .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
     };
     output::line(&format!("Error: {error}{advice}"));
-    ExitCode::from(exit_code(error))
 }
 
 /// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.

@@ -3,10 +3,9 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use clap::Args;
-use serde_json::Value;
 use trop_core::{Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
 
-use crate::output::{Format, cannot_write, escape};
+use crate::output::{Format, Listing, escape};
 
 /// Each switches one kind of probe off or on.
 #[derive(Args)]
@@ -70,48 +69,14 @@ const HEADINGS: [&str; 11] = [
 
 /// What a scan found, in one format.
 pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> {
-    match format {
-        Format::Table => Ok(table(findings).into_bytes()),
-        Format::Json => json(findings).map_err(|error| cannot_write(error.into())),
-        Format::Csv => delimited(findings, b',').map_err(cannot_write),
-        Format::Tsv => delimited(findings, b'\t').map_err(cannot_write),
-    }
-}
-
-fn table(findings: &[Finding]) -> String {
-    let mut table = HEADINGS.join("\t") + "\n";
-    for finding in findings {
-        let fields = fields(finding);
-        table += &fields.each_ref().map(|field| escape(field)).join("\t");
-        table.push('\n');
-    }
-    table
-}
-
-fn json(findings: &[Finding]) -> serde_json::Result<Vec<u8>> {
-    let rows: Vec<_> = findings.iter().map(Finding::to_json).collect();
-    let mut text = serde_json::to_vec_pretty(&rows)?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-fn delimited(findings: &[Finding], delimiter: u8) -> std::io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for finding in findings {
-        writer.write_record(fields(finding))?;
-    }
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)
-}
-
-/// One record in the order of [`COLUMNS`].
-fn fields(finding: &Finding) -> [String; 11] {
-    let record = finding.to_json();
-    COLUMNS.map(|column| match &record[column] {
-        Value::Null => "unavailable".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    })
+    let listing = Listing {
+        columns: &COLUMNS,
+        headings: &HEADINGS,
+        absent: ["unavailable", "unavailable"],
+        records: findings.iter().map(Finding::to_json).collect(),
+        shortened: None,
+    };
+    listing.print(format)
 }
 
 /// What is known of one port, in lines.

@@ -2,16 +2,15 @@
 
 use std::borrow::Cow;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue};
-use trop_core::{Error, OutputFormat, Reservation, Result, Tag};
+use serde_json::Value;
+use trop_core::{Error, LeaseInfo, OutputFormat, Reservation, Result, Tag};
 
 use crate::help;
-
-const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
 
 /// How a list is printed.
 #[derive(Clone, Copy, ValueEnum)]
@@ -49,6 +48,8 @@ pub(crate) enum Failure {
         summary: String,
     },
     Error(Error),
+    /// As the program that was run ended, or why it was not.
+    Status(u8, Option<Error>),
 }
 
 impl Report {
@@ -65,6 +66,11 @@ impl Report {
     /// The answer to an assertion is no, and why.
     pub(crate) fn failed_assertion(reason: &str) -> Report {
         Report::refusal(Vec::new(), format!("Assertion failed: {reason}"))
+    }
+
+    /// Ends with another program's exit status, or with why that was not run.
+    pub(crate) fn status(status: u8, failure: Option<Error>) -> Report {
+        Report { failure: Some(Failure::Status(status, failure)), ..Report::default() }
     }
 
     /// Ends with a failure after the notes.
@@ -139,71 +145,90 @@ pub(crate) fn cannot_write(source: io::Error) -> Error {
     Error::Io { action: "write to", path: "standard output".into(), source }
 }
 
-/// All reservations in one format; the table shortens `home`, if given, to `~`.
-pub(crate) fn list(reservations: &[Reservation], format: Format, home: Option<&Path>) -> Result<Vec<u8>> {
-    match format {
-        Format::Table => Ok(table(reservations, home).into_bytes()),
-        Format::Json => json(reservations).map_err(|error| cannot_write(error.into())),
-        Format::Csv => delimited(reservations, b',').map_err(cannot_write),
-        Format::Tsv => delimited(reservations, b'\t').map_err(cannot_write),
+/// Records for people and for programs, in the order of their columns.
+pub(crate) struct Listing<'l> {
+    pub(crate) columns: &'l [&'l str],
+    /// What stands above them in the table; capitals of the columns if there are none.
+    pub(crate) headings: &'l [&'l str],
+    /// What stands for an absent value in the table, and in csv and tsv.
+    pub(crate) absent: [&'l str; 2],
+    pub(crate) records: Vec<Value>,
+    /// A column of paths in which the table writes this home directory as `~`.
+    pub(crate) shortened: Option<(&'l str, PathBuf)>,
+}
+
+impl Listing<'_> {
+    pub(crate) fn print(&self, format: Format) -> Result<Vec<u8>> {
+        match format {
+            Format::Table => Ok(self.table().into_bytes()),
+            Format::Json => self.json().map_err(|error| cannot_write(error.into())),
+            Format::Csv => self.delimited(b',').map_err(cannot_write),
+            Format::Tsv => self.delimited(b'\t').map_err(cannot_write),
+        }
+    }
+
+    fn table(&self) -> String {
+        let mut table = match self.headings {
+            [] => self.columns.join("\t").to_uppercase(),
+            headings => headings.join("\t"),
+        };
+        table.push('\n');
+        for record in &self.records {
+            let field = |column: &&str| {
+                let text = field(record, column, self.absent[0]);
+                let shown = match &self.shortened {
+                    Some((paths, home)) if paths == column => shorten(&text, home),
+                    _ => text.as_ref().into(),
+                };
+                escape(&shown).into_owned()
+            };
+            table += &self.columns.iter().map(field).collect::<Vec<_>>().join("\t");
+            table.push('\n');
+        }
+        table
+    }
+
+    fn json(&self) -> serde_json::Result<Vec<u8>> {
+        let mut text = serde_json::to_vec_pretty(&self.records)?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    fn delimited(&self, delimiter: u8) -> io::Result<Vec<u8>> {
+        let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+        writer.write_record(self.columns)?;
+        for record in &self.records {
+            writer.write_record(
+                self.columns.iter().map(|column| field(record, column, self.absent[1]).into_owned()),
+            )?;
+        }
+        writer.into_inner().map_err(csv::IntoInnerError::into_error)
     }
 }
 
-fn table(reservations: &[Reservation], home: Option<&Path>) -> String {
-    let mut table = COLUMNS.join("\t").to_uppercase() + "\n";
-    for reservation in reservations {
-        let mut fields = fields(reservation).map(|field| field.unwrap_or("-".into()));
-        fields[1] = shorten(reservation.key.path(), home);
-        table += &fields.each_ref().map(|field| escape(field)).join("\t");
-        table.push('\n');
+/// A value of a record as text.
+fn field<'r>(record: &'r Value, column: &str, absent: &'r str) -> Cow<'r, str> {
+    match &record[column] {
+        Value::Null => absent.into(),
+        Value::String(text) => text.into(),
+        other => other.to_string().into(),
     }
-    table
 }
 
 /// The path with the home directory it lies below written as `~`.
-fn shorten<'p>(path: &'p str, home: Option<&Path>) -> Cow<'p, str> {
-    let below =
-        home.filter(|home| home.is_absolute()).and_then(|home| Path::new(path).strip_prefix(home).ok());
+fn shorten<'p>(path: &'p str, home: &Path) -> Cow<'p, str> {
+    let below = Path::new(path).strip_prefix(home).ok().filter(|_| home.is_absolute());
     match below.and_then(Path::to_str) {
         Some(rest) if !rest.is_empty() => format!("~/{rest}").into(),
         _ => path.into(),
     }
 }
 
-fn json(reservations: &[Reservation]) -> serde_json::Result<Vec<u8>> {
-    let rows: Vec<_> = reservations.iter().map(Reservation::to_json).collect();
-    let mut text = serde_json::to_vec_pretty(&rows)?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-fn delimited(reservations: &[Reservation], delimiter: u8) -> io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for reservation in reservations {
-        writer.write_record(fields(reservation).map(|field| field.unwrap_or_default().into_owned()))?;
-    }
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)
-}
-
-/// One reservation in the order of [`COLUMNS`].
-fn fields(reservation: &Reservation) -> [Option<Cow<'_, str>>; 7] {
-    [
-        Some(reservation.port.to_string().into()),
-        Some(reservation.key.path().into()),
-        reservation.key.tag().map(|tag| tag.as_str().into()),
-        reservation.project.as_deref().map(Cow::from),
-        reservation.task.as_deref().map(Cow::from),
-        Some(reservation.created_at.to_string().into()),
-        Some(reservation.last_used_at.to_string().into()),
-    ]
-}
-
 /// One reservation in labelled lines.
 pub(crate) fn describe(reservation: &Reservation) -> String {
     let path = reservation.key.path();
     let exists = if Path::new(path).exists() { "yes" } else { "no" };
-    let lines = [
+    labelled([
         ("Port", Some(reservation.port.to_string())),
         ("Path", Some(path.to_owned())),
         ("Tag", reservation.key.tag().map(Tag::to_string)),
@@ -212,7 +237,25 @@ pub(crate) fn describe(reservation: &Reservation) -> String {
         ("Created", Some(reservation.created_at.to_string())),
         ("Last used", Some(reservation.last_used_at.to_string())),
         ("Path exists", Some(exists.to_owned())),
-    ];
+    ])
+}
+
+/// One lease in labelled lines.
+pub(crate) fn describe_lease(lease: &LeaseInfo) -> String {
+    labelled([
+        ("Port", Some(lease.port.to_string())),
+        ("Label", lease.label.clone()),
+        ("Leased by", lease.pid.map(|pid| format!("process {pid}"))),
+        ("Command", lease.command.clone()),
+        ("Directory", Some(lease.directory.clone())),
+        ("Since", Some(lease.since.to_string())),
+        ("Age", Some(format!("{} s", lease.age().as_secs()))),
+        ("Owner", Some(if lease.alive { "alive" } else { "gone" }.to_owned())),
+    ])
+}
+
+/// What is known, a line each.
+fn labelled(lines: [(&str, Option<String>); 8]) -> String {
     let mut text = String::new();
     for (label, value) in lines {
         if let Some(value) = value {

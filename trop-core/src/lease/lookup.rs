@@ -1,6 +1,7 @@
 //! Who has leases, and who has a port.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -37,6 +38,22 @@ impl LeaseInfo {
     #[must_use]
     pub fn state(&self) -> &'static str {
         if self.alive { "alive" } else { "ended" }
+    }
+
+    /// Who took it, for people: the process id and the command line as far as they are known.
+    #[must_use]
+    pub fn holder(&self) -> String {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => format!("process {pid} ({command})"),
+            _ => "a process nobody knows any more".to_owned(),
+        }
+    }
+
+    /// How long ago it was taken, in whole seconds.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let seconds = Timestamp::now().seconds() - self.since.seconds();
+        Duration::from_secs(seconds.try_into().unwrap_or(0))
     }
 
     /// The lease as a JSON object, in the names of `trop list --leases`; times as text in UTC.

@@ -6,7 +6,7 @@ use trop_core::{Holder, Port, Result};
 use crate::args::Global;
 use crate::output::Report;
 
-/// Assert that a port is reserved
+/// Assert that a port is reserved or leased
 ///
 /// Answers from the registry: whether a program listens on the port is not looked at. Exits with 1 if it is not.
 #[derive(Args)]
@@ -34,9 +34,10 @@ impl AssertPort {
             (Some(Holder::Reservation(found)), true) => {
                 Report::failed_assertion(&format!("port {port} is reserved for '{}'", found.key.path()))
             }
-            (Some(_), true) => {
-                Report::failed_assertion(&format!("port {port} is leased by a running program"))
+            (Some(Holder::Lease(found)), true) => {
+                Report::failed_assertion(&format!("port {port} is leased by {}", found.holder()))
             }
+            (Some(_), true) => Report::failed_assertion(&format!("port {port} is reserved")),
         })
     }
 }

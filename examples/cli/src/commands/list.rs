@@ -6,22 +6,31 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use trop_core::{Filter, Result};
+use trop_core::{Filter, LeaseInfo, Reservation, Result};
 
 use crate::args::Global;
-use crate::output::{self, Format, Report};
+use crate::output::{Format, Listing, Report};
 
-/// List all reservations
+const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
+
+const LEASE_COLUMNS: [&str; 7] = ["port", "label", "state", "pid", "command", "directory", "since"];
+
+/// List all reservations, or all leases
 ///
-/// Ordered by path, then tag. Times are in UTC.
+/// Reservations are ordered by path, then tag; leases by port. Times are in UTC.
 #[derive(Args)]
 #[command(after_help = "\
-Example: for a script, the ports of one project below the working directory
-  trop list --format json --filter-project shop --filter-path .")]
+Examples: for a script, the ports of one project below the working directory; the ports of running programs
+  trop list --format json --filter-project shop --filter-path .
+  trop list --leases")]
 pub(crate) struct List {
     /// The table is for people; the other formats have full paths [default: table]
     #[arg(long, value_enum, ignore_case = true)]
     format: Option<Format>,
+
+    /// The leases of everybody instead: ports that end with the process that took them
+    #[arg(long, conflicts_with_all = ["filter_project", "filter_tag", "filter_path"])]
+    leases: bool,
 
     /// Only reservations of exactly this project
     #[arg(long, value_name = "PROJECT")]
@@ -48,9 +57,17 @@ impl List {
         filter.path = self.filter_path;
         let registry = global.registry()?;
         let format = self.format.unwrap_or_else(|| registry.configuration().output_format.into());
-        let reservations = registry.list_filtered(&filter)?;
+        let (columns, paths, records) = if self.leases {
+            let leases = registry.leases()?;
+            (&LEASE_COLUMNS, "directory", leases.iter().map(LeaseInfo::to_json).collect())
+        } else {
+            let reservations = registry.list_filtered(&filter)?;
+            (&COLUMNS, "path", reservations.iter().map(Reservation::to_json).collect())
+        };
         let home = std::env::home_dir().filter(|_| !self.show_full_paths);
-        Ok(Report::result(output::list(&reservations, format, home.as_deref())?))
+        let shortened = home.map(|home| (paths, home));
+        let listing = Listing { columns, headings: &[], absent: ["-", ""], records, shortened };
+        Ok(Report::result(listing.print(format)?))
     }
 }
 

@@ -23,6 +23,7 @@ mod prune;
 mod release;
 mod reserve;
 mod reserve_group;
+mod run;
 mod scan;
 mod show_data_dir;
 mod show_path;
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     Release(release::Release),
     ReserveGroup(reserve_group::ReserveGroup),
     Autoreserve(autoreserve::Autoreserve),
+    Run(run::Run),
     List(list::List),
     Prune(prune::Prune),
     Expire(expire::Expire),
@@ -69,7 +71,8 @@ impl Command {
     pub(crate) fn path(&mut self) -> Option<&mut Option<PathBuf>> {
         match self {
             Command::Reserve(command) => Some(&mut command.place.path),
-            Command::Release(command) => Some(&mut command.place.path),
+            // One port is released whatever its path.
+            Command::Release(command) if command.port.is_none() => Some(&mut command.place.path),
             Command::ShowPath(command) => Some(&mut command.path),
             Command::AssertReservation(command) => Some(&mut command.path),
             _ => None,
@@ -81,6 +84,7 @@ impl Command {
         match self {
             Command::Reserve(_) | Command::ReserveGroup(_) | Command::Autoreserve(_) => Uses::RESERVING,
             Command::Release(_) => Uses::PATHS,
+            Command::Run(_) => Uses::PORTS.and(Uses::OCCUPANCY).and(Uses::EXPIRY).and(Uses::AUTOCLEAN),
             Command::List(_) => Uses::LISTS,
             Command::PortInfo(command) if command.include_occupancy => Uses::OCCUPANCY,
             Command::Scan(_) => Uses::PORTS.and(Uses::OCCUPANCY),
@@ -117,6 +121,7 @@ impl Command {
             Command::Release(command) => command.run(global),
             Command::ReserveGroup(command) => command.run(global),
             Command::Autoreserve(command) => command.run(global),
+            Command::Run(command) => Ok(command.run(global)),
             Command::List(command) => command.run(global),
             Command::Prune(command) => command.run(global),
             Command::Expire(command) => command.run(global),

@@ -4,13 +4,13 @@
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory};
-use trop_core::{Port, Result};
+use trop_core::{Holder, Port, Result};
 
 use crate::args::{Cli, Global};
 use crate::occupancy::{self, Probes};
 use crate::output::{self, Report};
 
-/// Tell who has a port
+/// Tell who has a port: a directory that reserved it, or a process that leases it
 ///
 /// Answers from the registry; whether a program has the port is looked at with --include-occupancy only.
 #[derive(Args)]
@@ -49,9 +49,13 @@ impl PortInfo {
             options.occupancy.skip |= self.skip_occupancy_check;
             self.probes.apply(&mut options.occupancy);
         })?;
-        let mut answer = match registry.find_port(port)? {
-            Some(reservation) => output::describe(&reservation),
-            None => format!("Port {port} is not reserved\n"),
+        let free = || format!("Port {port} is not reserved\n");
+        let mut answer = match registry.holder(port)? {
+            Some(Holder::Reservation(reservation)) => output::describe(&reservation),
+            Some(Holder::Lease(lease)) if lease.alive => output::describe_lease(&lease),
+            // An ended lease is in nobody's way.
+            Some(Holder::Lease(lease)) => free() + &output::describe_lease(&lease),
+            _ => free(),
         };
         if self.include_occupancy {
             answer += &occupancy::describe(&registry.port_occupancy(port));

@@ -5,21 +5,27 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use trop_core::{Error, ReleaseRequest, Result};
+use trop_core::{Error, Holder, Port, Registry, ReleaseRequest, Result};
 
 use super::clean;
-use crate::args::{Global, Place, tag};
+use crate::args::{Global, Place, port, tag};
 use crate::output::Report;
 
-/// Release the ports of a directory
+/// Release the ports of a directory, or one port
 ///
-/// Without --tag and --untagged-only: all ports of exactly this path. Having none is not a failure.
+/// Without --tag, --untagged-only and --port: all ports of exactly this path. Having none is not a failure.
 #[derive(Args)]
 #[command(after_help = "\
-Example: give back the port of this directory's web server only
-  trop release --tag web")]
+Examples: give back the port of this directory's web server only; end somebody's lease
+  trop release --tag web
+  trop release --port 5000 --force")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(crate) struct Release {
+    /// This port, whatever its path, reserved or leased
+    #[arg(long, allow_negative_numbers = true,
+        conflicts_with_all = ["tag", "untagged_only", "path", "allow_unrelated_path", "recursive"])]
+    pub(crate) port: Option<OsString>,
+
     /// Only the port with this tag
     #[arg(long)]
     tag: Option<OsString>,
@@ -35,7 +41,7 @@ pub(crate) struct Release {
     #[arg(long)]
     recursive: bool,
 
-    /// Accept any path: the same as --allow-unrelated-path
+    /// Accept any path, as --allow-unrelated-path does; with --port, end a lease whose process is running
     #[arg(long)]
     force: bool,
 
@@ -51,6 +57,7 @@ impl Release {
             return Err(Error::InvalidArgument { argument: "tag", reason });
         }
         let mut request = ReleaseRequest::default();
+        let port = port("port", self.port)?;
         request.path = self.place.path;
         request.tag = tag(self.tag)?;
         request.untagged_only = self.untagged_only;
@@ -60,19 +67,25 @@ impl Release {
         let verbose = global.verbose;
         let registry = global.registry()?;
         let registry = if self.dry_run { registry.rehearsal()? } else { registry };
-        let rows = registry.release_listed(&request)?;
+        let released = match port {
+            Some(port) => release_port(&registry, port, self.force)?,
+            None => registry
+                .release_listed(&request)?
+                .iter()
+                .map(|row| format!("port {} of {}", row.port, clean::key(&row.key)))
+                .collect(),
+        };
 
         let mut report = Report::default();
-        for row in &rows {
-            let key = clean::key(&row.key);
+        for what in &released {
             if self.dry_run {
-                report.note(format!("Dry run: would release port {} of {key}", row.port));
+                report.note(format!("Dry run: would release {what}"));
             } else if verbose {
-                report.note(format!("Port {} of {key}", row.port));
+                report.note(format!("Released: {what}"));
             }
         }
         let prefix = if self.dry_run { "Dry run: would release" } else { "Released" };
-        report.note(match rows.len() {
+        report.note(match released.len() {
             0 if self.dry_run => "Dry run: No reservation found, nothing would be released".to_owned(),
             0 => "No reservation found: never reserved, or already released".to_owned(),
             1 => format!("{prefix} 1 port"),
@@ -80,4 +93,14 @@ impl Release {
         });
         Ok(report)
     }
+}
+
+/// What was released, in words.
+fn release_port(registry: &Registry, port: Port, force: bool) -> Result<Vec<String>> {
+    let released = registry.release_port(port, force)?;
+    Ok(Vec::from_iter(released.map(|holder| match holder {
+        Holder::Reservation(row) => format!("port {port} of {}", clean::key(&row.key)),
+        Holder::Lease(lease) => format!("port {port} leased by {}, {}", lease.holder(), lease.state()),
+        _ => format!("port {port}"),
+    })))
 }

@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use clap::Args;
-use trop_core::{Error, Field, PortRange, Refusal, Reservation, ReserveRequest, Result, identifier};
+use trop_core::{Error, Field, Refusal, Reservation, ReserveRequest, Result, identifier};
 
 use super::clean;
-use crate::args::{Global, Place, port, tag};
+use crate::args::{Global, Limits, Place, port, tag};
 use crate::occupancy::Probes;
 use crate::output::Report;
 
@@ -30,13 +30,8 @@ pub(crate) struct Reserve {
     #[arg(long, allow_negative_numbers = true)]
     port: Option<OsString>,
 
-    /// The lowest port to choose [default: 5000]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    min: Option<OsString>,
-
-    /// The highest port to choose [default: 7000]
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    max: Option<OsString>,
+    #[command(flatten)]
+    limits: Limits,
 
     /// The project it is for, kept until it is changed [default: what git says, for a new reservation]
     #[arg(long, value_name = "NAME", conflicts_with = "clear_project")]
@@ -146,12 +141,7 @@ impl Reserve {
         let mut request = ReserveRequest::default();
         request.tag = tag(self.tag)?;
         request.preferred = port("port", self.port)?;
-        request.min = port("min", self.min)?;
-        request.max = port("max", self.max)?;
-        if let (Some(min), Some(max)) = (request.min, request.max) {
-            // The core looks at the range too, but after the settings.
-            PortRange::new("min", min, max)?;
-        }
+        (request.min, request.max) = self.limits.ports()?;
         request.project = field("project", "--project", self.project, self.clear_project)?;
         request.task = field("task", "--task", self.task, self.clear_task)?;
         request.path = self.place.path;

@@ -2,11 +2,11 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -111,6 +111,35 @@ impl Machine {
         serde_json::from_str(&outcome.stdout).unwrap()
     }
 
+    /// Every lease; none when there is no database, which this does not change.
+    pub(crate) fn leases(&self) -> Vec<Value> {
+        if !self.database().exists() {
+            return Vec::new();
+        }
+        let outcome = self.trop(["list", "--leases", "--format", "json"]);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
+        serde_json::from_str(&outcome.stdout).unwrap()
+    }
+
+    /// The files of owners in the data directory.
+    pub(crate) fn owner_files(&self) -> usize {
+        let names =
+            fs::read_dir(self.path("data")).into_iter().flatten().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_str().unwrap().starts_with("owner-")).count()
+    }
+
+    /// `trop run` with options and a program of a shell, which is talked to.
+    pub(crate) fn start(&self, options: &[&str], program: &str) -> Running {
+        Running::start(self.command([&["run"], options, &["--", "/bin/sh", "-c", program]].concat()))
+    }
+
+    /// A lease that lasts until what is returned is dropped, and its port.
+    pub(crate) fn lease(&self, options: &[&str]) -> (Running, u16) {
+        let mut running = self.start(options, "echo $PORT; exec cat");
+        let port = running.line().parse().unwrap();
+        (running, port)
+    }
+
     /// Expects a failure of trop's own: one `Error:` line with the tokens, nothing else, nothing changed.
     pub(crate) fn refuses<I: AsRef<OsStr>>(
         &self,
@@ -207,6 +236,64 @@ impl Program {
 impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// `trop run` with a command that ends when its standard input does.
+pub(crate) struct Running {
+    input: Option<ChildStdin>,
+    lines: BufReader<ChildStdout>,
+    pub(crate) child: Child,
+}
+
+impl Running {
+    /// `trop run` with whatever it runs, its input and output connected.
+    pub(crate) fn start(mut command: Command) -> Running {
+        command.env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Running { input: child.stdin.take(), lines, child }
+    }
+
+    /// The next line of what the command prints; empty at its end.
+    pub(crate) fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        line.trim_end().to_owned()
+    }
+
+    pub(crate) fn say(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Sends a signal to trop.
+    pub(crate) fn signal(&self, name: &str) {
+        let script = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("/bin/sh").args(["-c", &script]).status().unwrap().success());
+    }
+
+    /// Ends the command's input, and waits for trop.
+    pub(crate) fn finish(mut self) -> Outcome {
+        drop(self.input.take());
+        self.wait()
+    }
+
+    /// Waits for trop, while the command's input goes on.
+    pub(crate) fn wait(mut self) -> Outcome {
+        let mut stdout = String::new();
+        std::io::Read::read_to_string(&mut self.lines, &mut stdout).unwrap();
+        let mut stderr = String::new();
+        std::io::Read::read_to_string(&mut self.child.stderr.take().unwrap(), &mut stderr).unwrap();
+        let code = self.child.wait().unwrap().code().expect("ended by a signal");
+        Outcome { code, stdout, stderr }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        drop(self.input.take());
         let _ = self.child.wait();
     }
 }
