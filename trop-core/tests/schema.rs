@@ -54,6 +54,8 @@ fn a_new_database_has_exactly_schema_version_2() {
         ["trigger", "trop_free_ports_update"],
         ["table", "trop_leases"],
         ["trigger", "trop_leases_delete"],
+        ["trigger", "trop_leases_insert"],
+        ["trigger", "trop_leases_move"],
         ["index", "trop_leases_owner"],
         ["trigger", "trop_leases_update"],
         ["table", "trop_owners"]
@@ -229,7 +231,7 @@ db.executescript('INSERT INTO reservations SELECT * FROM new; DROP TABLE new')",
             common::release(&registry, "/p", "b").unwrap();
             common::assert_sound(&database);
             let extension = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'trop%'";
-            assert_eq!(query(&database, extension), json!([[10]]), "{damage}");
+            assert_eq!(query(&database, extension), json!([[12]]), "{damage}");
         }
     }
 

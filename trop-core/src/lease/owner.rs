@@ -9,7 +9,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::store;
+use crate::{os, store};
 
 /// What the names of owner files begin with.
 const PREFIX: &str = "owner-";
@@ -61,9 +61,10 @@ impl Owner {
     }
 
     /// Its id and file: it is stored as long as the database knows one under the other. The database may have been
-    /// replaced, or the transaction that stored it undone.
-    pub(super) fn key(&self) -> (i64, String) {
-        (self.id, self.file.clone())
+    /// replaced, or the transaction that stored it undone. None if its file was removed, so that others take it for
+    /// dead.
+    pub(super) fn key(&self) -> Option<(i64, String)> {
+        os::is_linked(&self.lock).then(|| (self.id, self.file.clone()))
     }
 
     /// Removes what is stored of it, leases and all, inside the caller's write transaction.
@@ -99,7 +100,11 @@ fn command() -> String {
     } else {
         words.join(" ")
     };
-    line.chars().filter(|character| *character != '\0').take(MAX_COMMAND).collect()
+    // Shown on terminals.
+    line.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(MAX_COMMAND)
+        .collect()
 }
 
 /// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing does not.
@@ -107,16 +112,22 @@ pub(super) fn is_alive(directory: &Path, file: &str) -> bool {
     if !is_name(file) {
         return false;
     }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // Whatever has the name: a pipe would wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     // Shared, so that others who look at the same moment are not taken for the owner. Closing lets go of it.
-    match File::open(directory.join(file)) {
+    match options.open(directory.join(file)) {
         Ok(opened) => opened.try_lock_shared().is_err(),
         Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 
-/// Whether text from the database is the name of an owner file and nothing else.
+/// Whether text from the database is the name of a file in the data directory, and of no other.
 fn is_name(file: &str) -> bool {
-    file.starts_with(PREFIX) && !file.contains(std::path::is_separator)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    file.starts_with(PREFIX) && file.len() <= 100 && file.bytes().all(is_plain)
 }
 
 /// Ends what dead owners left, as part of the transaction that wants ports.

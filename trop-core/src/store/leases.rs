@@ -21,6 +21,7 @@ pub(crate) struct OwnerRow {
 pub(crate) struct LeaseRow {
     pub(crate) port: Port,
     pub(crate) owner: Option<OwnerRow>,
+    pub(crate) serial: i64,
     pub(crate) label: Option<String>,
     pub(crate) directory: String,
     pub(crate) since: Timestamp,
@@ -79,12 +80,12 @@ pub(crate) fn insert_lease(
 }
 
 /// Ends the lease of a port if it is the one with this serial number; true if it was.
-pub(crate) fn remove_lease(connection: &Connection, port: Port, serial: i64) -> Result<bool> {
+pub(crate) fn remove_lease(connection: &Connection, (port, serial): (Port, i64)) -> Result<bool> {
     let removed = connection
         .prepare_cached("DELETE FROM trop_leases WHERE port = ?1 AND serial = ?2")?
         .execute(params![port.get(), serial])?;
     if removed > 0 {
-        rows::remove_port(connection, port)?;
+        rows::remove_leased(connection, port)?;
     }
     Ok(removed > 0)
 }
@@ -96,7 +97,7 @@ pub(crate) fn remove_owner(connection: &Connection, id: i64) -> Result<usize> {
         .query_map([id], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     for port in ports.iter().filter_map(|port| Port::from_number(*port)) {
-        rows::remove_port(connection, port)?;
+        rows::remove_leased(connection, port)?;
     }
     connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
     Ok(ports.len())
@@ -107,19 +108,13 @@ pub(crate) fn is_owner_file(connection: &Connection, file: &str) -> Result<bool>
     Ok(connection.prepare_cached("SELECT 1 FROM trop_owners WHERE file = ?1")?.exists([file])?)
 }
 
-/// Ends the lease of a port, whosever it is.
-pub(crate) fn remove_any_lease(connection: &Connection, port: Port) -> Result<()> {
-    connection.prepare_cached("DELETE FROM trop_leases WHERE port = ?1")?.execute([port.get()])?;
-    rows::remove_port(connection, port)
-}
-
 /// Every lease of a range, by port. None while only programs have written to the file that know nothing of leases.
 pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<LeaseRow>> {
     if !rows::may_have_leases(connection)? {
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare_cached(
-        "SELECT lease.port, label, directory, reservations.created_at, id, file, pid, command
+        "SELECT lease.port, label, directory, reservations.created_at, id, file, pid, command, serial
          FROM trop_leases AS lease JOIN reservations ON reservations.port = lease.port
          LEFT JOIN trop_owners ON id = owner WHERE lease.port BETWEEN ?1 AND ?2 ORDER BY lease.port",
     )?;
@@ -133,7 +128,8 @@ pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<Le
             Some(id) => Some(OwnerRow { id, file: row.get(5)?, pid: row.get(6)?, command: row.get(7)? }),
             None => None,
         };
-        leases.push(LeaseRow { port, owner, label: row.get(1)?, directory: row.get(2)?, since });
+        let (label, directory, serial) = (row.get(1)?, row.get(2)?, row.get(8)?);
+        leases.push(LeaseRow { port, owner, serial, label, directory, since });
     }
     Ok(leases)
 }
