@@ -166,11 +166,18 @@ impl Reclaimer<'_> {
                 ended += self.remove(id, Some(&file))?;
             }
         }
+        ended += self.unknown()?;
+        self.strays(usize::MAX)?;
+        Ok(ended > 0)
+    }
+
+    /// Ends leases whose owners are not stored, and tells how many there were.
+    pub(super) fn unknown(&self) -> Result<usize> {
+        let mut ended = 0;
         for id in store::unknown_owners(self.connection)? {
             ended += self.remove(id, None)?;
         }
-        self.strays(usize::MAX)?;
-        Ok(ended > 0)
+        Ok(ended)
     }
 
     /// Frees a port if it is leased by a dead owner; true if it was.

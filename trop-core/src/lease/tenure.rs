@@ -170,6 +170,8 @@ impl Registry {
             return Ok(id);
         }
         self.reclaimer(connection).strays(STRAYS)?;
+        // They would become the leases of whoever is given that id.
+        self.reclaimer(connection).unknown()?;
         let owner = Owner::create(connection, self.data_dir())?;
         let id = owner.id;
         // The former one is not stored: its transaction failed, or the database was replaced. Or its file was removed,

@@ -2,6 +2,8 @@
 //! from outside.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod fork;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
@@ -192,8 +194,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `test` of this program alone, in the given role and with its own default data directory.
     pub(crate) fn start(test: &str, role: &str, dir: &Path) -> Process {
-        let mut command = Command::new(env::current_exe().unwrap());
-        Process::spawn(alone(&mut command, test, role, dir))
+        Process::start_by(&[], test, role, dir)
+    }
+
+    /// The same with a program in front.
+    pub(crate) fn start_by(launcher: &[&str], test: &str, role: &str, dir: &Path) -> Process {
+        Process::spawn(alone(&mut this_program(launcher), test, role, dir))
     }
 
     /// A Python process that has the database connected as `db`; it must flush what it prints.
@@ -273,6 +279,18 @@ impl Drop for Process {
     }
 }
 
+fn this_program(launcher: &[&str]) -> Command {
+    let program = env::current_exe().unwrap();
+    match launcher {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
 fn alone<'c>(command: &'c mut Command, test: &str, role: &str, dir: &Path) -> &'c mut Command {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir)
@@ -295,15 +313,7 @@ pub(crate) fn isolated_by(launcher: &[&str], test: &str, body: impl FnOnce(&Scra
         body(&Scratch::new());
         process::exit(0);
     }
-    let program = env::current_exe().unwrap();
-    let mut command = match launcher {
-        [] => Command::new(program),
-        [first, rest @ ..] => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(program);
-            command
-        }
-    };
+    let mut command = this_program(launcher);
     // What the child makes is removed here, because it may give up the rights to do so itself.
     let room = tempfile::tempdir().unwrap();
     allow(room.path(), 0o755);
@@ -369,6 +379,39 @@ pub(crate) fn become_nobody() {
             assert_eq!(libc::setgid(65534), 0);
             assert_eq!(libc::setuid(65534), 0);
         }
+    }
+}
+
+/// From now on this system call of this thread ends in a seccomp `action`, if the argument of this number has this value
+/// or none is given.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "system calls the standard library does not have")]
+pub(crate) fn filter_system_call(number: libc::c_long, argument: Option<(u32, u32)>, action: u32) {
+    let step = |code: u32, skipped_if_not: u8, value: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt: 0,
+        jf: skipped_if_not,
+        k: value,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    // The number of the system call is at the start of seccomp_data, its arguments from 16 bytes behind it.
+    let low_half = if cfg!(target_endian = "little") { 16 } else { 20 };
+    let mut filter = vec![step(load, 0, 0)];
+    let number = number.try_into().unwrap();
+    if let Some((index, value)) = argument {
+        filter.extend([step(equal, 3, number), step(load, 0, low_half + 8 * index), step(equal, 1, value)]);
+    } else {
+        filter.push(step(equal, 1, number));
+    }
+    filter.extend([step(answer, 0, action), step(answer, 0, libc::SECCOMP_RET_ALLOW)]);
+    let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: `program` and the filter it points to outlive the calls; the filter concerns this thread and those
+    // it will start.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
     }
 }
 
