@@ -34,7 +34,9 @@ struct State {
     closed: Vec<Numbered>,
     last_serial: i64,
     /// The last owner of others that was looked at in passing.
-    cursor: i64,
+    last_seen: i64,
+    /// How many allocations are left to go without such a look.
+    looks_off: u32,
     /// Whether the registry was closed: nothing is leased any more.
     has_ended: bool,
 }
@@ -48,7 +50,8 @@ impl Default for State {
             live: BTreeMap::new(),
             closed: Vec::new(),
             last_serial: start.cast_signed(),
-            cursor: 0,
+            last_seen: i64::MIN,
+            looks_off: 0,
             has_ended: false,
         }
     }
@@ -199,12 +202,22 @@ impl Registry {
         Reclaimer { connection, directory: self.data_dir(), is_rehearsal: self.seat().is_copy() }
     }
 
-    /// What every allocation does first: looks at a few owners, and ends those that are dead.
+    /// What every allocation does first: looks at a few owners, and ends those that are dead. After one that is alive
+    /// the next few allocations need not look, because most of those that follow will be alive too.
     pub(crate) fn look_in_passing(&self, connection: &Connection) -> Result<()> {
-        let (cursor, own) =
-            self.tenure().with(|state| (state.cursor, state.owner.as_ref().map(|owner| owner.id)));
-        let cursor = self.reclaimer(connection).in_passing(cursor, own)?;
-        self.tenure().with(|state| state.cursor = cursor);
+        const LOOKS_OFF: u32 = 3;
+        let look = self.tenure().with(|state| {
+            let is_off = state.looks_off > 0;
+            state.looks_off = state.looks_off.saturating_sub(1);
+            (!is_off).then(|| (state.last_seen, state.owner.as_ref().map(|owner| owner.id)))
+        });
+        if let Some((last, own)) = look {
+            let seen = self.reclaimer(connection).in_passing(last, own)?;
+            self.tenure().with(|state| {
+                state.last_seen = seen.last;
+                state.looks_off = if seen.alive { LOOKS_OFF } else { 0 };
+            });
+        }
         Ok(())
     }
 }

@@ -17,7 +17,6 @@ CREATE TABLE IF NOT EXISTS trop_leases (
     label TEXT,
     directory TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS trop_leases_owner ON trop_leases (owner);
 
 -- Left by a program that made reservations anew: it would be in the way of the next lease of the port.
 DELETE FROM trop_leases

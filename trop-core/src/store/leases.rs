@@ -1,5 +1,7 @@
 //! The rows of owners and leases. A lease is a row of `reservations` with a row here.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows;
@@ -48,7 +50,7 @@ pub(crate) fn next_owner(connection: &Connection, after: i64) -> Result<Option<(
 }
 
 /// The ids of owners that leases name and nobody knows.
-pub(crate) fn unknown_owners(connection: &Connection) -> Result<Vec<i64>> {
+pub(crate) fn unknown_owners(connection: &Connection) -> Result<BTreeSet<i64>> {
     let mut statement = connection.prepare_cached(
         "SELECT DISTINCT owner FROM trop_leases WHERE owner NOT IN (SELECT id FROM trop_owners)",
     )?;
@@ -90,17 +92,27 @@ pub(crate) fn remove_lease(connection: &Connection, (port, serial): (Port, i64))
     Ok(removed > 0)
 }
 
-/// Removes an owner with all its leases; tells how many there were.
-pub(crate) fn remove_owner(connection: &Connection, id: i64) -> Result<usize> {
-    let ports: Vec<u16> = connection
-        .prepare_cached("DELETE FROM trop_leases WHERE owner = ?1 RETURNING port")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for port in ports.iter().filter_map(|port| Port::from_number(*port)) {
-        rows::remove_leased(connection, port)?;
+/// Removes owners with all their leases; tells how many there were. Reads every lease once, because an index would make
+/// each of them dearer.
+pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Result<usize> {
+    if ids.is_empty() {
+        return Ok(0);
     }
-    connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
-    Ok(ports.len())
+    let mut ended = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT port, serial, owner FROM trop_leases")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if ids.contains(&row.get(2)?) {
+            ended.push((rows::port(row, 0)?, row.get(1)?));
+        }
+    }
+    for lease in &ended {
+        remove_lease(connection, *lease)?;
+    }
+    for id in ids {
+        connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ended.len())
 }
 
 /// Whether a file belongs to an owner that is stored.
