@@ -52,3 +52,18 @@ impl Gate {
         self.0.read_exact(&mut [0]).unwrap();
     }
 }
+
+/// From now on the children that a child of this process leaves behind are its own to wait for.
+#[cfg(target_os = "linux")]
+pub(crate) fn adopt_orphans() {
+    // SAFETY: a plain system call.
+    assert_eq!(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }, 0);
+}
+
+/// Waits for the one child there is, whoever forked it.
+pub(crate) fn join_orphan() {
+    let mut status = 0;
+    // SAFETY: `status` outlives the call.
+    assert!(unsafe { libc::waitpid(-1, &raw mut status, 0) } > 0);
+    assert_eq!(status, 0, "the child failed: wait status {status:#x}");
+}
