@@ -7,14 +7,15 @@ pub(crate) mod fork;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use trop_core::{
     Code, Discovery, Key, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, ReserveRequest, Result,
@@ -358,11 +359,19 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// The first of `count` ports in a row that nothing has bound now, below those the kernel gives out by itself.
+/// Binds as a probe does, and as programs that do not set `SO_REUSEADDR`, which the standard library does.
+pub(crate) fn bind_plainly(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The first of `count` ports in a row that nothing has bound now, nor had a moment ago, below those the kernel gives
+/// out by itself.
 pub(crate) fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| {
         let address = (Ipv4Addr::LOCALHOST, port);
-        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+        UdpSocket::bind(address).is_ok() && bind_plainly(address.into()).is_ok()
     };
     // Test programs that run at the same time start at different places.
     let start = 20000 + u16::try_from(process::id() % 1000).unwrap() * 10;
