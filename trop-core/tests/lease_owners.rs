@@ -356,7 +356,7 @@ def owner(index, port, alive):
 files = []
 db.execute('BEGIN IMMEDIATE')
 for index in range(1, 1501):
-    owner(index, 5000 + index, index % 3 == 0)
+    owner(index, 5000 + index, index > 1000)
 db.execute('COMMIT')
 say('made')
 sys.stdin.readline()
@@ -370,7 +370,7 @@ sys.stdin.readline()
     let registry = Registry::open(options).unwrap();
     assert_eq!(registry.leases().unwrap().iter().filter(|lease| lease.alive).count(), 500);
     assert_eq!(preferring(&registry, 5400), 5400, "dead, and far behind");
-    assert_eq!(preferring(&registry, 5399), 5000, "alive");
+    assert_eq!(preferring(&registry, 6400), 5000, "alive");
 
     let left = || -> BTreeSet<u64> {
         let rows = query(&scratch.database(), "SELECT id FROM trop_owners WHERE command = 'test'");
@@ -381,10 +381,10 @@ sys.stdin.readline()
         drop(one(&registry));
         let after = left();
         assert!(after.is_subset(&before) && after.len() + 8 >= before.len());
-        assert!((3..=1500).step_by(3).all(|id| after.contains(&id)), "a live one was ended");
+        assert!((1001..=1500).all(|id| after.contains(&id)), "a live one was ended");
         before = after;
     }
-    assert!(before.len() < 1499, "nothing was done in passing");
+    assert!(before.len() < 1450, "little was done in passing");
     // Every port of the dead at once.
     let all = registry.lease_many(1001, &LeaseRequest::default()).unwrap();
     assert_eq!((left().len(), all.len()), (500, 1001));

@@ -175,12 +175,9 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
     expect_one(statement.execute([key.path(), key.tag_text()])?)
 }
 
-/// Deletes the row of a port that was leased. Should it be gone, or another program's by now, the lease has ended all
-/// the same.
+/// Deletes the row of a port that was leased. Should it be gone, the lease has ended all the same.
 pub(super) fn remove_leased(connection: &Connection, port: Port) -> Result<()> {
-    connection
-        .prepare_cached("DELETE FROM reservations WHERE port = ?1 AND last_used_at = ?2")?
-        .execute(params![port.get(), Timestamp::LAST.seconds()])?;
+    connection.prepare_cached("DELETE FROM reservations WHERE port = ?1")?.execute([port.get()])?;
     Ok(())
 }
 
