@@ -368,7 +368,7 @@ fn neighbours_are_found_wherever_they_are() {
         .join();
         preferring.preferred = number.map(port);
         let leases = registry.lease_many(count, &preferring).unwrap();
-        assert_eq!(numbers(&leases), (expected..).take(leases.len()).collect::<Vec<_>>());
+        assert_eq!(numbers(&leases), (expected..=65535).take(leases.len()).collect::<Vec<_>>());
     }
     registry.validate().unwrap();
     drop(alive);
@@ -591,4 +591,31 @@ fn owners_of_another_user_count_as_alive() {
         assert_eq!([5000, 5001].map(|number| is_alive(&registry, number)), [Some(true), Some(false)]);
         drop(lease);
     });
+}
+
+/// In a file that only other programs have written to there is no table of leases, and looking makes none.
+#[test]
+fn a_database_that_has_never_seen_a_lease() {
+    let last = 253_402_300_799_u64;
+    let rows =
+        format!("db.execute(\"INSERT INTO reservations VALUES ('/w', 'a', 5000, NULL, NULL, 1, {last})\")");
+    let scratch = Scratch::made_by(&[common::VERSION_2, &rows].concat());
+    let before = dump(&scratch.database());
+    let registry = scratch.open();
+    assert_eq!(registry.leases().unwrap(), []);
+    assert!(matches!(registry.holder(port(5000)).unwrap(), Some(Holder::Reservation(_))));
+    assert_eq!(registry.holder(port(5001)).unwrap(), None);
+    assert_eq!(listed(&registry).len(), 1);
+    assert!(registry.find(&common::key("/w", "a")).unwrap().is_some());
+    assert_eq!(before, dump(&scratch.database()));
+
+    let file = scratch.root().join("trop.yaml");
+    std::fs::write(&file, "reservations:\n  services:\n    web:\n      preferred: 5001\n").unwrap();
+    let mut group = GroupRequest::default();
+    group.file = Some(file);
+    group.occupancy.skip = true;
+    assert_eq!(registry.reserve_group(&group).unwrap().members[0].reservation.port.get(), 5001);
+    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 5002);
+    // Its last moment is the last there is, as that of a lease.
+    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 5000);
 }
