@@ -123,17 +123,15 @@ impl Registry {
     }
 
     fn remove(&self, scope: Scope, survey: &Survey) -> Result<Cleanup> {
-        self.seat().with(|database| {
-            database.write(|transaction| {
-                // Only what was found missing is looked at again: a directory that hangs must not be met under the lock.
-                let mut again = Inspection::default();
-                sweep(transaction, scope, |row| match survey.paths.known(row.key.path()) {
-                    Some(Verdict::Gone) if survey.rows.get(&row.key) == Some(row) => {
-                        again.inspect(row.key.path()).clone()
-                    }
-                    Some(unknown @ Verdict::Unknown(_)) => unknown.clone(),
-                    _ => Verdict::Directory,
-                })
+        self.write(|transaction| {
+            // Only what was found missing is looked at again: a directory that hangs must not be met under the lock.
+            let mut again = Inspection::default();
+            sweep(transaction, scope, |row| match survey.paths.known(row.key.path()) {
+                Some(Verdict::Gone) if survey.rows.get(&row.key) == Some(row) => {
+                    again.inspect(row.key.path()).clone()
+                }
+                Some(unknown @ Verdict::Unknown(_)) => unknown.clone(),
+                _ => Verdict::Directory,
             })
         })
     }
@@ -162,7 +160,7 @@ pub(crate) fn allocate<T>(
     permitted: Permitted,
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<(T, Option<Cleanup>)> {
-    registry.tidy(connection)?;
+    registry.look_in_passing(connection)?;
     let mut result = attempt();
     // Leases that have ended are not in the way, so this is no retry of a clean-up.
     if matches!(result, Err(Error::Exhausted { .. })) && registry.reclaimer(connection).all()? {
@@ -290,7 +288,7 @@ mod tests {
             }
             Ok(())
         };
-        registry.seat().with(|database| database.write(age)).unwrap();
+        registry.write(age).unwrap();
 
         let survey = registry.survey().unwrap();
         registry.reserve(&requests[0]).unwrap();

@@ -1,6 +1,6 @@
 //! `explain`: why a port is not to be had, and what to do about it.
 
-use std::fmt;
+use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
@@ -147,6 +147,19 @@ impl fmt::Display for Explanation {
         if !self.range.contains(self.port) {
             lines.push(format!("It lies outside the port range {}.", self.range));
         }
-        f.write_str(&lines.join("\n"))
+        for (index, line) in lines.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            // Command lines and paths are other programs' text, and this goes to terminals.
+            for character in line.chars() {
+                if character.is_control() {
+                    write!(f, "{}", character.escape_debug())?;
+                } else {
+                    f.write_char(character)?;
+                }
+            }
+        }
+        Ok(())
     }
 }

@@ -222,15 +222,13 @@ impl Registry {
         if related && is_inferable && read_rows()?.is_empty() {
             wish.inferred = git::infer(wish.path.as_ref());
         }
-        self.seat().with(|database| {
-            database.write(|transaction| {
-                if !related {
-                    return Err(self.unrelated(&wish.path));
-                }
-                let reserved = self.reconcile(transaction, &wish)?;
-                let formatted = format(&reserved)?;
-                Ok((reserved, formatted))
-            })
+        self.write(|transaction| {
+            if !related {
+                return Err(self.unrelated(&wish.path));
+            }
+            let reserved = self.reconcile(transaction, &wish)?;
+            let formatted = format(&reserved)?;
+            Ok((reserved, formatted))
         })
     }
 

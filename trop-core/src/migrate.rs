@@ -101,22 +101,20 @@ impl Registry {
     pub fn migrate(&self, request: &MigrateRequest) -> Result<Migration> {
         let from = paths::normalise("from", &request.from)?;
         let to = paths::normalise("to", &request.to)?;
-        self.seat().with(|database| {
-            database.write(|transaction| {
-                let mut migration = plan(transaction, from.clone(), to.clone(), request.recursive)?;
-                if migration.moves.is_empty() && !request.recursive {
-                    let what = format!("a reservation of exactly '{from}'");
-                    return Err(Error::NotFound { what });
-                }
-                if !migration.conflicts.is_empty() && !request.force {
-                    return Err(Error::MigrationConflict { plan: Box::new(migration) });
-                }
-                if migration.from == migration.to {
-                    migration.moves.clear();
-                }
-                execute(transaction, &migration)?;
-                Ok(migration)
-            })
+        self.write(|transaction| {
+            let mut migration = plan(transaction, from.clone(), to.clone(), request.recursive)?;
+            if migration.moves.is_empty() && !request.recursive {
+                let what = format!("a reservation of exactly '{from}'");
+                return Err(Error::NotFound { what });
+            }
+            if !migration.conflicts.is_empty() && !request.force {
+                return Err(Error::MigrationConflict { plan: Box::new(migration) });
+            }
+            if migration.from == migration.to {
+                migration.moves.clear();
+            }
+            execute(transaction, &migration)?;
+            Ok(migration)
         })
     }
 }

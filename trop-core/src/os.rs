@@ -22,6 +22,19 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
+/// Whether an open file still has a name.
+#[cfg(unix)]
+pub(crate) fn is_linked(file: &fs::File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+}
+
+/// Elsewhere a file that is open cannot be removed.
+#[cfg(not(unix))]
+pub(crate) fn is_linked(_file: &fs::File) -> bool {
+    true
+}
+
 /// Without file identities every path is its own file: a replaced database is not noticed.
 #[cfg(not(unix))]
 pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {

@@ -5,10 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use rusqlite::Connection;
+
 use crate::config::{Configuration, Discovery, Uses};
 use crate::data_dir::data_dir;
 use crate::error::{Error, Result, contain};
-use crate::lease::{self, Tenure};
+use crate::lease::Tenure;
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange, PortSet};
@@ -74,15 +76,26 @@ impl Default for RegistryOptions {
 pub struct Registry(Arc<Inner>);
 
 struct Inner {
-    seat: Arc<Seat>,
+    place: Arc<Place>,
     /// What it was opened with, for what is configured by another project file.
     options: RegistryOptions,
     settings: Settings,
     configuration: Configuration,
-    tenure: Tenure,
     /// The physical working directory when the registry was opened, the base of the path guard.
     base: Option<PathBuf>,
     poisoned: AtomicBool,
+}
+
+/// The connection, and the leases taken through it, which end with it.
+struct Place {
+    seat: Seat,
+    tenure: Tenure,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.tenure.end(&self.seat);
+    }
 }
 
 /// What operations read of the configuration.
@@ -150,12 +163,12 @@ impl Registry {
         }
         let configuration = Configuration::resolve(options.clone(), &directory)?;
         log::trace!("trop: data directory '{}'", directory.display());
+        let seat = Seat::new(directory, configuration.create, configuration.busy_timeout);
         let inner = Inner {
-            seat: Seat::new(directory, configuration.create, configuration.busy_timeout).into(),
+            place: Arc::new(Place { seat, tenure: Tenure::default() }),
             options,
             settings: Settings::from(&configuration),
             configuration,
-            tenure: Tenure::default(),
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
         };
@@ -167,7 +180,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn connect(&self) -> Result<()> {
-        self.0.seat.with(|_| Ok(()))
+        self.seat().with(|_| Ok(()))
     }
 
     /// The process-wide registry of the current data directory and working directory, with default options;
@@ -220,18 +233,19 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
+        let place = Place { seat: self.seat().copy()?, tenure: self.tenure().rehearsal() };
         Ok(Registry(Arc::new(Inner {
-            seat: self.0.seat.copy()?.into(),
+            place: Arc::new(place),
             options: self.0.options.clone(),
             settings: self.0.settings.clone(),
             configuration: self.0.configuration.clone(),
-            tenure: Tenure::default(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
     }
 
-    /// This registry as a project file configures it: with the same connection, lock wait and base of the path guard.
+    /// This registry as a project file configures it: with the same connection, leases, lock wait and base of the path
+    /// guard.
     ///
     /// # Errors
     /// As [`Configuration::resolve`].
@@ -239,11 +253,10 @@ impl Registry {
         let options = self.0.options.clone();
         let configuration = Configuration::resolve_for(options, self.data_dir(), Some(file))?;
         Ok(Registry(Arc::new(Inner {
-            seat: Arc::clone(&self.0.seat),
+            place: Arc::clone(&self.0.place),
             options: self.0.options.clone(),
             settings: Settings::from(&configuration),
             configuration,
-            tenure: Tenure::default(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))
@@ -254,8 +267,8 @@ impl Registry {
     ///
     /// An operation of another thread is not interrupted.
     pub fn close(&self) {
-        lease::end_tenure(&self.0.tenure, &self.0.seat);
-        self.0.seat.close();
+        self.tenure().end(self.seat());
+        self.seat().close();
     }
 
     /// Runs a call that came from another language: a panic becomes [`Error::Panic`] and poisons the registry
@@ -277,7 +290,7 @@ impl Registry {
     /// Whether it was closed, through whichever clone.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.0.seat.is_closed()
+        self.seat().is_closed()
     }
 
     fn is_usable(&self) -> bool {
@@ -287,7 +300,7 @@ impl Registry {
     /// The data directory, absolute.
     #[must_use]
     pub fn data_dir(&self) -> &Path {
-        self.0.seat.directory()
+        self.seat().directory()
     }
 
     /// The settings it works with.
@@ -306,11 +319,32 @@ impl Registry {
     }
 
     pub(crate) fn seat(&self) -> &Seat {
-        &self.0.seat
+        &self.0.place.seat
     }
 
     pub(crate) fn tenure(&self) -> &Tenure {
-        &self.0.tenure
+        &self.0.place.tenure
+    }
+
+    /// One change, complete or not at all. Leases that were closed while the database was busy end with it.
+    pub(crate) fn write<T>(&self, change: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+        self.write_in(self.seat().timeout(), change)
+    }
+
+    /// As [`Registry::write`], with another bound for all waits.
+    pub(crate) fn write_in<T>(
+        &self,
+        wait: Duration,
+        mut change: impl FnMut(&Connection) -> Result<T>,
+    ) -> Result<T> {
+        let (value, ended) = self.seat().with_in(wait, |database| {
+            database.write(|transaction| {
+                let ended = self.tenure().end_closed(transaction)?;
+                Ok((change(transaction)?, ended))
+            })
+        })?;
+        self.tenure().forget(&ended);
+        Ok(value)
     }
 
     pub(crate) fn settings(&self) -> &Settings {
@@ -323,12 +357,6 @@ impl Registry {
             let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)
         })
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        lease::end_tenure(&self.tenure, &self.seat);
     }
 }
 

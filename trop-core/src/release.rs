@@ -56,25 +56,27 @@ impl Registry {
     /// # Errors
     /// [`Error::Leased`], [`Error::Busy`] and every error of the database. Nothing is changed then.
     pub fn release_port(&self, port: Port, force: bool) -> Result<Option<Holder>> {
-        let may_end = |lease: &LeaseInfo| force || !lease.alive || self.has_leased(port);
-        self.seat().with(|database| {
-            database.write(|transaction| match self.holder_in(transaction, port)? {
-                None => Ok(None),
-                Some(Holder::Reservation(row)) => {
-                    store::remove(transaction, &row.key)?;
-                    Ok(Some(Holder::Reservation(row)))
-                }
-                Some(Holder::Lease(lease)) if may_end(&lease) => {
-                    store::remove_any_lease(transaction, port)?;
-                    Ok(Some(Holder::Lease(lease)))
-                }
-                Some(Holder::Lease(lease)) => Err(Error::Leased {
-                    port,
-                    pid: lease.pid.unwrap_or_default(),
-                    command: lease.command.unwrap_or_default(),
-                }),
-            })
-        })
+        let may_end = |lease: &LeaseInfo| force || !lease.alive || self.tenure().has(lease);
+        let released = self.write(|transaction| match self.holder_in(transaction, port)? {
+            None => Ok(None),
+            Some(Holder::Reservation(row)) => {
+                store::remove(transaction, &row.key)?;
+                Ok(Some(Holder::Reservation(row)))
+            }
+            Some(Holder::Lease(lease)) if may_end(&lease) => {
+                store::remove_lease(transaction, lease.numbered())?;
+                Ok(Some(Holder::Lease(lease)))
+            }
+            Some(Holder::Lease(lease)) => Err(Error::Leased {
+                port,
+                pid: lease.pid.unwrap_or_default(),
+                command: lease.command.unwrap_or_default(),
+            }),
+        })?;
+        if let Some(Holder::Lease(lease)) = &released {
+            self.tenure().forget(&[lease.numbered()]);
+        }
+        Ok(released)
     }
 
     /// Releases the selected reservations, all or none, and tells how many there were; none is no error.
@@ -104,17 +106,15 @@ impl Registry {
         };
         let key = Key::new(request.path.as_deref(), None)?;
         let related = request.allow_unrelated_path || self.is_related(key.path())?;
-        self.seat().with(|database| {
-            database.write(|transaction| {
-                if !related {
-                    return Err(self.unrelated(key.path()));
-                }
-                let rows = store::select(transaction, key.path(), selection, request.recursive)?;
-                for row in &rows {
-                    store::remove(transaction, &row.key)?;
-                }
-                Ok(rows)
-            })
+        self.write(|transaction| {
+            if !related {
+                return Err(self.unrelated(key.path()));
+            }
+            let rows = store::select(transaction, key.path(), selection, request.recursive)?;
+            for row in &rows {
+                store::remove(transaction, &row.key)?;
+            }
+            Ok(rows)
         })
     }
 }

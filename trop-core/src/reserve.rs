@@ -171,13 +171,11 @@ impl Registry {
         if related && is_inferable && self.find(&wish.key)?.is_none() {
             wish.inferred = git::infer(wish.key.path().as_ref());
         }
-        self.seat().with(|database| {
-            database.write(|transaction| {
-                if !related {
-                    return Err(self.unrelated(wish.key.path()));
-                }
-                self.carry_out(transaction, &wish)
-            })
+        self.write(|transaction| {
+            if !related {
+                return Err(self.unrelated(wish.key.path()));
+            }
+            self.carry_out(transaction, &wish)
         })
     }
 

@@ -7,65 +7,15 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::{self, Command};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use common::fork::{Forked, Gate, fork};
 use common::{Process, Scratch, code, isolated, key, listed, python, release, reserve, say};
 use trop_core::{Code, Registry};
-
-/// A forked child that has not been waited for.
-struct Forked(libc::pid_t);
-
-/// Runs something in a forked child, which then ends without the exit handlers of the test program.
-fn fork(run: impl FnOnce()) -> Forked {
-    // SAFETY: the child only runs code whose locks are safe across a fork, which is what is being tested, the
-    // allocator included; everything else of the test program it leaves alone.
-    match unsafe { libc::fork() } {
-        0 => {
-            // SAFETY: plain calls without memory; the alarm is the watchdog, since no other thread is left.
-            unsafe { libc::alarm(60) };
-            let status = i32::from(catch_unwind(AssertUnwindSafe(run)).is_err());
-            // SAFETY: as above.
-            unsafe { libc::_exit(status) }
-        }
-        child => {
-            assert!(child > 0, "{}", std::io::Error::last_os_error());
-            Forked(child)
-        }
-    }
-}
-
-impl Forked {
-    fn join(self) {
-        let mut status = 0;
-        // SAFETY: `status` outlives the call.
-        assert_eq!(unsafe { libc::waitpid(self.0, &raw mut status, 0) }, self.0);
-        assert_eq!(status, 0, "the child failed: wait status {status:#x}");
-    }
-}
-
-/// One side waits until the other has come so far.
-struct Gate(PipeReader, PipeWriter);
-
-impl Gate {
-    fn new() -> Gate {
-        let (reader, writer) = pipe().unwrap();
-        Gate(reader, writer)
-    }
-
-    fn open(&mut self) {
-        self.1.write_all(b"x").unwrap();
-    }
-
-    fn wait(&mut self) {
-        self.0.read_exact(&mut [0]).unwrap();
-    }
-}
 
 fn tags(registry: &Registry) -> BTreeSet<String> {
     let rows = listed(registry);

@@ -4,8 +4,17 @@
 
 mod common;
 
-use common::{Scratch, code, listed, options, port, reserve};
-use trop_core::{Code, Holder, LeaseRequest, Registry};
+use std::time::Duration;
+
+use common::fork::fork;
+use common::{
+    Process, Scratch, allow, become_nobody, code, dump, isolated, listed, options, port, python, query,
+    range, reserve,
+};
+use trop_core::{
+    Code, ExcludeRequest, Filter, GroupRequest, Holder, Lease, LeaseRequest, MigrateRequest, Registry,
+    ReleaseRequest,
+};
 
 fn files(scratch: &Scratch) -> Vec<String> {
     let names = std::fs::read_dir(scratch.dir()).unwrap().map(|entry| entry.unwrap().file_name());
@@ -78,4 +87,535 @@ fn several_leases_are_given_together_or_not_at_all() {
         assert_eq!(code(registry.lease_many(count, &request)), Code::InvalidArgument);
     }
     drop((kept, other));
+}
+
+/// Leases of another owner that has ended.
+fn ended(scratch: &Scratch, count: u32) {
+    fork(|| {
+        let leases = scratch.open().lease_many(count, &LeaseRequest::default()).unwrap();
+        std::mem::forget(leases);
+    })
+    .join();
+}
+
+fn preferring(number: u16) -> LeaseRequest {
+    let mut request = LeaseRequest::default();
+    request.preferred = Some(port(number));
+    request
+}
+
+fn neighbours() -> LeaseRequest {
+    let mut request = LeaseRequest::default();
+    request.contiguous = true;
+    request
+}
+
+fn numbers(leases: &[Lease]) -> Vec<u16> {
+    leases.iter().map(|lease| lease.port().get()).collect()
+}
+
+fn ranged(scratch: &Scratch, min: u16, max: u16) -> Registry {
+    let mut options = options(&scratch.dir());
+    options.ports = Some(range(min, max));
+    Registry::open(options).unwrap()
+}
+
+fn is_alive(registry: &Registry, number: u16) -> Option<bool> {
+    match registry.holder(port(number)).unwrap() {
+        Some(Holder::Lease(lease)) => Some(lease.alive),
+        Some(holder) => panic!("{holder:?}"),
+        None => None,
+    }
+}
+
+#[test]
+fn what_is_told_about_a_lease() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let mut request = LeaseRequest::default();
+    request.label = Some("  the web server ".to_owned());
+    let lease = registry.lease(&request).unwrap();
+    assert_eq!(lease.label(), Some("the web server"));
+    let told = registry.leases().unwrap().remove(0);
+    assert_eq!((told.port, told.label.as_deref()), (port(5000), Some("the web server")));
+    assert_eq!((told.state(), told.pid), ("alive", Some(std::process::id())));
+    assert!(told.command.as_deref().unwrap().contains("leases"), "{told:?}");
+    assert_eq!(told.directory, std::env::current_dir().unwrap().to_str().unwrap());
+    assert_eq!(told.to_json()["state"], "alive");
+    assert_eq!(registry.own_leases().unwrap(), [told]);
+    let other = scratch.open();
+    assert_eq!(other.leases().unwrap().len(), 1);
+    assert_eq!(other.own_leases().unwrap(), []);
+
+    for label in ["", "  ", "a\0b", &"x".repeat(256)] {
+        request.label = Some(label.to_owned());
+        let error = registry.lease(&request).unwrap_err();
+        assert_eq!((error.code(), error.argument()), (Code::InvalidArgument, Some("label")));
+    }
+    assert_eq!(registry.leases().unwrap().len(), 1);
+}
+
+#[test]
+fn leases_are_no_reservations() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    reserve(&registry, "/w", "a").unwrap();
+    ended(&scratch, 1);
+    let before = dump(&scratch.database());
+
+    assert_eq!(listed(&registry), [(5001, "/w".to_owned(), "a".to_owned())]);
+    let mut filter = Filter::default();
+    filter.path = Some(scratch.dir());
+    assert_eq!(registry.list_filtered(&filter).unwrap(), []);
+    assert_eq!(registry.find_port(port(5000)).unwrap(), None);
+    for row in
+        query(&scratch.database(), "SELECT tag FROM reservations WHERE port <> 5001").as_array().unwrap()
+    {
+        let key = common::key(scratch.dir().to_str().unwrap(), row[0].as_str().unwrap());
+        assert_eq!(registry.find(&key).unwrap(), None);
+        assert_eq!(common::release(&registry, key.path(), row[0].as_str().unwrap()).unwrap(), 0);
+    }
+    let mut release = ReleaseRequest::default();
+    (release.path, release.recursive) = (Some(scratch.dir()), true);
+    assert_eq!(registry.release(&release).unwrap(), 0);
+    assert_eq!(registry.expire(Some(1)).unwrap().total(), 0);
+    let mut migrate = MigrateRequest::new(scratch.root(), "/elsewhere");
+    migrate.recursive = true;
+    assert_eq!(registry.migrate(&migrate).unwrap().moves, []);
+    let exact = registry.migrate(&MigrateRequest::new(scratch.dir(), "/elsewhere"));
+    assert_eq!(code(exact), Code::NotFound);
+    assert_eq!(code(registry.exclude(&ExcludeRequest::new(range(5000, 5000)))), Code::InvalidArgument);
+    assert_eq!(before, dump(&scratch.database()), "nothing of all that changed anything");
+
+    let pruned = registry.autoclean(None).unwrap();
+    assert_eq!(pruned.pruned.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [5001]);
+    assert_eq!(registry.leases().unwrap().len(), 2);
+
+    // A group whose services live in the data directory itself.
+    let file = scratch.dir().join("trop.yaml");
+    std::fs::write(&file, "project: p\nreservations:\n  services:\n    web:\n      preferred: 5002\n")
+        .unwrap();
+    let mut group = GroupRequest::default();
+    group.file = Some(file);
+    group.occupancy.skip = true;
+    let group = registry.reserve_group(&group).unwrap();
+    assert_eq!(group.members[0].reservation.port.get(), 5002, "the lease of its preferred port had ended");
+    assert!(lease.is_open());
+    registry.validate().unwrap();
+    common::assert_sound(&scratch.database());
+}
+
+#[test]
+fn the_key_of_a_lease_is_nobody_elses() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let directory = scratch.dir();
+    let path = directory.to_str().unwrap();
+    // Names that look like those of leases are in nobody's way.
+    assert_eq!(reserve(&registry, path, "lease-5001").unwrap(), 5000);
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(lease.port().get(), 5001);
+
+    let tag = query(&scratch.database(), "SELECT tag FROM reservations WHERE port = 5001");
+    let tag = tag[0][0].as_str().unwrap();
+    let before = dump(&scratch.database());
+    assert_eq!(code(reserve(&registry, path, tag)), Code::Conflict);
+    let mut forced = common::request(path, tag);
+    forced.force = true;
+    assert_eq!(code(registry.reserve(&forced)), Code::Conflict);
+    let mut migrate = MigrateRequest::new(path, path);
+    migrate.force = true;
+    registry.migrate(&migrate).unwrap();
+    assert_eq!(before, dump(&scratch.database()));
+    assert!(lease.is_open());
+    drop(lease);
+    assert_eq!(reserve(&registry, path, tag).unwrap(), 5001);
+}
+
+#[test]
+fn programs_that_know_nothing_of_leases_cannot_end_them() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    reserve(&registry, "/w", "a").unwrap();
+    let before = dump(&scratch.database());
+    for sql in [
+        "DELETE FROM reservations WHERE port = 5000",
+        "DELETE FROM reservations",
+        "UPDATE reservations SET last_used_at = 0 WHERE port = 5000",
+        "UPDATE reservations SET port = 6000 WHERE port = 5000",
+        "UPDATE OR REPLACE reservations SET port = 5000 WHERE port = 5001",
+        "INSERT OR REPLACE INTO reservations VALUES ('/w', 'b', 5000, NULL, NULL, 1, 1)",
+    ] {
+        let script = format!(
+            "try:\n    db.execute({sql:?})\nexcept sqlite3.IntegrityError as error:\n    answer = str(error)"
+        );
+        let answer = python(&scratch.database(), &script);
+        assert_eq!(answer, "the port is leased by a running program", "{sql}");
+    }
+    assert_eq!(before, dump(&scratch.database()));
+    python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE path = '/w'\")");
+    lease.close().unwrap();
+    assert_eq!(reserve(&registry, "/w", "b").unwrap(), 5000);
+}
+
+/// Another program made the table anew without its rows: there is nothing any more that the leases are of.
+#[test]
+fn leases_whose_rows_are_gone_are_in_nobodys_way() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let lost = registry.lease(&LeaseRequest::default()).unwrap();
+    python(
+        &scratch.database(),
+        "for name in ('insert', 'move', 'delete', 'update'):
+    db.execute('DROP TRIGGER trop_leases_' + name)
+db.execute('DELETE FROM reservations')
+db.execute(\"INSERT INTO reservations VALUES ('/theirs', '', 5000, NULL, NULL, 1, 1)\")",
+    );
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(lease.port().get(), 5001);
+    lost.close().unwrap();
+    assert_eq!(
+        listed(&registry),
+        [(5000, "/theirs".to_owned(), String::new())],
+        "not the lost lease's to remove"
+    );
+    python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE path = '/theirs'\")");
+    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 5000);
+    registry.validate().unwrap();
+}
+
+#[test]
+fn releasing_a_port_ends_only_what_may_be_ended() {
+    let scratch = Scratch::new();
+    let (mine, yours) = (scratch.open(), scratch.open());
+    let (first, second) =
+        (mine.lease(&LeaseRequest::default()).unwrap(), yours.lease(&LeaseRequest::default()).unwrap());
+    assert_eq!(yours.release_port(port(6000), false).unwrap(), None);
+    let before = dump(&scratch.database());
+    let error = yours.release_port(port(5000), false).unwrap_err();
+    assert_eq!((error.code(), error.argument()), (Code::Conflict, Some("port")));
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    assert_eq!(before, dump(&scratch.database()));
+
+    // By force; the port is leased again, and whoever had it before has no say in that.
+    assert!(matches!(yours.release_port(port(5000), true).unwrap(), Some(Holder::Lease(_))));
+    let again = yours.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(again.port().get(), 5000);
+    assert_eq!(code(mine.release_port(port(5000), false)), Code::Conflict);
+    assert_eq!(mine.own_leases().unwrap(), []);
+    first.close().unwrap();
+    drop(first);
+    assert_eq!(is_alive(&mine, 5000), Some(true));
+
+    // One's own, in a rehearsal first.
+    let rehearsal = yours.rehearsal().unwrap();
+    assert!(rehearsal.release_port(port(5001), false).unwrap().is_some());
+    drop(rehearsal);
+    assert!(second.is_open());
+    assert!(yours.release_port(port(5001), false).unwrap().is_some());
+    assert!(!second.is_open());
+    assert_eq!(code(second.listen("127.0.0.1", 1)), Code::Closed);
+
+    // One that has ended, and a reservation.
+    ended(&scratch, 1);
+    let released = mine.release_port(port(5001), false).unwrap();
+    assert!(matches!(released, Some(Holder::Lease(lease)) if !lease.alive));
+    reserve(&mine, "/w", "a").unwrap();
+    assert!(matches!(mine.release_port(port(5001), false).unwrap(), Some(Holder::Reservation(_))));
+    assert_eq!(yours.leases().unwrap().len(), 1);
+}
+
+#[test]
+fn neighbours_are_found_wherever_they_are() {
+    let scratch = Scratch::new();
+    let mut options = options(&scratch.dir());
+    options.ports = Some(range(65500, 65535));
+    options.excluded = "65503".parse().unwrap();
+    let registry = Registry::open(options.clone()).unwrap();
+    let run =
+        |count, request: &LeaseRequest| registry.lease_many(count, request).map(|leases| numbers(&leases));
+    assert_eq!(run(3, &neighbours()).unwrap(), [65500, 65501, 65502]);
+    assert_eq!(run(4, &neighbours()).unwrap(), [65504, 65505, 65506, 65507], "not across an excluded port");
+    let mut preferring = neighbours();
+    preferring.preferred = Some(port(65533));
+    assert_eq!(run(3, &preferring).unwrap(), [65533, 65534, 65535]);
+    assert_eq!(run(1, &preferring).unwrap(), [65533]);
+    assert_eq!(run(4, &preferring).unwrap(), [65504, 65505, 65506, 65507], "four do not fit there");
+    preferring.preferred = Some(port(4000));
+    assert_eq!(run(3, &preferring).unwrap(), [65500, 65501, 65502]);
+    assert_eq!(run(32, &neighbours()).unwrap().last(), Some(&65535));
+
+    let in_the_way = registry.lease(&self::preferring(65520)).unwrap();
+    let error = registry.lease_many(32, &neighbours()).unwrap_err();
+    assert_eq!(error.code(), Code::Exhausted);
+    assert!(error.to_string().contains("32"), "{error}");
+    drop(in_the_way);
+    assert_eq!(run(32, &neighbours()).unwrap().len(), 32);
+
+    // What has ended is in the way of no run, neither the preferred one nor the only one there is, although it is not
+    // met in passing: after an owner that is alive nobody is looked at for a while.
+    let alive = registry.lease(&self::preferring(65500)).unwrap();
+    for (number, count, expected) in [(Some(65520), 4, 65520), (None, 32, 65504)] {
+        let registry = Registry::open(options.clone()).unwrap();
+        drop(registry.lease(&LeaseRequest::default()).unwrap());
+        fork(|| {
+            let ended =
+                [65510, 65521, 65522].map(|number| registry.lease(&self::preferring(number)).unwrap());
+            std::mem::forget(ended);
+        })
+        .join();
+        preferring.preferred = number.map(port);
+        let leases = registry.lease_many(count, &preferring).unwrap();
+        assert_eq!(numbers(&leases), (expected..=65535).take(leases.len()).collect::<Vec<_>>());
+    }
+    registry.validate().unwrap();
+    drop(alive);
+}
+
+#[test]
+fn several_with_a_preference_begin_with_it() {
+    let scratch = Scratch::new();
+    let registry = ranged(&scratch, 5000, 5004);
+    let leases = registry.lease_many(3, &preferring(5003)).unwrap();
+    assert_eq!(numbers(&leases), [5003, 5000, 5001]);
+    assert_eq!(numbers(&registry.lease_many(2, &preferring(5003)).unwrap()), [5002, 5004]);
+    assert_eq!(registry.lease(&preferring(6000)).unwrap().port().get(), 5002, "outside the range");
+}
+
+#[test]
+fn a_count_that_is_impossible_changes_nothing() {
+    let scratch = Scratch::new();
+    let registry = ranged(&scratch, 5000, 5002);
+    let kept = registry.lease(&LeaseRequest::default()).unwrap();
+    let before = dump(&scratch.database());
+    for count in [0, 4, u32::MAX] {
+        for request in [LeaseRequest::default(), neighbours()] {
+            let error = registry.lease_many(count, &request).unwrap_err();
+            assert_eq!((error.code(), error.argument()), (Code::InvalidArgument, Some("count")));
+        }
+    }
+    assert_eq!(code(registry.lease_many(3, &LeaseRequest::default())), Code::Exhausted);
+    let mut request = LeaseRequest::default();
+    request.min = Some(port(5003));
+    assert_eq!(code(registry.lease(&request)), Code::Config);
+    request.max = Some(port(5002));
+    assert_eq!(code(registry.lease(&request)), Code::InvalidArgument);
+    assert_eq!(before, dump(&scratch.database()));
+    assert_eq!(registry.lease_many(2, &LeaseRequest::default()).unwrap().len(), 2);
+    assert!(kept.is_open());
+}
+
+/// With a lock wait of weeks: whoever waited would be ended by the watchdog.
+#[test]
+fn dropping_never_waits_and_what_was_dropped_ends_with_the_next_change() {
+    isolated("dropping_never_waits_and_what_was_dropped_ends_with_the_next_change", |scratch| {
+        let mut patient = options(&scratch.dir());
+        patient.busy_timeout = Some(Duration::from_secs(2_000_000));
+        let registry = Registry::open(patient.clone()).unwrap();
+        let mut hasty = patient.clone();
+        hasty.busy_timeout = Some(Duration::ZERO);
+        let hasty = Registry::open(hasty).unwrap();
+        let closing = Registry::open(patient).unwrap();
+        let (dropped, ended) = (
+            registry.lease(&LeaseRequest::default()).unwrap(),
+            registry.lease(&LeaseRequest::default()).unwrap(),
+        );
+        let (refused, closed) = (
+            hasty.lease(&LeaseRequest::default()).unwrap(),
+            closing.lease(&LeaseRequest::default()).unwrap(),
+        );
+
+        let lock = Process::locking(&scratch.database());
+        drop(dropped);
+        ended.end_without_waiting();
+        assert_eq!(code(refused.close()), Code::Busy);
+        refused.close().unwrap();
+        closing.close();
+        assert!(!ended.is_open() && !refused.is_open() && !closed.is_open());
+        assert_eq!(registry.own_leases().unwrap(), []);
+        assert_eq!([5000, 5001].map(|number| is_alive(&registry, number)), [Some(false); 2]);
+        assert_eq!(is_alive(&hasty, 5002), Some(false));
+        assert_eq!(is_alive(&registry, 5003), Some(false));
+        lock.unlock();
+
+        // Not an allocation, and not even a change.
+        assert_eq!(common::release(&registry, "/nobody", "a").unwrap(), 0);
+        assert_eq!(registry.leases().unwrap().len(), 2);
+        assert_eq!(hasty.release_port(port(6000), false).unwrap(), None);
+        assert_eq!(registry.leases().unwrap().len(), 1);
+        assert_eq!(registry.lease(&preferring(5003)).unwrap().port().get(), 5003);
+        drop((registry, hasty, ended, refused));
+        assert_eq!(files(scratch), Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_rehearsal_gives_no_leases_and_ends_none() {
+    let scratch = Scratch::new();
+    let registry = ranged(&scratch, 5000, 5002);
+    let kept = registry.lease(&preferring(5002)).unwrap();
+    ended(&scratch, 2);
+    let (before, owners) = (dump(&scratch.database()), files(&scratch));
+    let rehearsal = registry.rehearsal().unwrap();
+    assert_eq!(code(rehearsal.lease(&LeaseRequest::default())), Code::Unsupported);
+    for number in [5000, 5001] {
+        let mut request = common::request("/w", &number.to_string());
+        request.preferred = Some(port(number));
+        assert_eq!(rehearsal.reserve(&request).unwrap().reservation.port.get(), number);
+    }
+    assert_eq!(code(reserve(&rehearsal, "/w", "more")), Code::Exhausted);
+    drop(rehearsal);
+    assert_eq!((before, owners), (dump(&scratch.database()), files(&scratch)));
+    assert!(kept.is_open());
+}
+
+#[test]
+fn the_data_directory_disappears_under_live_leases() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let moved = scratch.root().join("moved");
+    let gone = registry.lease(&LeaseRequest::default()).unwrap();
+    std::fs::remove_dir_all(scratch.dir()).unwrap();
+    gone.close().unwrap();
+    assert!(!scratch.dir().exists(), "closing makes no database");
+    let old = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(old.port().get(), 5000);
+    std::fs::rename(scratch.dir(), &moved).unwrap();
+    // The lock has moved along.
+    let there = Registry::open(options(&moved)).unwrap();
+    assert_eq!(is_alive(&there, 5000), Some(true));
+    assert_eq!(there.lease(&LeaseRequest::default()).unwrap().port().get(), 5001);
+    let new = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!((new.port().get(), old.is_open()), (5000, false));
+    old.close().unwrap();
+    assert_eq!(is_alive(&registry, 5000), Some(true), "it is another lease");
+    // The owner of the former database is dead.
+    assert_eq!(there.lease(&preferring(5000)).unwrap().port().get(), 5000);
+    drop((registry, new, gone, old));
+    assert_eq!(files(&scratch), Vec::<String>::new());
+}
+
+/// Its leases have ended for everybody, so the owner must know it too, and no new one may end with the file.
+#[test]
+fn the_file_of_an_owner_is_removed_by_hand() {
+    let scratch = Scratch::new();
+    let (registry, other) = (scratch.open(), scratch.open());
+    let ended = registry.lease(&LeaseRequest::default()).unwrap();
+    std::fs::remove_file(scratch.dir().join(&files(&scratch)[0])).unwrap();
+    assert_eq!(is_alive(&registry, 5000), Some(false));
+    let new = registry.lease(&LeaseRequest::default()).unwrap();
+    assert!(!ended.is_open() && new.is_open());
+    assert_eq!(is_alive(&other, new.port().get()), Some(true));
+    assert_ne!(other.lease(&preferring(new.port().get())).unwrap().port(), new.port());
+}
+
+/// Names in the database are looked up in the data directory and nowhere else, and whatever is there is not waited for.
+#[test]
+fn hostile_names_of_owner_files() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let victim = scratch.root().join("owner-victim");
+    std::fs::write(&victim, "").unwrap();
+    let pipe = scratch.dir().join("owner-pipe");
+    let long = format!("owner-{}", "a".repeat(400));
+    for name in [
+        "../owner-victim",
+        "owner-/../../owner-victim",
+        "",
+        "owner-\0",
+        "trop.db",
+        "owner-..",
+        &long,
+        "owner-pipe",
+    ] {
+        ended(&scratch, 1);
+        if name == "owner-pipe" {
+            assert!(common::works("mkfifo", &[pipe.to_str().unwrap()]));
+        }
+        let set =
+            format!("db.execute('UPDATE trop_owners SET file = ?', ({},))", serde_json::Value::from(name));
+        python(&scratch.database(), &set);
+        assert_eq!(is_alive(&registry, 5000), Some(false), "{name:?}");
+        let registry = scratch.open();
+        assert_eq!(registry.lease(&preferring(5000)).unwrap().port().get(), 5000, "{name:?}");
+        drop(registry);
+        let owners = query(&scratch.database(), "SELECT count(*) FROM trop_owners");
+        assert_eq!(owners, serde_json::json!([[0]]), "{name:?}");
+    }
+    assert!(victim.exists() && !pipe.exists());
+}
+
+#[test]
+fn an_owner_nobody_knows_is_dead() {
+    let scratch = Scratch::new();
+    let registry = ranged(&scratch, 5000, 5001);
+    for by_preference in [true, false] {
+        let former = scratch.open();
+        let lease = former.lease_many(2, &LeaseRequest::default()).unwrap();
+        python(&scratch.database(), "db.execute('DELETE FROM trop_owners')");
+        let told = registry.leases().unwrap().remove(0);
+        assert_eq!((told.alive, told.pid, told.command), (false, None, None));
+        if by_preference {
+            assert_eq!(registry.lease(&preferring(5001)).unwrap().port().get(), 5001);
+        }
+        assert_eq!(registry.lease_many(2, &LeaseRequest::default()).unwrap().len(), 2);
+        drop((lease, former));
+    }
+    registry.validate().unwrap();
+}
+
+/// What cannot be told counts as alive, and who may not write can look.
+#[test]
+fn owners_of_another_user_count_as_alive() {
+    isolated("owners_of_another_user_count_as_alive", |scratch| {
+        let registry = scratch.open();
+        let lease = registry.lease(&LeaseRequest::default()).unwrap();
+        ended(scratch, 1);
+        for path in [scratch.root(), &scratch.dir()] {
+            allow(path, 0o755);
+        }
+        for name in ["trop.db", "trop.db-wal", "trop.db-shm"] {
+            allow(&scratch.dir().join(name), 0o644);
+        }
+        fork(|| {
+            become_nobody();
+            let reader = scratch.open();
+            assert_eq!(code(reader.lease(&LeaseRequest::default())), Code::Io);
+            // Whoever is not root to begin with is the owner all the same.
+            let is_root = std::fs::File::open(scratch.dir().join(&files(scratch)[0])).is_err();
+            assert_eq!([5000, 5001].map(|number| is_alive(&reader, number)), [Some(true), Some(is_root)]);
+        })
+        .join();
+        assert_eq!([5000, 5001].map(|number| is_alive(&registry, number)), [Some(true), Some(false)]);
+        drop(lease);
+    });
+}
+
+/// In a file that only other programs have written to there is no table of leases, and looking makes none.
+#[test]
+fn a_database_that_has_never_seen_a_lease() {
+    let last = 253_402_300_799_u64;
+    let rows =
+        format!("db.execute(\"INSERT INTO reservations VALUES ('/w', 'a', 5000, NULL, NULL, 1, {last})\")");
+    let scratch = Scratch::made_by(&[common::VERSION_2, &rows].concat());
+    let before = dump(&scratch.database());
+    let registry = scratch.open();
+    assert_eq!(registry.leases().unwrap(), []);
+    assert!(matches!(registry.holder(port(5000)).unwrap(), Some(Holder::Reservation(_))));
+    assert_eq!(registry.holder(port(5001)).unwrap(), None);
+    assert_eq!(listed(&registry).len(), 1);
+    assert!(registry.find(&common::key("/w", "a")).unwrap().is_some());
+    assert_eq!(before, dump(&scratch.database()));
+
+    let file = scratch.root().join("trop.yaml");
+    std::fs::write(&file, "reservations:\n  services:\n    web:\n      preferred: 5001\n").unwrap();
+    let mut group = GroupRequest::default();
+    group.file = Some(file);
+    group.occupancy.skip = true;
+    assert_eq!(registry.reserve_group(&group).unwrap().members[0].reservation.port.get(), 5001);
+    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 5002);
+    // Its last moment is the last there is, as that of a lease.
+    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 5000);
 }

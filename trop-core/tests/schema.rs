@@ -54,7 +54,8 @@ fn a_new_database_has_exactly_schema_version_2() {
         ["trigger", "trop_free_ports_update"],
         ["table", "trop_leases"],
         ["trigger", "trop_leases_delete"],
-        ["index", "trop_leases_owner"],
+        ["trigger", "trop_leases_insert"],
+        ["trigger", "trop_leases_move"],
         ["trigger", "trop_leases_update"],
         ["table", "trop_owners"]
     ]);
@@ -229,12 +230,12 @@ db.executescript('INSERT INTO reservations SELECT * FROM new; DROP TABLE new')",
             common::release(&registry, "/p", "b").unwrap();
             common::assert_sound(&database);
             let extension = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'trop%'";
-            assert_eq!(query(&database, extension), json!([[10]]), "{damage}");
+            assert_eq!(query(&database, extension), json!([[11]]), "{damage}");
         }
     }
 
     let newer = "db.executescript(\"UPDATE metadata SET value = '2' WHERE key = 'ext_version'; \
-                 CREATE TABLE trop_future (x); DROP INDEX trop_leases_owner\")";
+                 CREATE TABLE trop_future (x); DROP INDEX trop_free_ports_open\")";
     python(&database, newer);
     let schema = "SELECT * FROM sqlite_schema ORDER BY name";
     let before = (query(&database, schema), query(&database, "SELECT * FROM metadata"));

@@ -68,7 +68,8 @@ impl Wish<'_> {
         let Taken { port, serial, .. } = *lease;
         let reservation = Reservation {
             port,
-            key: Key::stored(self.path.clone(), Some(Tag::new(&format!("lease-{port}"))?)),
+            // Nobody can have reserved a key that nobody knows.
+            key: Key::stored(self.path.clone(), Some(Tag::new(&format!("lease-{serial:x}"))?)),
             project: None,
             task: None,
             created_at: Timestamp::now(),
@@ -123,26 +124,18 @@ impl Registry {
                 .map(|path| path.to_string_lossy().into_owned())
                 .unwrap_or_default(),
         };
-        let (taken, owner) = self.seat().with(|database| {
-            database.write(|transaction| {
-                let owner = self.owner(transaction)?;
-                Ok((self.take_leases(transaction, &wish, owner)?, owner))
-            })
+        let (taken, owner) = self.write(|transaction| {
+            let owner = self.owner(transaction)?;
+            Ok((self.take_leases(transaction, &wish, owner)?, owner))
         })?;
-        Ok(self.tenure().with(|state| {
-            // Another thread may have closed the registry meanwhile: the owner and the rows are gone then.
-            let is_open = state.owner.as_ref().is_some_and(|current| current.id == owner);
-            let leased = |Taken { port, serial, held }: Taken| {
-                if is_open {
-                    state.live.insert(port, serial);
-                }
-                let label = wish.label.map(str::to_owned);
-                let (registry, generation) = (self.clone(), store::generation());
-                let (closed, held) = (AtomicBool::new(false), Mutex::new(held));
-                Lease { registry, port, label, serial, generation, pid: std::process::id(), closed, held }
-            };
-            taken.into_iter().map(leased).collect()
-        }))
+        self.tenure().begin(owner, taken.iter().map(|lease| (lease.port, lease.serial)))?;
+        let leased = |Taken { port, serial, held }: Taken| {
+            let label = wish.label.map(str::to_owned);
+            let (registry, generation) = (self.clone(), store::generation());
+            let (closed, held) = (AtomicBool::new(false), Mutex::new(held));
+            Lease { registry, port, label, serial, generation, pid: std::process::id(), closed, held }
+        };
+        Ok(taken.into_iter().map(leased).collect())
     }
 
     fn take_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
@@ -163,7 +156,7 @@ impl Registry {
         if let Err(error) = chosen {
             // There may be another try in the same transaction.
             for Taken { port, serial, .. } in taken {
-                store::remove_lease(connection, port, serial)?;
+                store::remove_lease(connection, (port, serial))?;
             }
             return Err(error);
         }

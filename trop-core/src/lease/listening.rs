@@ -43,7 +43,10 @@ impl Lease {
         const MOMENT: Duration = Duration::from_millis(500);
         let wait = left.unwrap_or(MOMENT).clamp(Duration::from_millis(1), MOMENT);
         [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().any(|address| {
-            TcpStream::connect_timeout(&SocketAddr::new(address, self.port.get()), wait).is_ok()
+            let address = SocketAddr::new(address, self.port.get());
+            // From the port itself where the kernel gives out such numbers: a connection to nobody but itself.
+            TcpStream::connect_timeout(&address, wait)
+                .is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != address))
         })
     }
 

@@ -1,12 +1,14 @@
 //! Who has leases, and who has a port.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::owner;
+use super::tenure::Numbered;
 use crate::error::Result;
 use crate::port::{Port, PortRange, PortSet};
 use crate::registry::Registry;
@@ -31,9 +33,15 @@ pub struct LeaseInfo {
     pub directory: String,
     /// When it was taken.
     pub since: Timestamp,
+    /// Tells it from other leases of the same port.
+    serial: i64,
 }
 
 impl LeaseInfo {
+    pub(crate) fn numbered(&self) -> Numbered {
+        (self.port, self.serial)
+    }
+
     /// `alive` or `ended`.
     #[must_use]
     pub fn state(&self) -> &'static str {
@@ -89,8 +97,8 @@ impl Registry {
     pub fn leases(&self) -> Result<Vec<LeaseInfo>> {
         let rows =
             self.seat().with(|database| database.read(|snapshot| store::leases(snapshot, PortRange::ALL)))?;
-        let mut known = BTreeMap::new();
-        Ok(rows.into_iter().map(|row| self.describe(row, &mut known)).collect())
+        let mut view = self.view();
+        Ok(rows.into_iter().map(|row| view.describe(row)).collect())
     }
 
     /// The leases this registry has in this process, by port.
@@ -98,9 +106,8 @@ impl Registry {
     /// # Errors
     /// Every error of the database.
     pub fn own_leases(&self) -> Result<Vec<LeaseInfo>> {
-        let own = self.tenure().with(|state| state.live.clone());
         let mut leases = self.leases()?;
-        leases.retain(|lease| own.contains_key(&lease.port));
+        leases.retain(|lease| self.tenure().has(lease));
         Ok(leases)
     }
 
@@ -116,14 +123,9 @@ impl Registry {
     pub(crate) fn holder_in(&self, connection: &Connection, port: Port) -> Result<Option<Holder>> {
         let only = PortRange::new("port", port, port)?;
         Ok(match store::leases(connection, only)?.pop() {
-            Some(lease) => Some(Holder::Lease(self.describe(lease, &mut BTreeMap::new()))),
+            Some(lease) => Some(Holder::Lease(self.view().describe(lease))),
             None => store::by_port(connection, port)?.map(Holder::Reservation),
         })
-    }
-
-    /// Whether this registry leases a port in this process.
-    pub(crate) fn has_leased(&self, port: Port) -> bool {
-        self.tenure().with(|state| state.live.contains_key(&port))
     }
 
     /// The ports of a range that somebody has; not those of leases that have ended.
@@ -133,8 +135,8 @@ impl Registry {
                 Ok((store::reserved_ports(snapshot, range)?, store::leases(snapshot, range)?))
             })
         })?;
-        let mut known = BTreeMap::new();
-        for lease in leases.into_iter().map(|lease| self.describe(lease, &mut known)) {
+        let mut view = self.view();
+        for lease in leases.into_iter().map(|lease| view.describe(lease)) {
             if !lease.alive {
                 ports.remove(lease.port);
             }
@@ -142,13 +144,28 @@ impl Registry {
         Ok(ports)
     }
 
-    fn describe(&self, row: LeaseRow, known: &mut BTreeMap<String, bool>) -> LeaseInfo {
-        let LeaseRow { port, owner, label, directory, since } = row;
-        let alive = owner.as_ref().is_some_and(|owner| {
-            let look = || owner::is_alive(self.data_dir(), &owner.file);
-            *known.entry(owner.file.clone()).or_insert_with(look)
-        });
+    fn view(&self) -> View<'_> {
+        View { directory: self.data_dir(), alive: BTreeMap::new(), closed: self.tenure().closed() }
+    }
+}
+
+/// What tells which leases have ended. Each owner is looked at once.
+struct View<'r> {
+    directory: &'r Path,
+    alive: BTreeMap<String, bool>,
+    /// Leases of this process that were closed and not yet removed.
+    closed: Vec<Numbered>,
+}
+
+impl View<'_> {
+    fn describe(&mut self, row: LeaseRow) -> LeaseInfo {
+        let LeaseRow { port, owner, serial, label, directory, since } = row;
+        let alive = !self.closed.contains(&(port, serial))
+            && owner.as_ref().is_some_and(|owner| {
+                let look = || owner::is_alive(self.directory, &owner.file);
+                *self.alive.entry(owner.file.clone()).or_insert_with(look)
+            });
         let (pid, command) = owner.map(|owner| (owner.pid, owner.command)).unzip();
-        LeaseInfo { port, label, alive, pid, command, directory, since }
+        LeaseInfo { port, label, alive, pid, command, directory, since, serial }
     }
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 pub use allocation::LeaseRequest;
 pub use lookup::{Holder, LeaseInfo};
-pub(crate) use tenure::{Tenure, end_tenure};
+pub(crate) use tenure::Tenure;
 
 use crate::data_dir;
 use crate::error::Result;
@@ -58,8 +58,7 @@ impl Lease {
         if self.generation != store::generation() {
             return true;
         }
-        !self.closed.load(Ordering::SeqCst)
-            && self.registry.tenure().with(|state| state.live.get(&self.port) == Some(&self.serial))
+        !self.closed.load(Ordering::SeqCst) && self.registry.tenure().is_live((self.port, self.serial))
     }
 
     /// Gives the port back. Closing twice is no error, and neither is closing what a fork made another's.
@@ -68,40 +67,28 @@ impl Lease {
     /// [`Error::Busy`](crate::Error::Busy) and every error of the database. The lease has ended all the same as far as this process is
     /// concerned: the port is given back by the next call, or by whoever wants it once the process has ended.
     pub fn close(&self) -> Result<()> {
-        self.end(None)
+        self.end(self.registry.seat().timeout())
     }
 
     /// Gives the port back as dropping it does: without waiting for a busy database. What cannot be done at once is
     /// done by the next call.
     pub fn end_without_waiting(&self) {
         // Put off, not lost.
-        let _ = self.end(Some(Duration::ZERO));
+        let _ = self.end(Duration::ZERO);
     }
 
-    fn end(&self, wait: Option<Duration>) -> Result<()> {
+    fn end(&self, wait: Duration) -> Result<()> {
         if self.generation != store::generation() || self.closed.swap(true, Ordering::SeqCst) {
             return Ok(());
         }
         *self.held.lock().unwrap_or_else(PoisonError::into_inner) = Held::default();
-        let Lease { registry, port, serial, .. } = self;
-        let is_live = registry.tenure().with(|state| {
-            let is_live = state.live.get(port) == Some(serial);
-            if is_live {
-                state.live.remove(port);
-                state.pending.push((*port, *serial));
-            }
-            is_live
-        });
+        let was_live = self.registry.tenure().close((self.port, self.serial));
         // Without a database there is nothing to give back, and none must be made.
-        if !is_live || matches!(data_dir::exists(registry.data_dir()), Ok(false)) {
+        if !was_live || matches!(data_dir::exists(self.registry.data_dir()), Ok(false)) {
             return Ok(());
         }
-        let end = |database: &store::Database| {
-            database.write(|transaction| store::remove_lease(transaction, *port, *serial))
-        };
-        wait.map_or_else(|| registry.seat().with(end), |wait| registry.seat().with_in(wait, end))?;
-        registry.tenure().with(|state| state.pending.retain(|(_, pending)| pending != serial));
-        Ok(())
+        // Every change ends the leases that were closed.
+        self.registry.write_in(wait, |_| Ok(()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Who holds leases: an open registry in one process, with the children it forks. It is alive as long as a lock is
 //! held on a file of its own, which the kernel lets go of whatever way the last of them ends.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::ErrorKind;
@@ -9,7 +10,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::error::{Error, Result};
-use crate::store;
+use crate::{os, store};
 
 /// What the names of owner files begin with.
 const PREFIX: &str = "owner-";
@@ -61,15 +62,16 @@ impl Owner {
     }
 
     /// Its id and file: it is stored as long as the database knows one under the other. The database may have been
-    /// replaced, or the transaction that stored it undone.
-    pub(super) fn key(&self) -> (i64, String) {
-        (self.id, self.file.clone())
+    /// replaced, or the transaction that stored it undone. None if its file was removed, so that others take it for
+    /// dead.
+    pub(super) fn key(&self) -> Option<(i64, String)> {
+        os::is_linked(&self.lock).then(|| (self.id, self.file.clone()))
     }
 
     /// Removes what is stored of it, leases and all, inside the caller's write transaction.
     pub(super) fn remove(&self, connection: &Connection, directory: &Path) -> Result<()> {
         if store::has_owner(connection, self.id, &self.file)? {
-            store::remove_owner(connection, self.id)?;
+            store::remove_owners(connection, &BTreeSet::from([self.id]))?;
         }
         let _ = fs::remove_file(directory.join(&self.file));
         Ok(())
@@ -99,7 +101,11 @@ fn command() -> String {
     } else {
         words.join(" ")
     };
-    line.chars().filter(|character| *character != '\0').take(MAX_COMMAND).collect()
+    // Shown on terminals.
+    line.chars()
+        .map(|character| if character.is_control() { ' ' } else { character })
+        .take(MAX_COMMAND)
+        .collect()
 }
 
 /// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing does not.
@@ -107,16 +113,30 @@ pub(super) fn is_alive(directory: &Path, file: &str) -> bool {
     if !is_name(file) {
         return false;
     }
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // Whatever has the name: a pipe would wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     // Shared, so that others who look at the same moment are not taken for the owner. Closing lets go of it.
-    match File::open(directory.join(file)) {
+    match options.open(directory.join(file)) {
         Ok(opened) => opened.try_lock_shared().is_err(),
         Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 
-/// Whether text from the database is the name of an owner file and nothing else.
+/// Whether text from the database is the name of a file in the data directory, and of no other.
 fn is_name(file: &str) -> bool {
-    file.starts_with(PREFIX) && !file.contains(std::path::is_separator)
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    file.starts_with(PREFIX) && file.len() <= 100 && file.bytes().all(is_plain)
+}
+
+/// What a look in passing came across.
+pub(crate) struct Seen {
+    /// The last owner it looked at.
+    pub(crate) last: i64,
+    /// Whether that one is alive.
+    pub(crate) alive: bool,
 }
 
 /// Ends what dead owners left, as part of the transaction that wants ports.
@@ -128,46 +148,56 @@ pub(crate) struct Reclaimer<'a> {
 }
 
 impl Reclaimer<'_> {
-    /// Looks at the owners that follow `cursor`: at one that is alive, or at up to 8 dead ones, which it removes.
-    /// Returns where to go on. `own` is known to be alive.
-    pub(crate) fn in_passing(&self, mut cursor: i64, own: Option<i64>) -> Result<i64> {
+    /// Looks at the owners that follow one: at one that is alive, or at up to 8 dead ones, which it removes. `own` is
+    /// known to be alive.
+    pub(crate) fn in_passing(&self, after: i64, own: Option<i64>) -> Result<Seen> {
         const MOST: usize = 8;
+        let mut dead = BTreeMap::new();
+        let mut seen = Seen { last: after, alive: false };
         for _ in 0..MOST {
-            let Some((id, file)) = store::next_owner(self.connection, cursor)? else { return Ok(i64::MIN) };
-            cursor = id;
+            let Some((id, file)) = store::next_owner(self.connection, seen.last)? else {
+                seen.last = i64::MIN;
+                break;
+            };
+            seen.last = id;
             if own == Some(id) {
                 continue;
             }
             if is_alive(self.directory, &file) {
+                seen.alive = true;
                 break;
             }
-            self.remove(id, Some(&file))?;
+            dead.insert(id, file);
         }
-        Ok(cursor)
+        self.remove(dead)?;
+        Ok(seen)
     }
 
     /// Removes every dead owner; true if a lease ended with one of them.
     pub(crate) fn all(&self) -> Result<bool> {
-        let (mut cursor, mut ended) = (i64::MIN, 0);
-        while let Some((id, file)) = store::next_owner(self.connection, cursor)? {
-            cursor = id;
+        let mut dead = BTreeMap::new();
+        let mut last = i64::MIN;
+        while let Some((id, file)) = store::next_owner(self.connection, last)? {
+            last = id;
             if !is_alive(self.directory, &file) {
-                ended += self.remove(id, Some(&file))?;
+                dead.insert(id, file);
             }
         }
-        for id in store::unknown_owners(self.connection)? {
-            ended += self.remove(id, None)?;
-        }
+        let ended = self.remove(dead)? + self.unknown()?;
         self.strays(usize::MAX)?;
         Ok(ended > 0)
+    }
+
+    /// Ends leases whose owners are not stored, and tells how many there were.
+    pub(super) fn unknown(&self) -> Result<usize> {
+        store::remove_owners(self.connection, &store::unknown_owners(self.connection)?)
     }
 
     /// Frees a port if it is leased by a dead owner; true if it was.
     pub(crate) fn port(&self, port: crate::Port) -> Result<bool> {
         match store::owner_of(self.connection, port)? {
             Some((id, file)) if file.as_deref().is_none_or(|file| !is_alive(self.directory, file)) => {
-                self.remove(id, file.as_deref())?;
-                Ok(true)
+                Ok(self.remove(BTreeMap::from([(id, file.unwrap_or_default())]))? > 0)
             }
             _ => Ok(false),
         }
@@ -189,9 +219,11 @@ impl Reclaimer<'_> {
         Ok(())
     }
 
-    fn remove(&self, id: i64, file: Option<&str>) -> Result<usize> {
-        let ended = store::remove_owner(self.connection, id)?;
-        if let Some(file) = file.filter(|file| !self.is_rehearsal && is_name(file)) {
+    /// Removes owners with all that is of them; tells how many leases ended.
+    fn remove(&self, owners: BTreeMap<i64, String>) -> Result<usize> {
+        let (ids, files): (BTreeSet<_>, Vec<_>) = owners.into_iter().unzip();
+        let ended = store::remove_owners(self.connection, &ids)?;
+        for file in files.iter().filter(|file| !self.is_rehearsal && is_name(file)) {
             let _ = fs::remove_file(self.directory.join(file));
         }
         Ok(ended)

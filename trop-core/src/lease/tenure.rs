@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::lookup::LeaseInfo;
 use super::owner::{Owner, Reclaimer};
 use crate::data_dir;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::port::Port;
 use crate::registry::Registry;
 use crate::store;
@@ -22,28 +23,42 @@ const STRAYS: usize = 16;
 #[derive(Default)]
 pub(crate) struct Tenure(Mutex<State>);
 
-pub(super) struct State {
-    pub(super) owner: Option<Owner>,
+/// A lease of this process: the serial number tells it from others of the same port.
+pub(crate) type Numbered = (Port, i64);
+
+struct State {
+    owner: Option<Owner>,
     /// The serial numbers of the leases that have not been closed.
-    pub(super) live: BTreeMap<Port, i64>,
-    /// Closed at a moment when the database was busy; ended by the next call.
-    pub(super) pending: Vec<(Port, i64)>,
+    live: BTreeMap<Port, i64>,
+    /// Closed, which the database has not been told yet; ended by the next change.
+    closed: Vec<Numbered>,
     last_serial: i64,
     /// The last owner of others that was looked at in passing.
-    cursor: i64,
+    last_seen: i64,
+    /// How many allocations are left to go without such a look.
+    looks_off: u32,
+    /// Whether the registry was closed: nothing is leased any more.
+    has_ended: bool,
 }
 
 impl Default for State {
     fn default() -> State {
         // Somewhere in the positive numbers, unlike where any other owner began.
         let start = RandomState::new().hash_one(std::process::id()) >> 2;
-        let last_serial = start.cast_signed();
-        State { owner: None, live: BTreeMap::new(), pending: Vec::new(), last_serial, cursor: 0 }
+        State {
+            owner: None,
+            live: BTreeMap::new(),
+            closed: Vec::new(),
+            last_serial: start.cast_signed(),
+            last_seen: i64::MIN,
+            looks_off: 0,
+            has_ended: false,
+        }
     }
 }
 
 impl Tenure {
-    pub(super) fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
+    fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
         store::locked(|| {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(inherited) = state.owner.take_if(|owner| !owner.is_own()) {
@@ -53,24 +68,120 @@ impl Tenure {
             run(&mut state)
         })
     }
+
+    /// For a copy of the registry in memory, in which the same leases are this registry's.
+    pub(crate) fn rehearsal(&self) -> Tenure {
+        let (live, closed) = self.with(|state| (state.live.clone(), state.closed.clone()));
+        Tenure(Mutex::new(State { live, closed, ..State::default() }))
+    }
+
+    /// Notes what was leased and is committed. Fails if another thread has closed the registry meanwhile: the owner
+    /// and the rows are gone then.
+    pub(super) fn begin(&self, owner: i64, leases: impl Iterator<Item = Numbered>) -> Result<()> {
+        self.with(|state| {
+            if state.has_ended {
+                return Err(Error::Closed);
+            }
+            // Another owner has another database, where these are unknown.
+            if state.owner.as_ref().is_some_and(|current| current.id == owner) {
+                state.live.extend(leases);
+            }
+            Ok(())
+        })
+    }
+
+    pub(super) fn is_live(&self, (port, serial): Numbered) -> bool {
+        self.with(|state| state.live.get(&port) == Some(&serial))
+    }
+
+    /// Whether a lease is one of this registry in this process.
+    pub(crate) fn has(&self, lease: &LeaseInfo) -> bool {
+        self.is_live(lease.numbered())
+    }
+
+    /// Notes that a lease is to end with the next change; true if it was live.
+    pub(super) fn close(&self, lease: Numbered) -> bool {
+        self.with(|state| {
+            let was_live = state.live.get(&lease.0) == Some(&lease.1);
+            if was_live {
+                state.live.remove(&lease.0);
+                state.closed.push(lease);
+            }
+            was_live
+        })
+    }
+
+    /// What was closed and still is in the database.
+    pub(super) fn closed(&self) -> Vec<Numbered> {
+        self.with(|state| state.closed.clone())
+    }
+
+    /// Ends what was closed, as part of the caller's write transaction. Tells what it was.
+    pub(crate) fn end_closed(&self, connection: &Connection) -> Result<Vec<Numbered>> {
+        let closed = self.closed();
+        for lease in &closed {
+            store::remove_lease(connection, *lease)?;
+        }
+        Ok(closed)
+    }
+
+    /// Forgets what has ended, when that is committed.
+    pub(crate) fn forget(&self, ended: &[Numbered]) {
+        if ended.is_empty() {
+            return;
+        }
+        self.with(|state| {
+            state.closed.retain(|lease| !ended.contains(lease));
+            state.live.retain(|port, serial| !ended.contains(&(*port, *serial)));
+        });
+    }
+
+    /// Ends the owner with all its leases, for good. Never waits: what the database is too busy for, others do when they
+    /// find that the lock is gone.
+    pub(crate) fn end(&self, seat: &store::Seat) {
+        if store::usable().is_err() {
+            // Forked from inside an operation: another thread may have been in here, and nobody lets it out.
+            return;
+        }
+        let owner = self.with(|state| {
+            state.has_ended = true;
+            state.live.clear();
+            state.closed.clear();
+            state.owner.take()
+        });
+        let Some(owner) = owner else { return };
+        if matches!(data_dir::exists(seat.directory()), Ok(true)) {
+            let _ = seat.with_in(Duration::ZERO, |database| {
+                database.write(|transaction| owner.remove(transaction, seat.directory()))
+            });
+        }
+    }
 }
 
 impl Registry {
     /// The id of the owner this registry is, which becomes one with its first lease.
     pub(super) fn owner(&self, connection: &Connection) -> Result<i64> {
-        let known = self.tenure().with(|state| state.owner.as_ref().map(Owner::key));
+        let known = self.tenure().with(|state| {
+            if state.has_ended {
+                return Err(Error::Closed);
+            }
+            Ok(state.owner.as_ref().and_then(Owner::key))
+        })?;
         if let Some((id, file)) = known
             && store::has_owner(connection, id, &file)?
         {
             return Ok(id);
         }
         self.reclaimer(connection).strays(STRAYS)?;
+        // They would become the leases of whoever is given that id.
+        self.reclaimer(connection).unknown()?;
         let owner = Owner::create(connection, self.data_dir())?;
         let id = owner.id;
-        // One that is not stored has no leases: its transaction failed, or the database was replaced.
+        // The former one is not stored: its transaction failed, or the database was replaced. Or its file was removed,
+        // which has ended its leases for everybody else.
         let former = self.tenure().with(|state| {
             state.live.clear();
-            state.pending.clear();
+            state.closed.clear();
             state.owner.replace(owner)
         });
         if let Some(former) = former {
@@ -91,33 +202,22 @@ impl Registry {
         Reclaimer { connection, directory: self.data_dir(), is_rehearsal: self.seat().is_copy() }
     }
 
-    /// What every allocation does first: ends what was closed while the database was busy, and looks at a few owners.
-    pub(crate) fn tidy(&self, connection: &Connection) -> Result<()> {
-        let (cursor, own, pending) = self
-            .tenure()
-            .with(|state| (state.cursor, state.owner.as_ref().map(|owner| owner.id), state.pending.clone()));
-        // They stay pending until that is committed: ending one twice does nothing.
-        for (port, serial) in pending {
-            store::remove_lease(connection, port, serial)?;
-        }
-        let cursor = self.reclaimer(connection).in_passing(cursor, own)?;
-        self.tenure().with(|state| state.cursor = cursor);
-        Ok(())
-    }
-}
-
-/// Ends an owner with all its leases. Never waits: what the database is too busy for, others do when they find that the
-/// lock is gone.
-pub(crate) fn end_tenure(tenure: &Tenure, seat: &store::Seat) {
-    let owner = tenure.with(|state| {
-        state.live.clear();
-        state.pending.clear();
-        state.owner.take()
-    });
-    let Some(owner) = owner else { return };
-    if matches!(data_dir::exists(seat.directory()), Ok(true)) {
-        let _ = seat.with_in(Duration::ZERO, |database| {
-            database.write(|transaction| owner.remove(transaction, seat.directory()))
+    /// What every allocation does first: looks at a few owners, and ends those that are dead. After one that is alive
+    /// the next few allocations need not look, because most of those that follow will be alive too.
+    pub(crate) fn look_in_passing(&self, connection: &Connection) -> Result<()> {
+        const LOOKS_OFF: u32 = 3;
+        let look = self.tenure().with(|state| {
+            let is_off = state.looks_off > 0;
+            state.looks_off = state.looks_off.saturating_sub(1);
+            (!is_off).then(|| (state.last_seen, state.owner.as_ref().map(|owner| owner.id)))
         });
+        if let Some((last, own)) = look {
+            let seen = self.reclaimer(connection).in_passing(last, own)?;
+            self.tenure().with(|state| {
+                state.last_seen = seen.last;
+                state.looks_off = if seen.alive { LOOKS_OFF } else { 0 };
+            });
+        }
+        Ok(())
     }
 }

@@ -17,10 +17,23 @@ CREATE TABLE IF NOT EXISTS trop_leases (
     label TEXT,
     directory TEXT NOT NULL
 ) STRICT;
-CREATE INDEX IF NOT EXISTS trop_leases_owner ON trop_leases (owner);
 
--- Programs that know nothing of leases cannot end or move one. The last moment there is marks the rows that may be
--- leases, so that other rows cost no look-up.
+-- Left by a program that made reservations anew: it would be in the way of the next lease of the port.
+DELETE FROM trop_leases
+WHERE port NOT IN (SELECT port FROM reservations WHERE last_used_at = 253402300799);
+
+-- Programs that know nothing of leases cannot end, move or replace one. The last moment there is marks the rows that
+-- may be leases, so that other rows cost no look-up.
+CREATE TRIGGER IF NOT EXISTS trop_leases_insert BEFORE INSERT ON reservations
+WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = NEW.port)
+BEGIN
+    SELECT RAISE(ABORT, 'the port is leased by a running program');
+END;
+CREATE TRIGGER IF NOT EXISTS trop_leases_move BEFORE UPDATE OF port ON reservations
+WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = NEW.port)
+BEGIN
+    SELECT RAISE(ABORT, 'the port is leased by a running program');
+END;
 CREATE TRIGGER IF NOT EXISTS trop_leases_delete BEFORE DELETE ON reservations
 WHEN OLD.last_used_at = 253402300799 AND EXISTS (SELECT 1 FROM trop_leases WHERE port = OLD.port)
 BEGIN

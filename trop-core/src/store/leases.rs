@@ -1,5 +1,7 @@
 //! The rows of owners and leases. A lease is a row of `reservations` with a row here.
 
+use std::collections::BTreeSet;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows;
@@ -21,6 +23,7 @@ pub(crate) struct OwnerRow {
 pub(crate) struct LeaseRow {
     pub(crate) port: Port,
     pub(crate) owner: Option<OwnerRow>,
+    pub(crate) serial: i64,
     pub(crate) label: Option<String>,
     pub(crate) directory: String,
     pub(crate) since: Timestamp,
@@ -47,7 +50,7 @@ pub(crate) fn next_owner(connection: &Connection, after: i64) -> Result<Option<(
 }
 
 /// The ids of owners that leases name and nobody knows.
-pub(crate) fn unknown_owners(connection: &Connection) -> Result<Vec<i64>> {
+pub(crate) fn unknown_owners(connection: &Connection) -> Result<BTreeSet<i64>> {
     let mut statement = connection.prepare_cached(
         "SELECT DISTINCT owner FROM trop_leases WHERE owner NOT IN (SELECT id FROM trop_owners)",
     )?;
@@ -79,38 +82,42 @@ pub(crate) fn insert_lease(
 }
 
 /// Ends the lease of a port if it is the one with this serial number; true if it was.
-pub(crate) fn remove_lease(connection: &Connection, port: Port, serial: i64) -> Result<bool> {
+pub(crate) fn remove_lease(connection: &Connection, (port, serial): (Port, i64)) -> Result<bool> {
     let removed = connection
         .prepare_cached("DELETE FROM trop_leases WHERE port = ?1 AND serial = ?2")?
         .execute(params![port.get(), serial])?;
     if removed > 0 {
-        rows::remove_port(connection, port)?;
+        rows::remove_leased(connection, port)?;
     }
     Ok(removed > 0)
 }
 
-/// Removes an owner with all its leases; tells how many there were.
-pub(crate) fn remove_owner(connection: &Connection, id: i64) -> Result<usize> {
-    let ports: Vec<u16> = connection
-        .prepare_cached("DELETE FROM trop_leases WHERE owner = ?1 RETURNING port")?
-        .query_map([id], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    for port in ports.iter().filter_map(|port| Port::from_number(*port)) {
-        rows::remove_port(connection, port)?;
+/// Removes owners with all their leases; tells how many there were. Reads every lease once, because an index would make
+/// each of them dearer.
+pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Result<usize> {
+    if ids.is_empty() {
+        return Ok(0);
     }
-    connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
-    Ok(ports.len())
+    let mut ended = Vec::new();
+    let mut statement = connection.prepare_cached("SELECT port, serial, owner FROM trop_leases")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if ids.contains(&row.get(2)?) {
+            ended.push((rows::port(row, 0)?, row.get(1)?));
+        }
+    }
+    for lease in &ended {
+        remove_lease(connection, *lease)?;
+    }
+    for id in ids {
+        connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ended.len())
 }
 
 /// Whether a file belongs to an owner that is stored.
 pub(crate) fn is_owner_file(connection: &Connection, file: &str) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM trop_owners WHERE file = ?1")?.exists([file])?)
-}
-
-/// Ends the lease of a port, whosever it is.
-pub(crate) fn remove_any_lease(connection: &Connection, port: Port) -> Result<()> {
-    connection.prepare_cached("DELETE FROM trop_leases WHERE port = ?1")?.execute([port.get()])?;
-    rows::remove_port(connection, port)
 }
 
 /// Every lease of a range, by port. None while only programs have written to the file that know nothing of leases.
@@ -119,7 +126,7 @@ pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<Le
         return Ok(Vec::new());
     }
     let mut statement = connection.prepare_cached(
-        "SELECT lease.port, label, directory, reservations.created_at, id, file, pid, command
+        "SELECT lease.port, label, directory, reservations.created_at, id, file, pid, command, serial
          FROM trop_leases AS lease JOIN reservations ON reservations.port = lease.port
          LEFT JOIN trop_owners ON id = owner WHERE lease.port BETWEEN ?1 AND ?2 ORDER BY lease.port",
     )?;
@@ -133,7 +140,8 @@ pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<Le
             Some(id) => Some(OwnerRow { id, file: row.get(5)?, pid: row.get(6)?, command: row.get(7)? }),
             None => None,
         };
-        leases.push(LeaseRow { port, owner, label: row.get(1)?, directory: row.get(2)?, since });
+        let (label, directory, serial) = (row.get(1)?, row.get(2)?, row.get(8)?);
+        leases.push(LeaseRow { port, owner, serial, label, directory, since });
     }
     Ok(leases)
 }

@@ -11,11 +11,10 @@ mod upgrade;
 mod validate;
 mod wait;
 
-pub(crate) use connection::Database;
 pub(crate) use free_ports::lowest_usable;
 pub(crate) use leases::{
     LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
-    remove_any_lease, remove_lease, remove_owner, unknown_owners,
+    remove_lease, remove_owners, unknown_owners,
 };
 pub(crate) use pool::{Seat, generation, locked, usable};
 pub(crate) use rows::{

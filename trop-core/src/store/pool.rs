@@ -154,6 +154,11 @@ impl Seat {
         &self.directory
     }
 
+    /// The bound for all waits.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     fn database(&self) -> PathBuf {
         self.directory.join(data_dir::DATABASE)
     }

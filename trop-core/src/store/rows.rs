@@ -1,7 +1,7 @@
 //! Reading and writing rows of `reservations`. Every row that is read is checked.
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
 use crate::error::{Error, Result};
 use crate::paths;
@@ -18,20 +18,6 @@ macro_rules! select_where {
     };
 }
 
-/// Leases are rows too, but nobody's reservations.
-macro_rules! not_leased {
-    () => {
-        "NOT EXISTS (SELECT 1 FROM trop_leases AS lease WHERE lease.port = reservations.port)"
-    };
-}
-
-/// What [`select`] selects.
-macro_rules! selected {
-    () => {
-        "(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2)"
-    };
-}
-
 /// Which rows of a path are meant.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Selection<'a> {
@@ -40,10 +26,14 @@ pub(crate) enum Selection<'a> {
     All,
 }
 
+/// The reservation of a key. Leases are rows too, but nobody's reservations.
 pub(crate) fn by_key(connection: &Connection, key: &Key) -> Result<Option<Reservation>> {
     let mut statement = connection.prepare_cached(select_where!("path = ?1 AND tag = ?2"))?;
     let row = statement.query_row([key.path(), key.tag_text()], |row| Ok(decode(row))).optional()?;
-    row.transpose()
+    match row.transpose()? {
+        Some(row) if is_lease(connection, &row)? => Ok(None),
+        row => Ok(row),
+    }
 }
 
 pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Reservation>> {
@@ -54,13 +44,28 @@ pub(crate) fn by_port(connection: &Connection, port: Port) -> Result<Option<Rese
 
 /// Every reservation, by path, then tag, the untagged one first.
 pub(crate) fn list(connection: &Connection) -> Result<Vec<Reservation>> {
-    let mut statement = connection.prepare_cached(if may_have_leases(connection)? {
-        concat!(select_where!(""), not_leased!(), " ORDER BY path, tag")
-    } else {
-        select_where!("TRUE ORDER BY path, tag")
-    })?;
-    let rows = statement.query_map([], |row| Ok(decode(row)))?;
-    rows.map(|row| row?).collect()
+    let mut statement = connection.prepare_cached(select_where!("TRUE ORDER BY path, tag"))?;
+    reservations(connection, statement.query([])?)
+}
+
+/// The rows that are not leases.
+fn reservations(connection: &Connection, mut rows: Rows<'_>) -> Result<Vec<Reservation>> {
+    let mut reservations = Vec::new();
+    while let Some(row) = rows.next()? {
+        let row = decode(row)?;
+        if !is_lease(connection, &row)? {
+            reservations.push(row);
+        }
+    }
+    Ok(reservations)
+}
+
+/// Whether a row is a lease. Only those have the last moment there is, so that others cost no look-up.
+fn is_lease(connection: &Connection, row: &Reservation) -> Result<bool> {
+    if row.last_used_at != Timestamp::LAST || !may_have_leases(connection)? {
+        return Ok(false);
+    }
+    Ok(connection.prepare_cached("SELECT 1 FROM trop_leases WHERE port = ?1")?.exists([row.port.get()])?)
 }
 
 /// Whether there is a table of leases: not while only other programs have written to the file.
@@ -147,16 +152,13 @@ pub(crate) fn select(
         Selection::Untagged => Some(""),
         Selection::All => None,
     };
-    let sql = if may_have_leases(connection)? {
-        concat!(select_where!(selected!()), " AND ", not_leased!(), " ORDER BY path, tag")
-    } else {
-        concat!(select_where!(selected!()), " ORDER BY path, tag")
-    };
+    let sql = select_where!(
+        "(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2) ORDER BY path, tag"
+    );
     let below = recursive.then(|| below(path));
     let (after, before) = below.as_ref().map_or((None, None), |(after, before)| (Some(after), Some(before)));
     let mut statement = connection.prepare_cached(sql)?;
-    let rows = statement.query_map(params![path, tag, after, before], |row| Ok(decode(row)))?;
-    rows.map(|row| row?).collect()
+    reservations(connection, statement.query(params![path, tag, after, before])?)
 }
 
 /// What lies below a path, by components: text between these two, both excluded.
@@ -173,13 +175,13 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
     expect_one(statement.execute([key.path(), key.tag_text()])?)
 }
 
-/// Another program's trigger can make a statement do nothing without an error.
 /// Deletes the row of a port that was leased. Should it be gone, the lease has ended all the same.
-pub(super) fn remove_port(connection: &Connection, port: Port) -> Result<()> {
+pub(super) fn remove_leased(connection: &Connection, port: Port) -> Result<()> {
     connection.prepare_cached("DELETE FROM reservations WHERE port = ?1")?.execute([port.get()])?;
     Ok(())
 }
 
+/// Another program's trigger can make a statement do nothing without an error.
 fn expect_one(rows: usize) -> Result<()> {
     if rows == 1 {
         return Ok(());

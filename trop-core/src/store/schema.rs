@@ -131,13 +131,13 @@ fn metadata(connection: &Connection, key: &str) -> Result<Option<i64>> {
 fn is_complete(connection: &Connection) -> Result<bool> {
     let found: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_schema WHERE name IN (
-            'trop_owners', 'trop_leases', 'trop_leases_owner', 'trop_leases_delete', 'trop_leases_update',
-            'trop_free_ports', 'trop_free_ports_open', 'trop_free_ports_insert', 'trop_free_ports_delete',
-            'trop_free_ports_update')",
+            'trop_owners', 'trop_leases', 'trop_leases_insert', 'trop_leases_move',
+            'trop_leases_delete', 'trop_leases_update', 'trop_free_ports', 'trop_free_ports_open',
+            'trop_free_ports_insert', 'trop_free_ports_delete', 'trop_free_ports_update')",
         [],
         |row| row.get(0),
     )?;
-    Ok(found == 10)
+    Ok(found == 11)
 }
 
 /// Whether the additional tables are of exactly this version.

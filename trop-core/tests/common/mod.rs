@@ -2,17 +2,20 @@
 //! from outside.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+pub(crate) mod fork;
+
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::io::{self, BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 use trop_core::{
     Code, Discovery, Key, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, ReserveRequest, Result,
@@ -192,8 +195,12 @@ pub(crate) struct Process {
 impl Process {
     /// Starts `test` of this program alone, in the given role and with its own default data directory.
     pub(crate) fn start(test: &str, role: &str, dir: &Path) -> Process {
-        let mut command = Command::new(env::current_exe().unwrap());
-        Process::spawn(alone(&mut command, test, role, dir))
+        Process::start_by(&[], test, role, dir)
+    }
+
+    /// The same with a program in front.
+    pub(crate) fn start_by(launcher: &[&str], test: &str, role: &str, dir: &Path) -> Process {
+        Process::spawn(alone(&mut this_program(launcher), test, role, dir))
     }
 
     /// A Python process that has the database connected as `db`; it must flush what it prints.
@@ -273,6 +280,18 @@ impl Drop for Process {
     }
 }
 
+fn this_program(launcher: &[&str]) -> Command {
+    let program = env::current_exe().unwrap();
+    match launcher {
+        [] => Command::new(program),
+        [first, rest @ ..] => {
+            let mut command = Command::new(first);
+            command.args(rest).arg(program);
+            command
+        }
+    }
+}
+
 fn alone<'c>(command: &'c mut Command, test: &str, role: &str, dir: &Path) -> &'c mut Command {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir)
@@ -295,15 +314,7 @@ pub(crate) fn isolated_by(launcher: &[&str], test: &str, body: impl FnOnce(&Scra
         body(&Scratch::new());
         process::exit(0);
     }
-    let program = env::current_exe().unwrap();
-    let mut command = match launcher {
-        [] => Command::new(program),
-        [first, rest @ ..] => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(program);
-            command
-        }
-    };
+    let mut command = this_program(launcher);
     // What the child makes is removed here, because it may give up the rights to do so itself.
     let room = tempfile::tempdir().unwrap();
     allow(room.path(), 0o755);
@@ -348,11 +359,19 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|output| output.status.success())
 }
 
-/// The first of `count` ports in a row that nothing has bound now, below those the kernel gives out by itself.
+/// Binds as a probe does, and as programs that do not set `SO_REUSEADDR`, which the standard library does.
+pub(crate) fn bind_plainly(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// The first of `count` ports in a row that nothing has bound now, nor had a moment ago, below those the kernel gives
+/// out by itself.
 pub(crate) fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| {
         let address = (Ipv4Addr::LOCALHOST, port);
-        UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok()
+        UdpSocket::bind(address).is_ok() && bind_plainly(address.into()).is_ok()
     };
     // Test programs that run at the same time start at different places.
     let start = 20000 + u16::try_from(process::id() % 1000).unwrap() * 10;
