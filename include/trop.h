@@ -20,14 +20,22 @@
  * that of the C field.
  *
  * Strings are UTF-8 and end with NUL. Those that go in are only read during the call. Those that come out of an
- * accessor belong to its object and live as long as that. Only trop_list_json returns a string of its own, to be freed
- * with trop_string_free.
+ * accessor belong to its object and live as long as that. Those that come out as char * are the caller's, who frees
+ * them with trop_string_free.
+ *
+ * JSON. Lists and other rich results come out as JSON text. A reservation in it is an object with port (number), path
+ * (string), tag, project, task (string or null), created_at and last_used_at (strings, UTC, YYYY-MM-DD HH:MM:SS).
+ * Objects may get further keys.
  *
  * Memory. Every object is freed once, with its own trop_*_free, which accepts NULL. Releasing a port
  * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port reserved.
  *
  * Options. Option structs start with their size. Initialise them with their INIT macro or init function, then set
  * what you need. They may grow at the end; bytes that are not zero and that the library does not know are refused.
+ * So are flags that a call does not take: TROP_<CALL>_* are of one call alone, others of each call that names them.
+ *
+ * Dry run. With TROP_DRY_RUN a call does all its work on a copy in memory: what comes out is what the call would
+ * return, and nothing is changed. It needs no lock.
  *
  * Threads. Any thread may use any registry, several at once too; only freeing needs that nobody else uses it.
  * Errors and reservations do not change, so several threads may read one.
@@ -49,18 +57,42 @@
 #include <stdint.h>
 
 /** A trop_open_options with the defaults. */
-#define TROP_OPEN_OPTIONS_INIT { (uint32_t)sizeof(trop_open_options), 0, NULL, NULL, -1, -1, -1, 0 }
+#define TROP_OPEN_OPTIONS_INIT \
+    { (uint32_t)sizeof(trop_open_options), 0, NULL, NULL, -1, -1, -1, 0, NULL, NULL }
 
 /** A trop_reserve_options with the defaults. */
-#define TROP_RESERVE_OPTIONS_INIT { (uint32_t)sizeof(trop_reserve_options), 0, NULL, NULL, -1, -1, -1, 0 }
+#define TROP_RESERVE_OPTIONS_INIT \
+    { (uint32_t)sizeof(trop_reserve_options), 0, NULL, NULL, -1, -1, -1, 0, NULL, NULL }
 
 /** A trop_release_options with the defaults. */
 #define TROP_RELEASE_OPTIONS_INIT { (uint32_t)sizeof(trop_release_options), 0, NULL, NULL }
+
+/** A trop_list_options with the defaults. */
+#define TROP_LIST_OPTIONS_INIT { (uint32_t)sizeof(trop_list_options), 0, NULL, NULL, NULL }
+
+/** A trop_group_options with the defaults. */
+#define TROP_GROUP_OPTIONS_INIT { (uint32_t)sizeof(trop_group_options), 0, NULL, NULL }
+
+/** A trop_clean_options with the defaults. */
+#define TROP_CLEAN_OPTIONS_INIT { (uint32_t)sizeof(trop_clean_options), 0, -1 }
+
+/** A trop_migrate_options with the defaults. */
+#define TROP_MIGRATE_OPTIONS_INIT { (uint32_t)sizeof(trop_migrate_options), 0, NULL, NULL }
 
 /**
  * The number of the binary interface, also the number in the shared library's SONAME.
  */
 #define TROP_ABI_VERSION 1
+
+/**
+ * Remove the reservations of directories that do not exist any more.
+ */
+#define TROP_CLEAN_PRUNE 1
+
+/**
+ * Remove the reservations that were not used for long.
+ */
+#define TROP_CLEAN_EXPIRE 2
 
 /**
  * Success.
@@ -153,6 +185,71 @@
 #define TROP_ERR_PANIC -99
 
 /**
+ * Do everything on a copy in memory: the result is what the call would return, and nothing is changed.
+ */
+#define TROP_DRY_RUN (1 << 16)
+
+/**
+ * Do it whatever speaks against it; what that is says each call.
+ */
+#define TROP_FORCE (1 << 17)
+
+/**
+ * Everything below the path too.
+ */
+#define TROP_RECURSIVE (1 << 18)
+
+/**
+ * Refuse a path that is neither the working directory nor above or below it.
+ */
+#define TROP_REFUSE_UNRELATED_PATH (1 << 19)
+
+/**
+ * The stored project may be changed.
+ */
+#define TROP_ALLOW_PROJECT_CHANGE (1 << 20)
+
+/**
+ * The stored task may be changed.
+ */
+#define TROP_ALLOW_TASK_CHANGE (1 << 21)
+
+/**
+ * Make no occupancy probe at all.
+ */
+#define TROP_SKIP_OCCUPANCY_CHECK (1 << 22)
+
+/**
+ * Make no TCP probe.
+ */
+#define TROP_SKIP_TCP (1 << 23)
+
+/**
+ * Make no UDP probe.
+ */
+#define TROP_SKIP_UDP (1 << 24)
+
+/**
+ * Make no IPv4 probe.
+ */
+#define TROP_SKIP_IPV4 (1 << 25)
+
+/**
+ * Make no IPv6 probe.
+ */
+#define TROP_SKIP_IPV6 (1 << 26)
+
+/**
+ * Probe the wildcard addresses too, not only loopback.
+ */
+#define TROP_CHECK_ALL_INTERFACES (1 << 27)
+
+/**
+ * Call the ports by the names of their environment variables instead of by the tags.
+ */
+#define TROP_GROUP_BY_VARIABLE 1
+
+/**
  * Do not create a missing data directory or database.
  */
 #define TROP_OPEN_NO_CREATE 1
@@ -163,49 +260,54 @@
 #define TROP_OPEN_SHARED 2
 
 /**
- * Make no occupancy probe at all.
+ * Read no configuration file.
  */
-#define TROP_OPEN_SKIP_OCCUPANCY_CHECK 4
+#define TROP_OPEN_NO_DISCOVERY 4
 
 /**
- * Make no TCP probe.
+ * Read no environment variable but TROP_DATA_DIR.
  */
-#define TROP_OPEN_SKIP_TCP 8
+#define TROP_OPEN_NO_VARIABLES 8
 
 /**
- * Make no UDP probe.
+ * Store no project, whatever configuration and git say.
  */
-#define TROP_OPEN_SKIP_UDP 16
+#define TROP_RESERVE_CLEAR_PROJECT 1
 
 /**
- * Make no IPv4 probe.
+ * Store no task, whatever configuration and git say.
  */
-#define TROP_OPEN_SKIP_IPV4 32
+#define TROP_RESERVE_CLEAR_TASK 2
 
 /**
- * Make no IPv6 probe.
+ * Choose a port anew for a key that has one.
  */
-#define TROP_OPEN_SKIP_IPV6 64
+#define TROP_RESERVE_OVERWRITE 4
 
 /**
- * Probe the wildcard addresses too, not only loopback.
+ * Use the preferred port although something has it bound.
  */
-#define TROP_OPEN_CHECK_ALL_INTERFACES 128
+#define TROP_RESERVE_IGNORE_OCCUPIED 8
 
 /**
- * Refuse a path that is neither the working directory nor above or below it.
+ * Use the preferred port although it is excluded.
  */
-#define TROP_RESERVE_REFUSE_UNRELATED_PATH 1
+#define TROP_RESERVE_IGNORE_EXCLUSIONS 16
+
+/**
+ * When all ports are taken, keep the reservations of directories that do not exist any more.
+ */
+#define TROP_RESERVE_DISABLE_AUTOPRUNE 32
+
+/**
+ * When all ports are taken, keep the reservations that were not used for long.
+ */
+#define TROP_RESERVE_DISABLE_AUTOEXPIRE 64
 
 /**
  * Release only the reservation without a tag.
  */
 #define TROP_RELEASE_UNTAGGED_ONLY 1
-
-/**
- * Refuse a path that is neither the working directory nor above or below it.
- */
-#define TROP_RELEASE_REFUSE_UNRELATED_PATH 2
 
 /**
  * The major number of the library's version.
@@ -238,7 +340,102 @@ typedef struct trop_registry trop_registry;
 typedef struct trop_reservation trop_reservation;
 
 /**
+ * What to clean up. Initialise with TROP_CLEAN_OPTIONS_INIT or trop_clean_options_init.
+ */
+typedef struct trop_clean_options {
+    /**
+     * sizeof(trop_clean_options).
+     */
+    uint32_t size;
+    /**
+     * TROP_CLEAN_* and TROP_DRY_RUN combined; neither TROP_CLEAN_PRUNE nor TROP_CLEAN_EXPIRE means both.
+     */
+    uint32_t flags;
+    /**
+     * After how many days without use a reservation expires, 1 to 4294967295; -1 means what is configured, else 30.
+     */
+    int64_t days;
+} trop_clean_options;
+
+/**
+ * What to migrate. Initialise with TROP_MIGRATE_OPTIONS_INIT or trop_migrate_options_init.
+ */
+typedef struct trop_migrate_options {
+    /**
+     * sizeof(trop_migrate_options).
+     */
+    uint32_t size;
+    /**
+     * TROP_RECURSIVE, TROP_FORCE (remove reservations that hold a key at the destination) and TROP_DRY_RUN combined.
+     */
+    uint32_t flags;
+    /**
+     * The path that has the reservations; it need not exist.
+     */
+    const char *from;
+    /**
+     * The path that gets them; it need not exist.
+     */
+    const char *to;
+} trop_migrate_options;
+
+/**
+ * Which group to reserve. Initialise with TROP_GROUP_OPTIONS_INIT or trop_group_options_init.
+ */
+typedef struct trop_group_options {
+    /**
+     * sizeof(trop_group_options).
+     */
+    uint32_t size;
+    /**
+     * TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change, and replace
+     * tagged reservations of the path that are not this group), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and
+     * TROP_DRY_RUN combined.
+     */
+    uint32_t flags;
+    /**
+     * The configuration file that defines the group; NULL means the one the registry found when it was opened.
+     */
+    const char *file;
+    /**
+     * The task to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
+     * else the stored one, else for a new group what git says.
+     */
+    const char *task;
+} trop_group_options;
+
+/**
+ * Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
+ * trop_list_options_init.
+ */
+typedef struct trop_list_options {
+    /**
+     * sizeof(trop_list_options).
+     */
+    uint32_t size;
+    /**
+     * 0.
+     */
+    uint32_t flags;
+    /**
+     * Exactly this project; NULL means any or none.
+     */
+    const char *project;
+    /**
+     * Exactly this tag; NULL means any or none.
+     */
+    const char *tag;
+    /**
+     * This path and everything below it, which need not exist; NULL means any.
+     */
+    const char *path;
+} trop_list_options;
+
+/**
  * How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
+ *
+ * What is given counts more than environment variables, these more than configuration files, and these more than the
+ * defaults. Flags and excluded ports only add to what those say.
  */
 typedef struct trop_open_options {
     /**
@@ -246,7 +443,7 @@ typedef struct trop_open_options {
      */
     uint32_t size;
     /**
-     * TROP_OPEN_* combined.
+     * TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
      */
     uint32_t flags;
     /**
@@ -254,25 +451,35 @@ typedef struct trop_open_options {
      */
     const char *data_dir;
     /**
-     * Ports never to choose, such as "5001,5005..5009"; NULL means none.
+     * Ports never to choose, such as "5001,5005..5009"; NULL means no more than the configuration excludes.
      */
     const char *excluded;
     /**
-     * How long to wait for other users of the database, in milliseconds; 0 fails at once, -1 means 5000.
+     * How long to wait for other users of the database, in milliseconds; 0 fails at once, -1 means what is
+     * configured, else 5000.
      */
     int32_t busy_timeout_ms;
     /**
-     * The lowest port to choose; -1 means 5000.
+     * The lowest port to choose; -1 means what is configured, else 5000.
      */
     int32_t ports_min;
     /**
-     * The highest port to choose; -1 means 7000.
+     * The highest port to choose; -1 means what is configured, else 7000.
      */
     int32_t ports_max;
     /**
      * 0.
      */
     uint32_t reserved;
+    /**
+     * Where the search upward for trop.yaml and trop.local.yaml begins; NULL means the working directory.
+     */
+    const char *start_dir;
+    /**
+     * The project's configuration file, instead of searching for one; NULL means none. At most one of start_dir,
+     * config_file and TROP_OPEN_NO_DISCOVERY may be given.
+     */
+    const char *config_file;
 } trop_open_options;
 
 /**
@@ -284,7 +491,8 @@ typedef struct trop_reserve_options {
      */
     uint32_t size;
     /**
-     * TROP_RESERVE_* combined.
+     * TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any change),
+     * TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
@@ -311,6 +519,15 @@ typedef struct trop_reserve_options {
      * 0.
      */
     uint32_t reserved;
+    /**
+     * The project to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
+     * else the stored one, else for a new key what git says.
+     */
+    const char *project;
+    /**
+     * The task to store, as the project.
+     */
+    const char *task;
 } trop_reserve_options;
 
 /**
@@ -322,7 +539,7 @@ typedef struct trop_release_options {
      */
     uint32_t size;
     /**
-     * TROP_RELEASE_* combined.
+     * TROP_RELEASE_UNTAGGED_ONLY, TROP_RECURSIVE, TROP_REFUSE_UNRELATED_PATH and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
@@ -338,6 +555,60 @@ typedef struct trop_release_options {
 #ifdef __cplusplus
 extern "C" {
 #endif // __cplusplus
+
+/**
+ * Initialises options with their defaults, as TROP_CLEAN_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_clean_options), so that a newer library writes no more than an older program has.
+ */
+void trop_clean_options_init(struct trop_clean_options *options, uint32_t size);
+
+/**
+ * Initialises options with their defaults, as TROP_MIGRATE_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_migrate_options), so that a newer library writes no more than an older program has.
+ */
+void trop_migrate_options_init(struct trop_migrate_options *options, uint32_t size);
+
+/**
+ * Removes reservations that nobody needs any more, all or none: those whose path certainly is no directory any more
+ * (pruned), and those that were last used more than some days ago (expired).
+ *
+ * registry: the registry.
+ * options: which; NULL means both kinds.
+ * json: receives an object with pruned and expired (arrays of reservations; what is both counts as pruned), preserved
+ * (an array of objects with path and cause, strings: paths that could not be inspected and were kept) and days (the
+ * age limit); free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the
+ * registry is unchanged then.
+ */
+int32_t trop_clean(struct trop_registry *registry,
+                   const struct trop_clean_options *options,
+                   char **json,
+                   struct trop_error **error);
+
+/**
+ * Moves reservations from one path to another, with all tags, for a directory that was moved: ports and everything
+ * else stay as they are. All are moved or none. Moving nothing is TROP_ERR_NOT_FOUND, unless it is recursive.
+ *
+ * registry: the registry.
+ * options: what; from and to are required.
+ * json: receives an object with from and to (strings, the paths in their normal form), moves (an array of
+ * reservations as they were, each with its new path as to) and conflicts (an array of reservations at the destination
+ * that were removed); free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND, TROP_ERR_CONFLICT when keys at the destination are
+ * taken, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ */
+int32_t trop_migrate(struct trop_registry *registry,
+                     const struct trop_migrate_options *options,
+                     char **json,
+                     struct trop_error **error);
 
 /**
  * The status code of an error, one of TROP_ERR_*.
@@ -392,6 +663,152 @@ int32_t trop_error_errno(const struct trop_error *error);
 void trop_error_free(struct trop_error *error);
 
 /**
+ * Initialises options with their defaults, as TROP_GROUP_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_group_options), so that a newer library writes no more than an older program has.
+ */
+void trop_group_options_init(struct trop_group_options *options, uint32_t size);
+
+/**
+ * Reserves the ports of all services of a group, all or none: those it has, else its preferred ones as far as they
+ * can be had, and for the rest the lowest ones at their offsets from a common base. They belong to the directory of
+ * the file and each to the tag of its service.
+ *
+ * registry: the registry.
+ * options: which; NULL means the group of the configuration the registry found when it was opened.
+ * json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format json`
+ * prints; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT when
+ * tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
+ * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ */
+int32_t trop_reserve_group(struct trop_registry *registry,
+                           const struct trop_group_options *options,
+                           char **json,
+                           struct trop_error **error);
+
+/**
+ * Initialises options with their defaults, as TROP_LIST_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_list_options), so that a newer library writes no more than an older program has.
+ */
+void trop_list_options_init(struct trop_list_options *options, uint32_t size);
+
+/**
+ * Finds the reservation of exactly one key. Nothing is marked as used.
+ *
+ * registry: the registry.
+ * path: the path of the key; NULL means the working directory.
+ * tag: the tag of the key; NULL means none.
+ * reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
+ * database.
+ */
+int32_t trop_find(struct trop_registry *registry,
+                  const char *path,
+                  const char *tag,
+                  struct trop_reservation **reservation,
+                  struct trop_error **error);
+
+/**
+ * Finds the reservation that has a port. Nothing is marked as used.
+ *
+ * registry: the registry.
+ * port: the port, 1 to 65535.
+ * reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
+ * database.
+ */
+int32_t trop_find_port(struct trop_registry *registry,
+                       int32_t port,
+                       struct trop_reservation **reservation,
+                       struct trop_error **error);
+
+/**
+ * Lists reservations, ordered by path, then tag, the untagged one first.
+ *
+ * registry: the registry.
+ * options: which; NULL means all.
+ * json: receives an array of reservations; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ */
+int32_t trop_list(struct trop_registry *registry,
+                  const struct trop_list_options *options,
+                  char **json,
+                  struct trop_error **error);
+
+/**
+ * Lists the distinct projects of all reservations, ordered by their bytes.
+ *
+ * registry: the registry.
+ * json: receives an array of strings; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ */
+int32_t trop_projects(struct trop_registry *registry, char **json, struct trop_error **error);
+
+/**
+ * Looks which ports of a range something on this machine has bound, in the ways the registry probes. It answers for
+ * the moment it looked.
+ *
+ * registry: the registry.
+ * min: replaces the lowest port of the range; -1 means the registry's.
+ * max: replaces the highest port of the range; -1 means the registry's.
+ * json: receives an array of objects, one for each way that found a port occupied, ordered by port, with port
+ * (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or "udp"),
+ * address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id (number or
+ * null), process_name, user (string or null) and owner_status (string); free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it begins,
+ * TROP_ERR_CLOSED or an error of the database.
+ */
+int32_t trop_scan(struct trop_registry *registry,
+                  int32_t min,
+                  int32_t max,
+                  char **json,
+                  struct trop_error **error);
+
+/**
+ * Checks the whole database of a registry: version, structure, every row, every page. It only reads.
+ *
+ * registry: the registry.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no database;
+ * TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot be read, or
+ * TROP_ERR_CLOSED.
+ */
+int32_t trop_validate_database(struct trop_registry *registry,
+                               struct trop_error **error);
+
+/**
+ * Checks one configuration file. A file called config.yaml is judged as the one of a data directory, any other as a
+ * project's. Nothing else is looked at: no other file, no environment variable, no database.
+ *
+ * file: the file.
+ * json: receives an array of objects, one for each problem, with path (string), line (number, counted from 1), field
+ * (string, such as "ports.min") and reason (string), empty for a valid file; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or TROP_ERR_IO.
+ */
+int32_t trop_validate_config(const char *file,
+                             char **json,
+                             struct trop_error **error);
+
+/**
  * Initialises options with their defaults, as TROP_OPEN_OPTIONS_INIT does.
  *
  * options: the struct to write; NULL is allowed and ignored.
@@ -400,82 +817,18 @@ void trop_error_free(struct trop_error *error);
 void trop_open_options_init(struct trop_open_options *options, uint32_t size);
 
 /**
- * Initialises options with their defaults, as TROP_RESERVE_OPTIONS_INIT does.
- *
- * options: the struct to write; NULL is allowed and ignored.
- * size: sizeof(trop_reserve_options), so that a newer library writes no more than an older program has.
- */
-void trop_reserve_options_init(struct trop_reserve_options *options, uint32_t size);
-
-/**
- * Initialises options with their defaults, as TROP_RELEASE_OPTIONS_INIT does.
- *
- * options: the struct to write; NULL is allowed and ignored.
- * size: sizeof(trop_release_options), so that a newer library writes no more than an older program has.
- */
-void trop_release_options_init(struct trop_release_options *options, uint32_t size);
-
-/**
  * Opens the registry of a data directory, creating directory and database if they are absent.
  *
  * options: how; NULL means the defaults.
  * registry: receives the handle; close and free it with trop_registry_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
  * TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
  */
 int32_t trop_open(const struct trop_open_options *options,
                   struct trop_registry **registry,
                   struct trop_error **error);
-
-/**
- * Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else the
- * lowest usable one of the range.
- *
- * registry: the registry.
- * options: what; NULL means the working directory without a tag.
- * reservation: receives the reservation; free it with trop_reservation_free.
- * error: receives the details of a failure; may be NULL.
- *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
- * TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
- */
-int32_t trop_reserve(struct trop_registry *registry,
-                     const struct trop_reserve_options *options,
-                     struct trop_reservation **reservation,
-                     struct trop_error **error);
-
-/**
- * Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.
- * This gives the ports back; trop_reservation_free only frees the memory of a reservation's description.
- *
- * registry: the registry.
- * options: which; NULL means every reservation of the working directory.
- * count: receives how many were released; may be NULL.
- * error: receives the details of a failure; may be NULL.
- *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or an
- * error of the database; the registry is unchanged then.
- */
-int32_t trop_release(struct trop_registry *registry,
-                     const struct trop_release_options *options,
-                     uint64_t *count,
-                     struct trop_error **error);
-
-/**
- * Lists every reservation, ordered by path, then tag, the untagged one first.
- *
- * registry: the registry.
- * json: receives a JSON array of objects with the keys port (number), path (string), tag, project, task (string
- * or null), created_at and last_used_at (strings, UTC, YYYY-MM-DD HH:MM:SS); free it with trop_string_free.
- * error: receives the details of a failure; may be NULL.
- *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
- */
-int32_t trop_list_json(struct trop_registry *registry,
-                       char **json,
-                       struct trop_error **error);
 
 /**
  * Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
@@ -560,12 +913,12 @@ int64_t trop_reservation_last_used_at(const struct trop_reservation *reservation
  *
  * reservation: the reservation, or NULL.
  *
- * Returns 1 if the call made the reservation, 0 if the key had its port before, and for NULL.
+ * Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and for NULL.
  */
 int32_t trop_reservation_created(const struct trop_reservation *reservation);
 
 /**
- * Why a new key did not get the preferred port it asked for.
+ * Why a key that was new or overwritten did not get the preferred port it asked for.
  *
  * reservation: the reservation, or NULL.
  *
@@ -573,6 +926,16 @@ int32_t trop_reservation_created(const struct trop_reservation *reservation);
  * NULL when there was no preferred port or it was used, and for NULL.
  */
 const char *trop_reservation_refusal(const struct trop_reservation *reservation);
+
+/**
+ * What had to be removed to make room for a reservation, because no port of the range was usable.
+ *
+ * reservation: the reservation, or NULL.
+ *
+ * Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when nothing had to
+ * be cleaned up, and for NULL.
+ */
+const char *trop_reservation_cleanup(const struct trop_reservation *reservation);
 
 /**
  * Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back). NULL is
@@ -583,7 +946,76 @@ const char *trop_reservation_refusal(const struct trop_reservation *reservation)
 void trop_reservation_free(struct trop_reservation *reservation);
 
 /**
- * Frees a string that trop allocated, such as the one from trop_list_json. NULL is allowed.
+ * Initialises options with their defaults, as TROP_RESERVE_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_reserve_options), so that a newer library writes no more than an older program has.
+ */
+void trop_reserve_options_init(struct trop_reserve_options *options, uint32_t size);
+
+/**
+ * Initialises options with their defaults, as TROP_RELEASE_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_release_options), so that a newer library writes no more than an older program has.
+ */
+void trop_release_options_init(struct trop_release_options *options, uint32_t size);
+
+/**
+ * Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else the
+ * lowest usable one of the range. A range without a usable port is cleaned up first, as far as that is not switched
+ * off; trop_reservation_cleanup tells.
+ *
+ * registry: the registry.
+ * options: what; NULL means the working directory without a tag.
+ * reservation: receives the reservation; free it with trop_reservation_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
+ * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ */
+int32_t trop_reserve(struct trop_registry *registry,
+                     const struct trop_reserve_options *options,
+                     struct trop_reservation **reservation,
+                     struct trop_error **error);
+
+/**
+ * Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.
+ * This gives the ports back; trop_reservation_free only frees the memory of a reservation's description.
+ *
+ * registry: the registry.
+ * options: which; NULL means every reservation of the working directory.
+ * count: receives how many were released; may be NULL.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or an
+ * error of the database; the registry is unchanged then.
+ */
+int32_t trop_release(struct trop_registry *registry,
+                     const struct trop_release_options *options,
+                     uint64_t *count,
+                     struct trop_error **error);
+
+/**
+ * Releases a port, whatever path and tag it is reserved for. Releasing nothing is success.
+ *
+ * registry: the registry.
+ * port: the port, 1 to 65535.
+ * flags: TROP_FORCE (also end the lease of a program that is running) and TROP_DRY_RUN combined.
+ * count: receives how many were released, 0 or 1; may be NULL.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the port,
+ * TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ */
+int32_t trop_release_port(struct trop_registry *registry,
+                          int32_t port,
+                          uint32_t flags,
+                          uint64_t *count,
+                          struct trop_error **error);
+
+/**
+ * Frees a string that a call handed out, such as the JSON text of trop_list. NULL is allowed.
  *
  * string: the string; it is gone afterwards.
  */

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log"
 	"os"
+	"path/filepath"
 
 	"trop"
 )
@@ -56,4 +57,40 @@ func ExampleError() {
 	// Output:
 	// true
 	// TROP_INVALID_ARGUMENT port
+}
+
+func ExampleReserveGroup() {
+	directory, err := os.MkdirTemp("", "trop-example-")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(directory)
+	file := filepath.Join(directory, "trop.yaml")
+	services := `
+reservations:
+  services:
+    web: { offset: 0 }
+    api: { offset: 1 }
+`
+	if err := os.WriteFile(file, []byte(services), 0o600); err != nil {
+		log.Fatal(err)
+	}
+
+	ports, err := trop.ReserveGroup(trop.File(file))
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(len(ports), ports["api"]-ports["web"])
+
+	released, err := trop.Release(trop.Path(directory))
+	fmt.Println(released, err)
+	// Output:
+	// 2 1
+	// 2 <nil>
+}
+
+func ExampleDryRun() {
+	cleanup, err := trop.Autoclean(trop.Days(7), trop.DryRun())
+	fmt.Println(len(cleanup.Pruned), "would go with their directory,", len(cleanup.Expired), "of age,", err)
+	// Output: 0 would go with their directory, 0 of age, <nil>
 }

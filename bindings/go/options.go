@@ -14,175 +14,342 @@ import (
 	"unsafe"
 )
 
-// An OpenOption changes how [Open] opens a registry. A nil one changes nothing.
-type OpenOption func(*openRequest)
+// An OpenOption changes how [Open] opens a registry. A nil option of whatever kind changes nothing.
+type OpenOption interface{ forOpen(*request) }
 
-// DataDir opens the registry in this directory; by default it is TROP_DATA_DIR, else ~/.trop.
-func DataDir(path string) OpenOption {
-	return func(r *openRequest) { r.c.data_dir = r.text("data_dir", path) }
-}
+// A ReserveOption says what to reserve.
+type ReserveOption interface{ forReserve(*request) }
 
-// Ports sets the lowest and the highest port to choose; by default 5000 and 7000.
-func Ports(min, max int) OpenOption {
-	return func(r *openRequest) { r.c.ports_min, r.c.ports_max = r.port("ports", min), r.port("ports", max) }
-}
+// A ReleaseOption says what to release.
+type ReleaseOption interface{ forRelease(*request) }
 
-// Excluded names ports never to choose, as a comma list of ports and inclusive ranges such as "5001,5005..5009".
-func Excluded(ports string) OpenOption {
-	return func(r *openRequest) { r.c.excluded = r.text("excluded", ports) }
-}
+// A ReleasePortOption says how to release a port.
+type ReleasePortOption interface{ forReleasePort(*request) }
 
-// BusyTimeout sets how long a call waits for other users of the database, by the millisecond; 0 fails at once. By
-// default it is 5 seconds.
-func BusyTimeout(wait time.Duration) OpenOption {
-	return func(r *openRequest) { r.c.busy_timeout_ms = r.milliseconds("busy_timeout", wait) }
-}
+// A FindOption says what to find.
+type FindOption interface{ forFind(*request) }
 
-// NoCreate makes a missing data directory or database an error, ErrNoDataDir.
-func NoCreate() OpenOption { return openFlag(C.TROP_OPEN_NO_CREATE) }
+// A ListOption says which reservations to list; what is given must all hold.
+type ListOption interface{ forList(*request) }
 
-// SkipOccupancyCheck makes no probe at all of whether something else has a port.
-func SkipOccupancyCheck() OpenOption { return openFlag(C.TROP_OPEN_SKIP_OCCUPANCY_CHECK) }
+// A GroupOption says which group to reserve.
+type GroupOption interface{ forGroup(*request) }
 
-// SkipTCP makes no TCP probe.
-func SkipTCP() OpenOption { return openFlag(C.TROP_OPEN_SKIP_TCP) }
+// A PruneOption says how to prune.
+type PruneOption interface{ forPrune(*request) }
 
-// SkipUDP makes no UDP probe.
-func SkipUDP() OpenOption { return openFlag(C.TROP_OPEN_SKIP_UDP) }
+// An ExpireOption says what to expire, also as a part of [Autoclean].
+type ExpireOption interface{ forExpire(*request) }
 
-// SkipIPv4 makes no IPv4 probe.
-func SkipIPv4() OpenOption { return openFlag(C.TROP_OPEN_SKIP_IPV4) }
+// A MigrateOption says what to migrate.
+type MigrateOption interface{ forMigrate(*request) }
 
-// SkipIPv6 makes no IPv6 probe.
-func SkipIPv6() OpenOption { return openFlag(C.TROP_OPEN_SKIP_IPV6) }
+// A ScanOption says what to scan.
+type ScanOption interface{ forScan(*request) }
 
-// CheckAllInterfaces probes the wildcard addresses too, not only loopback.
-func CheckAllInterfaces() OpenOption { return openFlag(C.TROP_OPEN_CHECK_ALL_INTERFACES) }
-
-// A ReserveOption says what to reserve. A nil one says nothing.
-type ReserveOption interface{ reserve(*reserveRequest) }
-
-// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not given.
-func Port(port int) ReserveOption {
-	return reserveOption(func(r *reserveRequest) { r.c.port = r.port("port", port) })
-}
-
-// Min replaces the lowest port to choose.
-func Min(port int) ReserveOption {
-	return reserveOption(func(r *reserveRequest) { r.c.min = r.port("min", port) })
-}
-
-// Max replaces the highest port to choose.
-func Max(port int) ReserveOption {
-	return reserveOption(func(r *reserveRequest) { r.c.max = r.port("max", port) })
-}
-
-// A ReleaseOption says what to release. A nil one says nothing.
-type ReleaseOption interface{ release(*releaseRequest) }
-
-// UntaggedOnly releases only the reservation without a tag.
-func UntaggedOnly() ReleaseOption {
-	return releaseOption(func(r *releaseRequest) { r.c.flags |= C.TROP_RELEASE_UNTAGGED_ONLY })
-}
-
-// A KeyOption says whose port is meant; both Reserve and Release take it.
+// A KeyOption says whose port is meant.
 type KeyOption interface {
 	ReserveOption
 	ReleaseOption
+	FindOption
+	ListOption
 }
 
+// A PathGuardOption says which paths are acceptable.
+type PathGuardOption interface {
+	ReserveOption
+	ReleaseOption
+	GroupOption
+}
+
+// A ProjectOption says which project is meant.
+type ProjectOption interface {
+	ReserveOption
+	ListOption
+}
+
+// A MetadataOption says what the reservations that a call makes or meets are for.
+type MetadataOption interface {
+	ReserveOption
+	GroupOption
+}
+
+// An OccupancyOption says how to find out whether something else has a port.
+type OccupancyOption interface {
+	OpenOption
+	ReserveOption
+	GroupOption
+}
+
+// A RangeOption says which ports are meant.
+type RangeOption interface {
+	ReserveOption
+	ScanOption
+}
+
+// A RecursiveOption says whether what is below a path is meant too.
+type RecursiveOption interface {
+	ReleaseOption
+	MigrateOption
+}
+
+// A ForceOption says that something is done whatever speaks against it.
+type ForceOption interface {
+	ReserveOption
+	ReleasePortOption
+	GroupOption
+	MigrateOption
+}
+
+// A DryRunOption says that nothing is to be changed.
+type DryRunOption interface {
+	ReserveOption
+	ReleaseOption
+	ReleasePortOption
+	GroupOption
+	PruneOption
+	ExpireOption
+	MigrateOption
+}
+
+// DataDir opens the registry in this directory; by default it is TROP_DATA_DIR, else ~/.trop.
+func DataDir(path string) OpenOption {
+	return option(func(r *request) { r.dataDir = r.text("data_dir", path) })
+}
+
+// Ports sets the lowest and the highest port to choose; by default they are what is configured, else 5000 and 7000.
+func Ports(min, max int) OpenOption {
+	return option(func(r *request) { r.portsMin, r.portsMax = r.port("ports", min), r.port("ports", max) })
+}
+
+// Excluded names ports never to choose, as a comma list of ports and inclusive ranges such as "5001,5005..5009",
+// besides those the configuration excludes.
+func Excluded(ports string) OpenOption {
+	return option(func(r *request) { r.excluded = r.text("excluded", ports) })
+}
+
+// BusyTimeout sets how long a call waits for other users of the database, by the millisecond; 0 fails at once. By
+// default it is what is configured, else 5 seconds.
+func BusyTimeout(wait time.Duration) OpenOption {
+	return option(func(r *request) { r.busyTimeout = r.milliseconds("busy_timeout", wait) })
+}
+
+// NoCreate makes a missing data directory or database an error, ErrNoDataDir.
+func NoCreate() OpenOption { return flag(C.TROP_OPEN_NO_CREATE) }
+
+// StartDir is where the search upward for trop.yaml and trop.local.yaml begins; by default it is the working
+// directory. At most one of StartDir, ConfigFile and NoDiscovery may be given.
+func StartDir(path string) OpenOption {
+	return option(func(r *request) { r.startDir = r.text("start_dir", path) })
+}
+
+// ConfigFile is the project's configuration file, instead of searching for one.
+func ConfigFile(path string) OpenOption {
+	return option(func(r *request) { r.configFile = r.text("config_file", path) })
+}
+
+// NoDiscovery reads no configuration file.
+func NoDiscovery() OpenOption { return flag(C.TROP_OPEN_NO_DISCOVERY) }
+
+// NoVariables reads no environment variable but TROP_DATA_DIR.
+func NoVariables() OpenOption { return flag(C.TROP_OPEN_NO_VARIABLES) }
+
+// SkipOccupancyCheck makes no probe at all of whether something else has a port.
+func SkipOccupancyCheck() OccupancyOption { return flag(C.TROP_SKIP_OCCUPANCY_CHECK) }
+
+// SkipTCP makes no TCP probe.
+func SkipTCP() OccupancyOption { return flag(C.TROP_SKIP_TCP) }
+
+// SkipUDP makes no UDP probe.
+func SkipUDP() OccupancyOption { return flag(C.TROP_SKIP_UDP) }
+
+// SkipIPv4 makes no IPv4 probe.
+func SkipIPv4() OccupancyOption { return flag(C.TROP_SKIP_IPV4) }
+
+// SkipIPv6 makes no IPv6 probe.
+func SkipIPv6() OccupancyOption { return flag(C.TROP_SKIP_IPV6) }
+
+// CheckAllInterfaces probes the wildcard addresses too, not only loopback.
+func CheckAllInterfaces() OccupancyOption { return flag(C.TROP_CHECK_ALL_INTERFACES) }
+
 // Path is the directory, existing or not, a port belongs to; by default the working directory. A relative one starts
-// there, "~" is the home directory, links are not followed.
+// there, "~" is the home directory, links are not followed. [List] takes everything below it too, by default all.
 func Path(path string) KeyOption {
-	return keyOption(func(k *key) { k.path = k.text("path", path) })
+	return option(func(r *request) { r.path = r.text("path", path) })
 }
 
 // Tag tells several ports of one path apart: 1 to 255 bytes of UTF-8, white space at both ends dropped.
 func Tag(tag string) KeyOption {
-	return keyOption(func(k *key) { k.tag = k.text("tag", tag) })
+	return option(func(r *request) { r.tag = r.text("tag", tag) })
 }
 
 // RefuseUnrelatedPath fails with ErrUnrelatedPath for a path that is neither the working directory nor above or below
 // it; by default any path is allowed.
-func RefuseUnrelatedPath() KeyOption {
-	return keyOption(func(k *key) { k.refuseUnrelatedPath = true })
+func RefuseUnrelatedPath() PathGuardOption { return flag(C.TROP_REFUSE_UNRELATED_PATH) }
+
+// Project is the project to store, or to list. By default a reservation has that of the configuration, else it keeps
+// its own, and a new one gets what git says.
+func Project(project string) ProjectOption {
+	return option(func(r *request) { r.project = r.text("project", project) })
 }
 
-type openRequest struct {
-	arguments
-	c C.trop_open_options
+// Task is the task to store. By default a reservation has that of the configuration, else it keeps its own, and a new
+// one gets what git says.
+func Task(task string) MetadataOption {
+	return option(func(r *request) { r.task = r.text("task", task) })
 }
 
-func openFlag(flag C.uint32_t) OpenOption {
-	return func(r *openRequest) { r.c.flags |= flag }
+// AllowProjectChange allows to change a stored project, which is ErrStickyField otherwise.
+func AllowProjectChange() MetadataOption { return flag(C.TROP_ALLOW_PROJECT_CHANGE) }
+
+// AllowTaskChange allows to change a stored task, which is ErrStickyField otherwise.
+func AllowTaskChange() MetadataOption { return flag(C.TROP_ALLOW_TASK_CHANGE) }
+
+// ClearProject stores no project, whatever configuration and git say.
+func ClearProject() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_PROJECT) }
+
+// ClearTask stores no task, whatever configuration and git say.
+func ClearTask() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_TASK) }
+
+// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not given.
+func Port(port int) ReserveOption {
+	return option(func(r *request) { r.preferred = r.port("port", port) })
 }
 
-// A key is what requests of both kinds have in common.
-type key struct {
-	arguments
-	path, tag           *C.char
-	refuseUnrelatedPath bool
+// Min replaces the lowest port of the range.
+func Min(port int) RangeOption {
+	return option(func(r *request) { r.min = r.port("min", port) })
 }
 
-type keyOption func(*key)
-
-func (o keyOption) reserve(r *reserveRequest) { o(&r.key) }
-func (o keyOption) release(r *releaseRequest) { o(&r.key) }
-
-type reserveRequest struct {
-	key
-	c C.trop_reserve_options
+// Max replaces the highest port of the range.
+func Max(port int) RangeOption {
+	return option(func(r *request) { r.max = r.port("max", port) })
 }
 
-type reserveOption func(*reserveRequest)
+// Overwrite chooses a port anew for a path and tag that have one.
+func Overwrite() ReserveOption { return flag(C.TROP_RESERVE_OVERWRITE) }
 
-func (o reserveOption) reserve(r *reserveRequest) { o(r) }
+// IgnoreOccupied uses the preferred port although something has it bound.
+func IgnoreOccupied() ReserveOption { return flag(C.TROP_RESERVE_IGNORE_OCCUPIED) }
 
-type releaseRequest struct {
-	key
-	c C.trop_release_options
+// IgnoreExclusions uses the preferred port although it is excluded.
+func IgnoreExclusions() ReserveOption { return flag(C.TROP_RESERVE_IGNORE_EXCLUSIONS) }
+
+// DisableAutoprune keeps the reservations of missing directories when all ports are taken.
+func DisableAutoprune() ReserveOption { return flag(C.TROP_RESERVE_DISABLE_AUTOPRUNE) }
+
+// DisableAutoexpire keeps the reservations that were not used for long when all ports are taken.
+func DisableAutoexpire() ReserveOption { return flag(C.TROP_RESERVE_DISABLE_AUTOEXPIRE) }
+
+// Force makes Reserve overwrite, give the preferred port although it is occupied or excluded, and accept any path and
+// any change; ReserveGroup accept the same and replace tagged reservations of the path that are not the group; Migrate
+// remove reservations that have a path and tag at the destination; ReleasePort end the lease of a running program.
+func Force() ForceOption { return flag(C.TROP_FORCE) }
+
+// UntaggedOnly releases only the reservation without a tag.
+func UntaggedOnly() ReleaseOption { return flag(C.TROP_RELEASE_UNTAGGED_ONLY) }
+
+// Recursive means everything below the path too.
+func Recursive() RecursiveOption { return flag(C.TROP_RECURSIVE) }
+
+// File is the configuration file that defines the group; by default the one the registry found when it was opened.
+func File(path string) GroupOption {
+	return option(func(r *request) { r.file = r.text("file", path) })
 }
 
-type releaseOption func(*releaseRequest)
+// ByVariable calls the ports by the names of their environment variables instead of by the tags.
+func ByVariable() GroupOption { return flag(C.TROP_GROUP_BY_VARIABLE) }
 
-func (o releaseOption) release(r *releaseRequest) { o(r) }
-
-// An arguments translates values for C: it keeps the texts to free and the first value that C cannot express.
-type arguments struct {
-	texts []*C.char
-	err   error
+// Days is after how many days without use a reservation expires, at least 1; by default what is configured, else 30.
+func Days(days int) ExpireOption {
+	return option(func(r *request) {
+		if r.days = C.int64_t(days); days < 0 {
+			r.refuse("days", fmt.Sprintf("%d is negative", days))
+		}
+	})
 }
 
-func (a *arguments) text(argument, text string) *C.char {
+// DryRun does everything on a copy in memory: the call gives the same result, and nothing is changed.
+func DryRun() DryRunOption { return flag(C.TROP_DRY_RUN) }
+
+// An option is one of whatever kind: which calls take it says the type its function returns.
+type option func(*request)
+
+func flag(flag C.uint32_t) option {
+	return func(r *request) { r.flags |= flag }
+}
+
+func (o option) forOpen(r *request)        { o(r) }
+func (o option) forReserve(r *request)     { o(r) }
+func (o option) forRelease(r *request)     { o(r) }
+func (o option) forReleasePort(r *request) { o(r) }
+func (o option) forFind(r *request)        { o(r) }
+func (o option) forList(r *request)        { o(r) }
+func (o option) forGroup(r *request)       { o(r) }
+func (o option) forPrune(r *request)       { o(r) }
+func (o option) forExpire(r *request)      { o(r) }
+func (o option) forMigrate(r *request)     { o(r) }
+func (o option) forScan(r *request)        { o(r) }
+
+// A request is what the options of a call say, translated for C. It keeps the texts to free and the first value that
+// C cannot express.
+type request struct {
+	flags                                    C.uint32_t
+	dataDir, excluded, startDir, configFile  *C.char
+	path, tag, project, task, file, from, to *C.char
+	portsMin, portsMax, preferred, min, max  C.int32_t
+	busyTimeout                              C.int32_t
+	days                                     C.int64_t
+	texts                                    []*C.char
+	err                                      error
+}
+
+const notGiven = -1
+
+// newRequest applies options, each of which it hands to apply.
+func newRequest[O any](options []O, apply func(O, *request)) *request {
+	r := &request{
+		portsMin: notGiven, portsMax: notGiven, preferred: notGiven, min: notGiven, max: notGiven,
+		busyTimeout: notGiven, days: notGiven,
+	}
+	for _, option := range options {
+		if any(option) != nil {
+			apply(option, r)
+		}
+	}
+	return r
+}
+
+func (r *request) text(argument, text string) *C.char {
 	if strings.ContainsRune(text, 0) {
-		a.refuse(argument, "Cannot contain a NUL character")
+		r.refuse(argument, "Cannot contain a NUL character")
 		return nil
 	}
 	copied := C.CString(text)
-	a.texts = append(a.texts, copied)
+	r.texts = append(r.texts, copied)
 	return copied
 }
 
-func (a *arguments) port(argument string, number int) C.int32_t {
+func (r *request) port(argument string, number int) C.int32_t {
 	if number < 0 || number > math.MaxInt32 {
-		a.refuse(argument, fmt.Sprintf("%d is not a port number (1 to 65535)", number))
+		r.refuse(argument, fmt.Sprintf("%d is not a port number (1 to 65535)", number))
 		return 0
 	}
 	return C.int32_t(number)
 }
 
 // milliseconds rounds up, so that a short wait does not become none.
-func (a *arguments) milliseconds(argument string, wait time.Duration) C.int32_t {
+func (r *request) milliseconds(argument string, wait time.Duration) C.int32_t {
 	if wait < 0 || wait > math.MaxInt32*time.Millisecond {
-		a.refuse(argument, fmt.Sprintf("%v is not between 0 and 2147483 seconds", wait))
+		r.refuse(argument, fmt.Sprintf("%v is not between 0 and 2147483 seconds", wait))
 		return 0
 	}
 	return C.int32_t((wait + time.Millisecond - 1) / time.Millisecond)
 }
 
-func (a *arguments) refuse(argument, reason string) {
-	if a.err == nil {
-		a.err = &Error{
+func (r *request) refuse(argument, reason string) {
+	if r.err == nil {
+		r.err = &Error{
 			Code:     ErrInvalidArgument,
 			Name:     ErrInvalidArgument.Error(),
 			Argument: argument,
@@ -192,8 +359,8 @@ func (a *arguments) refuse(argument, reason string) {
 }
 
 // free frees the texts.
-func (a *arguments) free() {
-	for _, text := range a.texts {
+func (r *request) free() {
+	for _, text := range r.texts {
 		C.free(unsafe.Pointer(text))
 	}
 }

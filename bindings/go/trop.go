@@ -4,8 +4,8 @@
 //	reservation, err := trop.Reserve(trop.Tag("web"))
 //
 // A reservation belongs to a path and an optional tag, stays until it is released, and asking again gives the same
-// port. The package-level functions use one registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens
-// others.
+// port. [ReserveGroup] reserves the ports of all services of a project at once. The package-level functions use one
+// registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens others.
 //
 // Every error of this package is an [*Error] with a stable [Code]:
 //
@@ -26,40 +26,18 @@ package trop
 static trop_open_options open_defaults(void) { return (trop_open_options)TROP_OPEN_OPTIONS_INIT; }
 static trop_reserve_options reserve_defaults(void) { return (trop_reserve_options)TROP_RESERVE_OPTIONS_INIT; }
 static trop_release_options release_defaults(void) { return (trop_release_options)TROP_RELEASE_OPTIONS_INIT; }
+static trop_list_options list_defaults(void) { return (trop_list_options)TROP_LIST_OPTIONS_INIT; }
+static trop_group_options group_defaults(void) { return (trop_group_options)TROP_GROUP_OPTIONS_INIT; }
+static trop_clean_options clean_defaults(void) { return (trop_clean_options)TROP_CLEAN_OPTIONS_INIT; }
+static trop_migrate_options migrate_defaults(void) { return (trop_migrate_options)TROP_MIGRATE_OPTIONS_INIT; }
 */
 import "C"
 
 import (
-	"encoding/json"
 	"fmt"
 	"runtime"
 	"sync"
-	"time"
 )
-
-// A Reservation is one port that belongs to one path and tag until it is released. It is a copy: it does not change
-// with the registry, and dropping it releases nothing.
-type Reservation struct {
-	// Port is the port, 1 to 65535.
-	Port int
-	// Path is the absolute path it belongs to.
-	Path string
-	// Tag is the tag it belongs to; empty for none.
-	Tag string
-	// Project is for people reading lists; empty for none.
-	Project string
-	// Task is for people reading lists; empty for none.
-	Task string
-	// CreatedAt is when the path and tag got their first port, in UTC, by the second.
-	CreatedAt time.Time
-	// LastUsedAt is when it was last asked for, in UTC, by the second.
-	LastUsedAt time.Time
-	// Created tells whether this very call of Reserve made it; false from List.
-	Created bool
-	// Refusal tells why this call of Reserve did not give the preferred port: "outside_range", "reserved", "excluded"
-	// or "occupied"; empty when there was no such wish or it was granted, and from List.
-	Refusal string
-}
 
 // A Registry is an open port registry. Any number of goroutines may use it at once, and a copy is the same registry.
 // Close it when it is no longer needed; one that becomes unreachable is closed by the garbage collector.
@@ -78,20 +56,21 @@ type handle struct {
 
 // Open opens the registry of a data directory, by default TROP_DATA_DIR, else ~/.trop, and creates what is missing.
 //
-// It fails with ErrInvalidArgument, ErrBusy, ErrCorrupt, ErrSchema, ErrNoDataDir, ErrIO, ErrUnsupported or
+// It fails with ErrInvalidArgument, ErrBusy, ErrConfig, ErrCorrupt, ErrSchema, ErrNoDataDir, ErrIO, ErrUnsupported or
 // ErrSecondCopy.
 func Open(options ...OpenOption) (*Registry, error) {
-	request := openRequest{c: C.open_defaults()}
+	request := newRequest(options, OpenOption.forOpen)
 	defer request.free()
-	for _, option := range options {
-		if option != nil {
-			option(&request)
-		}
-	}
 	if request.err != nil {
 		return nil, request.err
 	}
-	registry, err := open(request.c)
+	c := C.open_defaults()
+	c.flags = request.flags
+	c.data_dir, c.excluded = request.dataDir, request.excluded
+	c.busy_timeout_ms = request.busyTimeout
+	c.ports_min, c.ports_max = request.portsMin, request.portsMax
+	c.start_dir, c.config_file = request.startDir, request.configFile
+	registry, err := open(c)
 	if err != nil {
 		return nil, err
 	}
@@ -100,45 +79,30 @@ func Open(options ...OpenOption) (*Registry, error) {
 }
 
 // Reserve gives the port of a path and tag: the one they have, else the preferred one if it is usable, else the
-// lowest usable one of the range. Without options it is the port of the working directory without a tag.
+// lowest usable one of the range. Without options it is the port of the working directory without a tag. A range
+// without a usable port is cleaned up first, as far as that is not switched off.
 //
-// It fails with ErrInvalidArgument, ErrExhausted, ErrBusy, ErrUnrelatedPath, ErrConfig, ErrClosed or an error of the
-// database; the registry is unchanged then.
+// It fails with ErrInvalidArgument, ErrExhausted, ErrBusy, ErrUnrelatedPath, ErrStickyField, ErrConfig, ErrClosed or an
+// error of the database; the registry is unchanged then.
 func (r *Registry) Reserve(options ...ReserveOption) (Reservation, error) {
-	request := reserveRequest{c: C.reserve_defaults()}
+	request := newRequest(options, ReserveOption.forReserve)
 	defer request.free()
-	for _, option := range options {
-		if option != nil {
-			option.reserve(&request)
-		}
-	}
 	if request.err != nil {
 		return Reservation{}, request.err
 	}
-	request.c.path, request.c.tag = request.path, request.tag
-	if request.refuseUnrelatedPath {
-		request.c.flags |= C.TROP_RESERVE_REFUSE_UNRELATED_PATH
-	}
+	c := C.reserve_defaults()
+	c.flags = request.flags
+	c.path, c.tag = request.path, request.tag
+	c.project, c.task = request.project, request.task
+	c.port, c.min, c.max = request.preferred, request.min, request.max
 	var reservation *C.trop_reservation
-	var failure *C.trop_error
-	h := r.orNull()
-	status := C.trop_reserve(h.c, &request.c, &reservation, &failure)
-	runtime.KeepAlive(h)
-	if status != C.TROP_OK {
-		return Reservation{}, newError(status, failure)
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return C.trop_reserve(registry, &c, &reservation, failure)
+	})
+	if err != nil {
+		return Reservation{}, err
 	}
-	defer C.trop_reservation_free(reservation)
-	return Reservation{
-		Port:       int(C.trop_reservation_port(reservation)),
-		Path:       C.GoString(C.trop_reservation_path(reservation)),
-		Tag:        C.GoString(C.trop_reservation_tag(reservation)),
-		Project:    C.GoString(C.trop_reservation_project(reservation)),
-		Task:       C.GoString(C.trop_reservation_task(reservation)),
-		CreatedAt:  time.Unix(int64(C.trop_reservation_created_at(reservation)), 0).UTC(),
-		LastUsedAt: time.Unix(int64(C.trop_reservation_last_used_at(reservation)), 0).UTC(),
-		Created:    C.trop_reservation_created(reservation) != 0,
-		Refusal:    C.GoString(C.trop_reservation_refusal(reservation)),
-	}, nil
+	return takeReservation(reservation)
 }
 
 // Release gives back the ports of a path, tagged or not, or what the options leave of them, all or none, and tells
@@ -147,45 +111,236 @@ func (r *Registry) Reserve(options ...ReserveOption) (Reservation, error) {
 // It fails with ErrInvalidArgument, ErrBusy, ErrUnrelatedPath, ErrClosed or an error of the database; the registry
 // is unchanged then.
 func (r *Registry) Release(options ...ReleaseOption) (int, error) {
-	request := releaseRequest{c: C.release_defaults()}
+	request := newRequest(options, ReleaseOption.forRelease)
 	defer request.free()
-	for _, option := range options {
-		if option != nil {
-			option.release(&request)
-		}
-	}
 	if request.err != nil {
 		return 0, request.err
 	}
-	request.c.path, request.c.tag = request.path, request.tag
-	if request.refuseUnrelatedPath {
-		request.c.flags |= C.TROP_RELEASE_REFUSE_UNRELATED_PATH
-	}
+	c := C.release_defaults()
+	c.flags = request.flags
+	c.path, c.tag = request.path, request.tag
 	var count C.uint64_t
-	var failure *C.trop_error
-	h := r.orNull()
-	status := C.trop_release(h.c, &request.c, &count, &failure)
-	runtime.KeepAlive(h)
-	if status != C.TROP_OK {
-		return 0, newError(status, failure)
-	}
-	return int(count), nil
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return C.trop_release(registry, &c, &count, failure)
+	})
+	return int(count), err
 }
 
-// List gives every reservation, ordered by path, then tag, the untagged one first.
+// ReleasePort gives back a port, whatever path and tag it is reserved for, and tells whether anybody had it; nobody is no
+// error.
+//
+// It fails with ErrInvalidArgument, ErrConflict when a running program leases the port, unless it is forced, ErrBusy,
+// ErrClosed or an error of the database; the registry is unchanged then.
+func (r *Registry) ReleasePort(port int, options ...ReleasePortOption) (bool, error) {
+	request := newRequest(options, ReleasePortOption.forReleasePort)
+	defer request.free()
+	number := request.port("port", port)
+	if request.err != nil {
+		return false, request.err
+	}
+	var count C.uint64_t
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return C.trop_release_port(registry, number, request.flags, &count, failure)
+	})
+	return count == 1, err
+}
+
+// Find gives the reservation of exactly a path and tag, nil if there is none. Without options it is that of the working
+// directory without a tag. Nothing is marked as used.
 //
 // It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
-func (r *Registry) List() ([]Reservation, error) {
+func (r *Registry) Find(options ...FindOption) (*Reservation, error) {
+	request := newRequest(options, FindOption.forFind)
+	defer request.free()
+	if request.err != nil {
+		return nil, request.err
+	}
+	return r.find(func(registry *C.trop_registry, found **C.trop_reservation, failure **C.trop_error) C.int32_t {
+		return C.trop_find(registry, request.path, request.tag, found, failure)
+	})
+}
+
+// FindPort gives the reservation that has a port, nil if there is none. Nothing is marked as used.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
+func (r *Registry) FindPort(port int) (*Reservation, error) {
+	var request request
+	number := request.port("port", port)
+	if request.err != nil {
+		return nil, request.err
+	}
+	return r.find(func(registry *C.trop_registry, found **C.trop_reservation, failure **C.trop_error) C.int32_t {
+		return C.trop_find_port(registry, number, found, failure)
+	})
+}
+
+// List gives the reservations that the options let through, without options all, ordered by path, then tag, the
+// untagged one first.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
+func (r *Registry) List(options ...ListOption) ([]Reservation, error) {
+	request := newRequest(options, ListOption.forList)
+	defer request.free()
+	if request.err != nil {
+		return nil, request.err
+	}
+	c := C.list_defaults()
+	c.project, c.tag, c.path = request.project, request.tag, request.path
+	var found rows
+	err := r.read(&found, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_list(registry, &c, text, failure)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return found.result(), nil
+}
+
+// Projects gives the distinct projects of all reservations, in the order of their bytes.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
+func (r *Registry) Projects() (projects []string, err error) {
+	err = r.read(&projects, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_projects(registry, text, failure)
+	})
+	return projects, err
+}
+
+// ReserveGroup gives the ports of all services of a group, all or none, by the tags of the services: those it has, else
+// its preferred ones as far as they can be had, and for the rest the lowest ones at their offsets from a common base.
+// They belong to the directory of the group's file. Without options it is the group of the configuration that the
+// registry found when it was opened.
+//
+// It fails with ErrInvalidArgument, ErrNotFound when no group is defined, ErrConflict when tagged reservations of the
+// path are not this group, ErrExhausted, ErrBusy, ErrUnrelatedPath, ErrStickyField, ErrConfig, ErrClosed or an error of
+// the database; the registry is unchanged then.
+func (r *Registry) ReserveGroup(options ...GroupOption) (ports map[string]int, err error) {
+	request := newRequest(options, GroupOption.forGroup)
+	defer request.free()
+	if request.err != nil {
+		return nil, request.err
+	}
+	c := C.group_defaults()
+	c.flags = request.flags
+	c.file, c.task = request.file, request.task
+	err = r.read(&ports, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_reserve_group(registry, &c, text, failure)
+	})
+	return ports, err
+}
+
+// Prune removes the reservations whose path certainly is no directory any more, all or none.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database; the registry is unchanged then.
+func (r *Registry) Prune(options ...PruneOption) (Cleanup, error) {
+	return r.clean(C.TROP_CLEAN_PRUNE, newRequest(options, PruneOption.forPrune))
+}
+
+// Expire removes the reservations that were last used more than some days ago, all or none.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database; the registry is unchanged then.
+func (r *Registry) Expire(options ...ExpireOption) (Cleanup, error) {
+	return r.clean(C.TROP_CLEAN_EXPIRE, newRequest(options, ExpireOption.forExpire))
+}
+
+// Autoclean is [Registry.Prune] and [Registry.Expire] in one step, all or none. What both would remove counts as pruned.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database; the registry is unchanged then.
+func (r *Registry) Autoclean(options ...ExpireOption) (Cleanup, error) {
+	return r.clean(C.TROP_CLEAN_PRUNE|C.TROP_CLEAN_EXPIRE, newRequest(options, ExpireOption.forExpire))
+}
+
+func (r *Registry) clean(what C.uint32_t, request *request) (Cleanup, error) {
+	if request.err != nil {
+		return Cleanup{}, request.err
+	}
+	c := C.clean_defaults()
+	c.flags = request.flags | what
+	c.days = request.days
+	var found cleanup
+	err := r.read(&found, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_clean(registry, &c, text, failure)
+	})
+	if err != nil {
+		return Cleanup{}, err
+	}
+	return *found.result(), nil
+}
+
+// Migrate moves the reservations of a path to another, with all tags, for a directory that was moved: ports and
+// everything else stay as they are. All are moved or none. Neither path need exist.
+//
+// It fails with ErrInvalidArgument, ErrNotFound when there is nothing at exactly the path, unless it is recursive,
+// ErrConflict when paths and tags at the destination are taken, unless it is forced, ErrBusy, ErrClosed or an error of
+// the database; the registry is unchanged then.
+func (r *Registry) Migrate(from, to string, options ...MigrateOption) (Migration, error) {
+	request := newRequest(options, MigrateOption.forMigrate)
+	defer request.free()
+	c := C.migrate_defaults()
+	c.flags = request.flags
+	c.from, c.to = request.text("from", from), request.text("to", to)
+	if request.err != nil {
+		return Migration{}, request.err
+	}
+	var found migration
+	err := r.read(&found, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_migrate(registry, &c, text, failure)
+	})
+	if err != nil {
+		return Migration{}, err
+	}
+	return found.result(), nil
+}
+
+// Scan tells which ports of the registry's range, or of the one given, something on this machine has bound, in the ways
+// the registry probes, ordered by port. It answers for the moment it looked.
+//
+// It fails with ErrInvalidArgument, ErrBusy, ErrConfig for a range that ends before it begins, ErrClosed or an error of
+// the database.
+func (r *Registry) Scan(options ...ScanOption) (findings []Finding, err error) {
+	request := newRequest(options, ScanOption.forScan)
+	defer request.free()
+	if request.err != nil {
+		return nil, request.err
+	}
+	err = r.read(&findings, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
+		return C.trop_scan(registry, request.min, request.max, text, failure)
+	})
+	return findings, err
+}
+
+// ValidateDatabase checks the whole database: version, structure, every row, every page. It only reads.
+//
+// It fails with ErrCorrupt for the first fault found, also when there is no database, ErrInvalidArgument, ErrBusy,
+// ErrSchema, ErrUnsupported when it cannot be read, or ErrClosed.
+func (r *Registry) ValidateDatabase() error {
+	return r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return C.trop_validate_database(registry, failure)
+	})
+}
+
+// ValidateConfig tells what is wrong with one configuration file: nothing if it is valid. A file called config.yaml is
+// judged as the one of a data directory, any other as a project's. Nothing else is looked at.
+//
+// It fails with ErrInvalidArgument if there is no such file, or ErrIO.
+func ValidateConfig(file string) (problems []Problem, err error) {
+	if err := compatible(); err != nil {
+		return nil, err
+	}
+	var request request
+	defer request.free()
+	path := request.text("file", file)
+	if request.err != nil {
+		return nil, request.err
+	}
 	var text *C.char
 	var failure *C.trop_error
-	h := r.orNull()
-	status := C.trop_list_json(h.c, &text, &failure)
-	runtime.KeepAlive(h)
-	if status != C.TROP_OK {
+	if status := C.trop_validate_config(path, &text, &failure); status != C.TROP_OK {
 		return nil, newError(status, failure)
 	}
 	defer C.trop_string_free(text)
-	return parseList([]byte(C.GoString(text)))
+	err = decode(C.GoString(text), &problems)
+	return problems, err
 }
 
 // Close closes the registry: later calls fail with ErrClosed, calls under way finish, reservations stay. Closing
@@ -197,41 +352,57 @@ func (r *Registry) Close() error {
 	return nil
 }
 
-// Reserve is [Registry.Reserve] on the process's registry of the current data directory and working directory.
-func Reserve(options ...ReserveOption) (Reservation, error) {
-	registry, err := shared()
-	if err != nil {
-		return Reservation{}, err
+// call makes a call of the library on the registry.
+func (r *Registry) call(call func(*C.trop_registry, **C.trop_error) C.int32_t) error {
+	var failure *C.trop_error
+	h := r.orNull()
+	status := call(h.c, &failure)
+	runtime.KeepAlive(h)
+	if status != C.TROP_OK {
+		return newError(status, failure)
 	}
-	defer registry.handle.free()
-	return registry.Reserve(options...)
+	return nil
 }
 
-// Release is [Registry.Release] on the process's registry of the current data directory and working directory.
-func Release(options ...ReleaseOption) (int, error) {
-	registry, err := shared()
+// read makes a call that answers with a text and decodes it.
+func (r *Registry) read(into any, call func(*C.trop_registry, **C.char, **C.trop_error) C.int32_t) error {
+	var text *C.char
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return call(registry, &text, failure)
+	})
 	if err != nil {
-		return 0, err
+		return err
 	}
-	defer registry.handle.free()
-	return registry.Release(options...)
+	defer C.trop_string_free(text)
+	return decode(C.GoString(text), into)
 }
 
-// List is [Registry.List] on the process's registry of the current data directory and working directory.
-func List() ([]Reservation, error) {
-	registry, err := shared()
-	if err != nil {
+// find makes a call that answers with a reservation or none.
+func (r *Registry) find(
+	call func(*C.trop_registry, **C.trop_reservation, **C.trop_error) C.int32_t,
+) (*Reservation, error) {
+	var found *C.trop_reservation
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return call(registry, &found, failure)
+	})
+	if err != nil || found == nil {
 		return nil, err
 	}
-	defer registry.handle.free()
-	return registry.List()
+	reservation, err := takeReservation(found)
+	return &reservation, err
 }
 
-// shared opens a handle of the process-wide registry, which stays open when the handle is freed.
-func shared() (*Registry, error) {
+// shared makes a call with a handle of the process-wide registry, which stays open when the handle is freed.
+func shared[T any](call func(*Registry) (T, error)) (T, error) {
 	options := C.open_defaults()
 	options.flags = C.TROP_OPEN_SHARED
-	return open(options)
+	registry, err := open(options)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	defer registry.handle.free()
+	return call(registry)
 }
 
 func open(options C.trop_open_options) (*Registry, error) {
@@ -270,45 +441,4 @@ func (r *Registry) orNull() *handle {
 // free closes the registry and frees its memory; nobody uses it any more.
 func (h *handle) free() {
 	C.trop_registry_free(h.c)
-}
-
-func parseList(text []byte) ([]Reservation, error) {
-	var rows []struct {
-		Port       int    `json:"port"`
-		Path       string `json:"path"`
-		Tag        string `json:"tag"`
-		Project    string `json:"project"`
-		Task       string `json:"task"`
-		CreatedAt  utc    `json:"created_at"`
-		LastUsedAt utc    `json:"last_used_at"`
-	}
-	if err := json.Unmarshal(text, &rows); err != nil {
-		return nil, &Error{
-			Code:    ErrPanic,
-			Name:    ErrPanic.Error(),
-			Message: fmt.Sprintf("a defect of trop, please report it: the list is unreadable: %v", err),
-		}
-	}
-	list := make([]Reservation, len(rows))
-	for i, row := range rows {
-		list[i] = Reservation{
-			Port:       row.Port,
-			Path:       row.Path,
-			Tag:        row.Tag,
-			Project:    row.Project,
-			Task:       row.Task,
-			CreatedAt:  time.Time(row.CreatedAt),
-			LastUsedAt: time.Time(row.LastUsedAt),
-		}
-	}
-	return list, nil
-}
-
-// A utc is a time as lists write it.
-type utc time.Time
-
-func (u *utc) UnmarshalText(text []byte) error {
-	parsed, err := time.Parse(time.DateTime, string(text))
-	*u = utc(parsed)
-	return err
 }

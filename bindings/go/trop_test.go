@@ -330,12 +330,9 @@ func TestClosedAndMissingRegistries(t *testing.T) {
 		"zero":   {&trop.Registry{}, trop.ErrInvalidArgument, "registry"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := step.registry.Reserve()
-			wantError(t, err, step.code, step.argument)
-			_, err = step.registry.Release()
-			wantError(t, err, step.code, step.argument)
-			_, err = step.registry.List()
-			wantError(t, err, step.code, step.argument)
+			for name, call := range everyCall(step.registry) {
+				t.Run(name, func(t *testing.T) { wantError(t, call(), step.code, step.argument) })
+			}
 			if err := step.registry.Close(); err != nil {
 				t.Error(err)
 			}
@@ -403,17 +400,18 @@ func TestClosingDuringCallsEndsThemWithErrClosed(t *testing.T) {
 	group.Wait()
 }
 
+var occupancyOptions = map[string]trop.OccupancyOption{
+	"none":               nil,
+	"SkipOccupancyCheck": trop.SkipOccupancyCheck(),
+	"SkipTCP":            trop.SkipTCP(),
+	"SkipUDP":            trop.SkipUDP(),
+	"SkipIPv4":           trop.SkipIPv4(),
+	"SkipIPv6":           trop.SkipIPv6(),
+	"CheckAllInterfaces": trop.CheckAllInterfaces(),
+}
+
 // A socket is met by its own kind of probe, and by no other.
 func TestOptionsSwitchProbes(t *testing.T) {
-	options := map[string]trop.OpenOption{
-		"none":               nil,
-		"SkipOccupancyCheck": trop.SkipOccupancyCheck(),
-		"SkipTCP":            trop.SkipTCP(),
-		"SkipUDP":            trop.SkipUDP(),
-		"SkipIPv4":           trop.SkipIPv4(),
-		"SkipIPv6":           trop.SkipIPv6(),
-		"CheckAllInterfaces": trop.CheckAllInterfaces(),
-	}
 	for _, held := range []struct{ network, host, missedWith string }{
 		{"tcp4", "127.0.0.1", "SkipOccupancyCheck SkipTCP SkipIPv4"},
 		{"udp4", "127.0.0.1", "SkipOccupancyCheck SkipUDP SkipIPv4"},
@@ -428,7 +426,7 @@ func TestOptionsSwitchProbes(t *testing.T) {
 				t.Skip(err)
 			}
 			defer socket.Close()
-			for name, option := range options {
+			for name, option := range occupancyOptions {
 				_, err := open(t, trop.Ports(port, port), option).Reserve(trop.Path("/p"))
 				missed := slices.Contains(strings.Fields(held.missedWith), name)
 				if missed && err != nil || !missed && !errors.Is(err, trop.ErrExhausted) {

@@ -6,10 +6,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include <trop.h>
 
-#define MOST_FIELDS 16
+#define MOST_FIELDS 32
 
 struct field {
     const char *name;
@@ -45,6 +46,24 @@ static bool is(const struct command *command, const char *name, const char *valu
 {
     const char *given = get(command, name);
     return given != NULL && strcmp(given, value) == 0;
+}
+
+/* The flags whose fields have their value. */
+struct flag {
+    const char *name;
+    const char *value;
+    uint32_t flag;
+};
+
+#define FLAGS(command, table) get_flags((command), (table), sizeof(table) / sizeof((table)[0]))
+
+static uint32_t get_flags(const struct command *command, const struct flag *table, size_t count)
+{
+    uint32_t flags = 0;
+    for (size_t i = 0; i < count; i++)
+        if (is(command, table[i].name, table[i].value))
+            flags |= table[i].flag;
+    return flags;
 }
 
 /* The nearest number a field of the library's options can hold; -1, which is "not given" there, when absent. */
@@ -141,20 +160,178 @@ static void answer_error(trop_error *error)
     trop_error_free(error);
 }
 
+/* The text is the library's, to be freed. */
+static void answer_json(int32_t status, char *json, trop_error *error)
+{
+    if (status != TROP_OK) {
+        answer_error(error);
+        return;
+    }
+    printf("ok");
+    put("json", json);
+    putchar('\n');
+    trop_string_free(json);
+}
+
+static void answer_count(int32_t status, uint64_t count, trop_error *error)
+{
+    if (status != TROP_OK)
+        answer_error(error);
+    else
+        printf("ok\tcount=%llu\n", (unsigned long long)count);
+}
+
+/* JSON */
+
+/* Behind the value, which is well-formed and has no white space between its parts. */
+static const char *skip_value(const char *json)
+{
+    int depth = 0;
+    do {
+        if (*json == '"') {
+            while (*++json != '"')
+                json += *json == '\\';
+        } else if (*json == '{' || *json == '[') {
+            depth++;
+        } else if (*json == '}' || *json == ']') {
+            depth--;
+        }
+        json++;
+    } while (depth > 0 || (*json != ',' && *json != '}' && *json != ']' && *json != '\0'));
+    return json;
+}
+
+/* How many elements the array has that is called so in the object. */
+static size_t count_elements(const char *object, const char *name)
+{
+    for (const char *key = object + 1; *key == '"';) {
+        const char *value = strchr(key + 1, ':') + 1; /* our keys have no quotes or colons inside */
+        if (strncmp(key + 1, name, strlen(name)) == 0 && key[1 + strlen(name)] == '"') {
+            size_t count = 0;
+            for (value++; *value != ']'; value += *value == ',') {
+                value = skip_value(value);
+                count++;
+            }
+            return count;
+        }
+        key = skip_value(value);
+        key += *key == ',';
+    }
+    die("a list is missing in the library's answer");
+    return 0;
+}
+
+/* The fields are called as the protocol says, and the lists as the library does. */
+static void answer_counts(int32_t status, char *json, trop_error *error, const char *const fields[2],
+                          const char *const lists[2])
+{
+    if (status != TROP_OK) {
+        answer_error(error);
+        return;
+    }
+    printf("ok\t%s=%zu\t%s=%zu\n", fields[0], count_elements(json, lists[0]), fields[1],
+           count_elements(json, lists[1]));
+    trop_string_free(json);
+}
+
+struct text {
+    char *start;
+    size_t length;
+};
+
+static void add(struct text *text, const char *more)
+{
+    size_t length = strlen(more);
+    text->start = realloc(text->start, text->length + length + 1);
+    if (text->start == NULL)
+        die("out of memory");
+    memcpy(text->start + text->length, more, length + 1);
+    text->length += length;
+}
+
+static void add_string(struct text *text, const char *value)
+{
+    if (value == NULL) {
+        add(text, "null");
+        return;
+    }
+    add(text, "\"");
+    for (; *value != '\0'; value++) {
+        unsigned char byte = (unsigned char)*value;
+        char one[8];
+        if (byte < ' ' || byte == '"' || byte == '\\')
+            snprintf(one, sizeof(one), "\\u%04x", byte);
+        else
+            snprintf(one, sizeof(one), "%c", byte);
+        add(text, one);
+    }
+    add(text, "\"");
+}
+
+static void add_time(struct text *text, int64_t seconds)
+{
+    time_t at = (time_t)seconds;
+    struct tm utc;
+    char shown[64];
+    if (gmtime_r(&at, &utc) == NULL || strftime(shown, sizeof(shown), "%Y-%m-%d %H:%M:%S", &utc) == 0)
+        die("a time is out of range");
+    add_string(text, shown);
+}
+
+/* The object that a list has for the reservation, or null. */
+static void answer_found(int32_t status, trop_reservation *found, trop_error *error)
+{
+    if (status != TROP_OK) {
+        answer_error(error);
+        return;
+    }
+    struct text text = { NULL, 0 };
+    char port[40];
+    snprintf(port, sizeof(port), "{\"port\":%d,\"path\":", trop_reservation_port(found));
+    if (found == NULL) {
+        add(&text, "null");
+    } else {
+        add(&text, port);
+        add_string(&text, trop_reservation_path(found));
+        add(&text, ",\"tag\":");
+        add_string(&text, trop_reservation_tag(found));
+        add(&text, ",\"project\":");
+        add_string(&text, trop_reservation_project(found));
+        add(&text, ",\"task\":");
+        add_string(&text, trop_reservation_task(found));
+        add(&text, ",\"created_at\":");
+        add_time(&text, trop_reservation_created_at(found));
+        add(&text, ",\"last_used_at\":");
+        add_time(&text, trop_reservation_last_used_at(found));
+        add(&text, "}");
+    }
+    printf("ok");
+    put("json", text.start);
+    putchar('\n');
+    free(text.start);
+    trop_reservation_free(found);
+}
+
 /* Verbs */
 
 static void open_registry(const struct command *command)
 {
+    static const struct flag flags[] = {
+        { "create", "0", TROP_OPEN_NO_CREATE },
+        { "discovery", "0", TROP_OPEN_NO_DISCOVERY },
+        { "variables", "0", TROP_OPEN_NO_VARIABLES },
+    };
     trop_registry_free(registry);
     registry = NULL;
     trop_open_options options = TROP_OPEN_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
     options.data_dir = get(command, "data_dir");
     options.excluded = get(command, "excluded");
     options.busy_timeout_ms = get_number(command, "busy_timeout_ms");
     options.ports_min = get_number(command, "ports_min");
     options.ports_max = get_number(command, "ports_max");
-    if (is(command, "create", "0"))
-        options.flags |= TROP_OPEN_NO_CREATE;
+    options.start_dir = get(command, "start_dir");
+    options.config_file = get(command, "config_file");
     trop_error *error;
     if (trop_open(&options, &registry, &error) != TROP_OK)
         answer_error(error);
@@ -164,14 +341,30 @@ static void open_registry(const struct command *command)
 
 static void reserve(const struct command *command)
 {
+    static const struct flag flags[] = {
+        { "clear_project", "1", TROP_RESERVE_CLEAR_PROJECT },
+        { "clear_task", "1", TROP_RESERVE_CLEAR_TASK },
+        { "overwrite", "1", TROP_RESERVE_OVERWRITE },
+        { "ignore_occupied", "1", TROP_RESERVE_IGNORE_OCCUPIED },
+        { "ignore_exclusions", "1", TROP_RESERVE_IGNORE_EXCLUSIONS },
+        { "allow_unrelated_path", "0", TROP_REFUSE_UNRELATED_PATH },
+        { "allow_project_change", "1", TROP_ALLOW_PROJECT_CHANGE },
+        { "allow_task_change", "1", TROP_ALLOW_TASK_CHANGE },
+        { "force", "1", TROP_FORCE },
+        { "disable_autoprune", "1", TROP_RESERVE_DISABLE_AUTOPRUNE },
+        { "disable_autoexpire", "1", TROP_RESERVE_DISABLE_AUTOEXPIRE },
+        { "skip_occupancy_check", "1", TROP_SKIP_OCCUPANCY_CHECK },
+        { "dry_run", "1", TROP_DRY_RUN },
+    };
     trop_reserve_options options = TROP_RESERVE_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
     options.path = get(command, "path");
     options.tag = get(command, "tag");
+    options.project = get(command, "project");
+    options.task = get(command, "task");
     options.port = get_number(command, "port");
     options.min = get_number(command, "min");
     options.max = get_number(command, "max");
-    if (is(command, "allow_unrelated_path", "0"))
-        options.flags |= TROP_RESERVE_REFUSE_UNRELATED_PATH;
     trop_reservation *reservation;
     trop_error *error;
     if (trop_reserve(registry, &options, &reservation, &error) != TROP_OK) {
@@ -181,8 +374,13 @@ static void reserve(const struct command *command)
     printf("ok\tport=%d", trop_reservation_port(reservation));
     put("path", trop_reservation_path(reservation));
     put_if("tag", trop_reservation_tag(reservation));
+    put_if("project", trop_reservation_project(reservation));
+    put_if("task", trop_reservation_task(reservation));
     printf("\tcreated=%d", (int)trop_reservation_created(reservation));
     put_if("refusal", trop_reservation_refusal(reservation));
+    const char *cleanup = trop_reservation_cleanup(reservation);
+    if (cleanup != NULL)
+        printf("\tpruned=%zu\texpired=%zu", count_elements(cleanup, "pruned"), count_elements(cleanup, "expired"));
     putchar('\n');
     trop_reservation_free(reservation);
 }
@@ -214,53 +412,203 @@ static void storm(const struct command *command)
     putchar('\n');
 }
 
-static void release(const struct command *command)
+static void reserve_group(const struct command *command)
 {
-    trop_release_options options = TROP_RELEASE_OPTIONS_INIT;
-    options.path = get(command, "path");
-    options.tag = get(command, "tag");
-    if (is(command, "untagged_only", "1"))
-        options.flags |= TROP_RELEASE_UNTAGGED_ONLY;
-    uint64_t count;
+    static const struct flag flags[] = {
+        { "by", "variable", TROP_GROUP_BY_VARIABLE },
+        { "allow_unrelated_path", "0", TROP_REFUSE_UNRELATED_PATH },
+        { "allow_project_change", "1", TROP_ALLOW_PROJECT_CHANGE },
+        { "allow_task_change", "1", TROP_ALLOW_TASK_CHANGE },
+        { "force", "1", TROP_FORCE },
+        { "skip_occupancy_check", "1", TROP_SKIP_OCCUPANCY_CHECK },
+        { "dry_run", "1", TROP_DRY_RUN },
+    };
+    trop_group_options options = TROP_GROUP_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
+    options.file = get(command, "file");
+    options.task = get(command, "task");
+    char *json;
     trop_error *error;
-    if (trop_release(registry, &options, &count, &error) != TROP_OK)
-        answer_error(error);
-    else
-        printf("ok\tcount=%llu\n", (unsigned long long)count);
+    int32_t status = trop_reserve_group(registry, &options, &json, &error);
+    answer_json(status, json, error);
 }
 
-static void list(void)
+static void release(const struct command *command)
+{
+    static const struct flag flags[] = {
+        { "untagged_only", "1", TROP_RELEASE_UNTAGGED_ONLY },
+        { "recursive", "1", TROP_RECURSIVE },
+        { "allow_unrelated_path", "0", TROP_REFUSE_UNRELATED_PATH },
+        { "dry_run", "1", TROP_DRY_RUN },
+    };
+    trop_release_options options = TROP_RELEASE_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
+    options.path = get(command, "path");
+    options.tag = get(command, "tag");
+    uint64_t count;
+    trop_error *error;
+    int32_t status = trop_release(registry, &options, &count, &error);
+    answer_count(status, count, error);
+}
+
+static const struct flag dry_run[] = { { "dry_run", "1", TROP_DRY_RUN } };
+
+static void release_port(const struct command *command)
+{
+    uint64_t count;
+    trop_error *error;
+    int32_t port = get_number(command, "port");
+    int32_t status = trop_release_port(registry, port, FLAGS(command, dry_run), &count, &error);
+    answer_count(status, count, error);
+}
+
+static void find(const struct command *command)
+{
+    trop_reservation *found;
+    trop_error *error;
+    int32_t status = trop_find(registry, get(command, "path"), get(command, "tag"), &found, &error);
+    answer_found(status, found, error);
+}
+
+static void find_port(const struct command *command)
+{
+    trop_reservation *found;
+    trop_error *error;
+    int32_t status = trop_find_port(registry, get_number(command, "port"), &found, &error);
+    answer_found(status, found, error);
+}
+
+static void list(const struct command *command)
+{
+    trop_list_options options = TROP_LIST_OPTIONS_INIT;
+    options.project = get(command, "project");
+    options.tag = get(command, "tag");
+    options.path = get(command, "path");
+    char *json;
+    trop_error *error;
+    int32_t status = trop_list(registry, &options, &json, &error);
+    answer_json(status, json, error);
+}
+
+static void projects(const struct command *command)
+{
+    (void)command;
+    char *json;
+    trop_error *error;
+    int32_t status = trop_projects(registry, &json, &error);
+    answer_json(status, json, error);
+}
+
+static void clean(const struct command *command, uint32_t what)
+{
+    trop_clean_options options = TROP_CLEAN_OPTIONS_INIT;
+    options.flags = what | FLAGS(command, dry_run);
+    options.days = get_number(command, "days");
+    char *json;
+    trop_error *error;
+    int32_t status = trop_clean(registry, &options, &json, &error);
+    static const char *const lists[] = { "pruned", "expired" };
+    answer_counts(status, json, error, lists, lists);
+}
+
+static void prune(const struct command *command)
+{
+    clean(command, TROP_CLEAN_PRUNE);
+}
+
+static void expire(const struct command *command)
+{
+    clean(command, TROP_CLEAN_EXPIRE);
+}
+
+static void autoclean(const struct command *command)
+{
+    clean(command, TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE);
+}
+
+static void migrate(const struct command *command)
+{
+    static const struct flag flags[] = {
+        { "recursive", "1", TROP_RECURSIVE },
+        { "force", "1", TROP_FORCE },
+        { "dry_run", "1", TROP_DRY_RUN },
+    };
+    trop_migrate_options options = TROP_MIGRATE_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
+    options.from = get(command, "from");
+    options.to = get(command, "to");
+    char *json;
+    trop_error *error;
+    int32_t status = trop_migrate(registry, &options, &json, &error);
+    static const char *const fields[] = { "moved", "conflicts" }, *const lists[] = { "moves", "conflicts" };
+    answer_counts(status, json, error, fields, lists);
+}
+
+static void scan(const struct command *command)
 {
     char *json;
     trop_error *error;
-    if (trop_list_json(registry, &json, &error) != TROP_OK) {
+    int32_t status = trop_scan(registry, get_number(command, "min"), get_number(command, "max"), &json, &error);
+    answer_json(status, json, error);
+}
+
+static void validate_config(const struct command *command)
+{
+    char *json;
+    trop_error *error;
+    int32_t status = trop_validate_config(get(command, "file"), &json, &error);
+    answer_json(status, json, error);
+}
+
+static void validate_database(const struct command *command)
+{
+    (void)command;
+    trop_error *error;
+    if (trop_validate_database(registry, &error) != TROP_OK)
         answer_error(error);
-        return;
-    }
-    printf("ok");
-    put("json", json);
-    putchar('\n');
-    trop_string_free(json);
+    else
+        puts("ok");
+}
+
+static void close_registry(const struct command *command)
+{
+    (void)command;
+    trop_registry_close(registry);
+    puts("ok");
 }
 
 static void run(const struct command *command)
 {
-    if (strcmp(command->verb, "open") == 0) {
-        open_registry(command);
-    } else if (strcmp(command->verb, "reserve") == 0) {
-        reserve(command);
-    } else if (strcmp(command->verb, "storm") == 0) {
-        storm(command);
-    } else if (strcmp(command->verb, "release") == 0) {
-        release(command);
-    } else if (strcmp(command->verb, "list") == 0) {
-        list();
-    } else if (strcmp(command->verb, "close") == 0) {
-        trop_registry_close(registry);
-        puts("ok");
-    } else {
-        die("unknown verb");
+    static const struct {
+        const char *name;
+        void (*run)(const struct command *);
+    } verbs[] = {
+        { "open", open_registry },
+        { "reserve", reserve },
+        { "storm", storm },
+        { "reserve_group", reserve_group },
+        { "release", release },
+        { "release_port", release_port },
+        { "find", find },
+        { "find_port", find_port },
+        { "list", list },
+        { "projects", projects },
+        { "prune", prune },
+        { "expire", expire },
+        { "autoclean", autoclean },
+        { "migrate", migrate },
+        { "scan", scan },
+        { "validate_config", validate_config },
+        { "validate_database", validate_database },
+        { "close", close_registry },
+    };
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++) {
+        if (strcmp(command->verb, verbs[i].name) == 0) {
+            verbs[i].run(command);
+            return;
+        }
     }
+    die("unknown verb");
 }
 
 int main(void)

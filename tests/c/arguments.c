@@ -8,6 +8,16 @@ static char garbage;
 static trop_error *error;
 static trop_registry *registry;
 
+/* A configuration file with a group, in the data directory. */
+static char group_file[300];
+
+static void make_group_file(void)
+{
+    snprintf(group_file, sizeof(group_file), "%s/group.yaml", getenv("TROP_DATA_DIR"));
+    FILE *file = fopen(group_file, "w");
+    CHECK(file != NULL && fputs("reservations: { services: { web: {} } }\n", file) >= 0 && fclose(file) == 0);
+}
+
 static int32_t open_with(const trop_open_options *options)
 {
     trop_registry *opened = GARBAGE;
@@ -37,34 +47,194 @@ static int32_t release_with(const trop_release_options *options)
     return status;
 }
 
-static void null_is_an_error_or_allowed(void)
+/* The out-parameter of a call that failed is NULL; a text of one that succeeded is freed. */
+static int32_t json_of(int32_t status, char *json)
+{
+    CHECK(json == NULL || status == TROP_OK);
+    trop_string_free(json);
+    return status;
+}
+
+static int32_t list_with(const trop_list_options *options)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_list(registry, options, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t group_with(const trop_group_options *options)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_reserve_group(registry, options, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t clean_with(const trop_clean_options *options)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_clean(registry, options, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t migrate_with(const trop_migrate_options *options)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_migrate(registry, options, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t find_with(const char *path, const char *tag)
+{
+    trop_reservation *reservation = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_find(registry, path, tag, &reservation, &error);
+    CHECK(reservation == NULL || status == TROP_OK);
+    trop_reservation_free(reservation);
+    return status;
+}
+
+static int32_t find_port_with(int32_t port)
+{
+    trop_reservation *reservation = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_find_port(registry, port, &reservation, &error);
+    CHECK(reservation == NULL || status == TROP_OK);
+    trop_reservation_free(reservation);
+    return status;
+}
+
+static int32_t release_port_with(int32_t port, uint32_t flags)
+{
+    uint64_t count = 99;
+    error = GARBAGE;
+    int32_t status = trop_release_port(registry, port, flags, &count, &error);
+    CHECK(count == 0 || status == TROP_OK);
+    return status;
+}
+
+static int32_t scan_with(int32_t min, int32_t max)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_scan(registry, min, max, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t validate_with(const char *file)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_validate_config(file, &json, &error);
+    return json_of(status, json);
+}
+
+static void null_registry(void)
 {
     trop_reservation *reservation = GARBAGE;
     uint64_t count = 99;
     char *json = GARBAGE;
 
-    CHECK_ERROR(trop_open(NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK_ERROR(trop_reserve(NULL, NULL, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(reservation == NULL);
-    CHECK_ERROR(trop_reserve(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
+    reservation = GARBAGE;
+    CHECK_ERROR(trop_find(NULL, NULL, NULL, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(reservation == NULL);
+    reservation = GARBAGE;
+    CHECK_ERROR(trop_find_port(NULL, 5000, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(reservation == NULL);
     CHECK_ERROR(trop_release(NULL, NULL, &count, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(count == 0);
-    CHECK_ERROR(trop_list_json(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    count = 99;
+    CHECK_ERROR(trop_release_port(NULL, 5000, 0, &count, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(count == 0);
+    CHECK_ERROR(trop_list(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
-    CHECK_ERROR(trop_list_json(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    json = GARBAGE;
+    CHECK_ERROR(trop_projects(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_reserve_group(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_clean(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_migrate(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_scan(NULL, -1, -1, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    CHECK_ERROR(trop_validate_database(NULL, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+}
 
+static void null_out_parameters(void)
+{
+    CHECK_ERROR(trop_open(NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK_ERROR(trop_reserve(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
+    CHECK_ERROR(trop_find(registry, NULL, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
+    CHECK_ERROR(trop_find_port(registry, 5000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
+    CHECK_ERROR(trop_list(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_projects(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_reserve_group(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_clean(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_migrate(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_scan(registry, -1, -1, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_validate_config("/dev/null", NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+
+    /* Counts may be left out. */
+    CHECK(trop_release(registry, NULL, NULL, NULL) == TROP_OK);
+    CHECK(trop_release_port(registry, 5000, 0, NULL, NULL) == TROP_OK);
+}
+
+static void null_inputs(void)
+{
+    trop_migrate_options migrate = TROP_MIGRATE_OPTIONS_INIT;
+    CHECK_ERROR(migrate_with(NULL), TROP_ERR_INVALID_ARGUMENT, "from");
+    migrate.from = "/c/from";
+    CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "to");
+    migrate.from = NULL;
+    migrate.to = "/c/to";
+    CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "from");
+    CHECK_ERROR(validate_with(NULL), TROP_ERR_INVALID_ARGUMENT, "file");
+
+    CHECK(release_with(NULL) == TROP_OK);
+    CHECK(list_with(NULL) == TROP_OK);
+    CHECK(clean_with(NULL) == TROP_OK);
+    CHECK(find_with(NULL, NULL) == TROP_OK);
+}
+
+static void null_errors(void)
+{
     /* Without a place for the error the status alone tells. */
     CHECK(trop_open(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_reserve(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_release(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
-    CHECK(trop_list_json(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_release_port(NULL, 5000, 0, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_find(NULL, NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_find_port(NULL, 5000, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_list(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_projects(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_reserve_group(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_clean(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_migrate(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_scan(NULL, -1, -1, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_validate_config(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_validate_database(NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+}
 
-    /* The count and the options may be left out. */
-    CHECK(trop_release(registry, NULL, NULL, NULL) == TROP_OK);
-
+static void null_is_initialised_closed_and_freed(void)
+{
     trop_open_options_init(NULL, sizeof(trop_open_options));
     trop_reserve_options_init(NULL, sizeof(trop_reserve_options));
     trop_release_options_init(NULL, sizeof(trop_release_options));
+    trop_list_options_init(NULL, sizeof(trop_list_options));
+    trop_group_options_init(NULL, sizeof(trop_group_options));
+    trop_clean_options_init(NULL, sizeof(trop_clean_options));
+    trop_migrate_options_init(NULL, sizeof(trop_migrate_options));
     trop_registry_close(NULL);
     trop_registry_free(NULL);
     trop_reservation_free(NULL);
@@ -88,6 +258,7 @@ static void accessors_of_null(void)
     CHECK(trop_reservation_last_used_at(NULL) == -1);
     CHECK(trop_reservation_created(NULL) == 0);
     CHECK(trop_reservation_refusal(NULL) == NULL);
+    CHECK(trop_reservation_cleanup(NULL) == NULL);
 }
 
 /* Byte for byte, over memory of both values, so that no padding hides. */
@@ -108,22 +279,45 @@ static void init_macros_equal_the_init_functions(void)
     CHECK_INIT(trop_open_options, TROP_OPEN_OPTIONS_INIT, trop_open_options_init);
     CHECK_INIT(trop_reserve_options, TROP_RESERVE_OPTIONS_INIT, trop_reserve_options_init);
     CHECK_INIT(trop_release_options, TROP_RELEASE_OPTIONS_INIT, trop_release_options_init);
+    CHECK_INIT(trop_list_options, TROP_LIST_OPTIONS_INIT, trop_list_options_init);
+    CHECK_INIT(trop_group_options, TROP_GROUP_OPTIONS_INIT, trop_group_options_init);
+    CHECK_INIT(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, trop_clean_options_init);
+    CHECK_INIT(trop_migrate_options, TROP_MIGRATE_OPTIONS_INIT, trop_migrate_options_init);
 }
 
-/* A program compiled against a later header, whose struct is longer. */
-#define CHECK_SIZES(type, macro, call)                                                      \
+/* Programs compiled against other headers: what lies behind a shorter struct is not looked at, and behind a longer
+ * one only zeros are understood. Every version ends with a whole field. */
+#define CHECK_SIZES(type, macro, first_version, last_field, call)                           \
     do {                                                                                    \
         struct {                                                                            \
             type known;                                                                     \
             unsigned char later[24];                                                        \
         } options = { macro, { 0 } };                                                       \
-        const uint32_t wrong[] = { 0, 1, 4, sizeof(type) - 1, 4097, UINT32_MAX };           \
+        struct {                                                                            \
+            char byte;                                                                      \
+            type options;                                                                   \
+        } aligned;                                                                          \
+        size_t alignment = sizeof(aligned) - sizeof(type);                                  \
+        CHECK(offsetof(type, last_field) + sizeof(options.known.last_field) == sizeof(type)); \
+        for (uint32_t size = 0; size <= sizeof(options); size++) {                          \
+            int is_known = size >= (first_version) && size % alignment == 0;                \
+            options.known.size = size;                                                      \
+            if (!is_known) {                                                                \
+                CHECK_ERROR(call(&options.known), TROP_ERR_INVALID_ARGUMENT, "options");    \
+                continue;                                                                   \
+            }                                                                               \
+            unsigned char whole[sizeof(options)];                                           \
+            memcpy(whole, &options, sizeof(options));                                       \
+            memset((unsigned char *)&options + size, 0xff, sizeof(options) - size);         \
+            CHECK(call(&options.known) == TROP_OK && error == NULL);                        \
+            memcpy(&options, whole, sizeof(options));                                       \
+        }                                                                                   \
+        const uint32_t wrong[] = { 4097, UINT32_MAX };                                      \
         for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {                     \
             options.known.size = wrong[i];                                                  \
             CHECK_ERROR(call(&options.known), TROP_ERR_INVALID_ARGUMENT, "options");        \
         }                                                                                   \
         options.known.size = sizeof(options);                                               \
-        CHECK(call(&options.known) == TROP_OK && error == NULL);                            \
         for (size_t i = 0; i < sizeof(options.later); i++) {                                \
             options.later[i] = 1;                                                           \
             CHECK_ERROR(call(&options.known), TROP_ERR_INVALID_ARGUMENT, "options");        \
@@ -131,68 +325,211 @@ static void init_macros_equal_the_init_functions(void)
         }                                                                                   \
     } while (0)
 
+/* What succeeds without changing anything: required arguments are not what this is about. */
+#define MIGRATE_SOMETHING { (uint32_t)sizeof(trop_migrate_options), TROP_RECURSIVE, "/c/none", "/c/other" }
+#define GROUP_OF_A_FILE { (uint32_t)sizeof(trop_group_options), TROP_DRY_RUN, group_file, NULL }
+
 static void sizes_of_other_versions(void)
 {
-    CHECK_SIZES(trop_open_options, TROP_OPEN_OPTIONS_INIT, open_with);
-    CHECK_SIZES(trop_reserve_options, TROP_RESERVE_OPTIONS_INIT, reserve_with);
-    CHECK_SIZES(trop_release_options, TROP_RELEASE_OPTIONS_INIT, release_with);
+    CHECK_SIZES(trop_open_options, TROP_OPEN_OPTIONS_INIT, offsetof(trop_open_options, start_dir), config_file,
+                open_with);
+    CHECK_SIZES(trop_reserve_options, TROP_RESERVE_OPTIONS_INIT, offsetof(trop_reserve_options, project), task,
+                reserve_with);
+    CHECK_SIZES(trop_release_options, TROP_RELEASE_OPTIONS_INIT, sizeof(trop_release_options), tag, release_with);
+    CHECK_SIZES(trop_list_options, TROP_LIST_OPTIONS_INIT, sizeof(trop_list_options), path, list_with);
+    CHECK_SIZES(trop_group_options, GROUP_OF_A_FILE, sizeof(trop_group_options), task, group_with);
+    CHECK_SIZES(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, sizeof(trop_clean_options), days, clean_with);
+    CHECK_SIZES(trop_migrate_options, MIGRATE_SOMETHING, sizeof(trop_migrate_options), to, migrate_with);
 }
+
+#define PROBES                                                                                            \
+    (TROP_SKIP_OCCUPANCY_CHECK | TROP_SKIP_TCP | TROP_SKIP_UDP | TROP_SKIP_IPV4 | TROP_SKIP_IPV6          \
+     | TROP_CHECK_ALL_INTERFACES)
+
+/* Every flag that is not among the known ones. */
+#define CHECK_UNKNOWN_FLAGS(known, options, call)                                    \
+    do {                                                                             \
+        for (int bit = 0; bit < 32; bit++) {                                         \
+            (options).flags = (uint32_t)1 << bit;                                    \
+            if (((options).flags & (uint32_t)(known)) == 0)                          \
+                CHECK_ERROR(call(&(options)), TROP_ERR_INVALID_ARGUMENT, "flags");   \
+        }                                                                            \
+        (options).flags = 0;                                                         \
+    } while (0)
 
 static void unknown_flags_and_reserved_fields(void)
 {
     trop_open_options open = TROP_OPEN_OPTIONS_INIT;
     trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
     trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
-    for (int bit = 0; bit < 32; bit++) {
-        uint32_t flag = (uint32_t)1 << bit;
-        if (flag > TROP_OPEN_CHECK_ALL_INTERFACES) {
-            open.flags = flag;
-            CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "flags");
-        }
-        if (flag > TROP_RESERVE_REFUSE_UNRELATED_PATH) {
-            reserve.flags = flag;
-            CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "flags");
-        }
-        if (flag > TROP_RELEASE_REFUSE_UNRELATED_PATH) {
-            release.flags = flag;
-            CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "flags");
-        }
-    }
-    open.flags = 0;
+    trop_list_options list = TROP_LIST_OPTIONS_INIT;
+    trop_group_options group = GROUP_OF_A_FILE;
+    trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;
+    trop_migrate_options migrate = MIGRATE_SOMETHING;
+    CHECK_UNKNOWN_FLAGS(TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES
+                            | PROBES,
+                        open, open_with);
+    CHECK_UNKNOWN_FLAGS(TROP_RESERVE_CLEAR_PROJECT | TROP_RESERVE_CLEAR_TASK | TROP_RESERVE_OVERWRITE
+                            | TROP_RESERVE_IGNORE_OCCUPIED | TROP_RESERVE_IGNORE_EXCLUSIONS
+                            | TROP_RESERVE_DISABLE_AUTOPRUNE | TROP_RESERVE_DISABLE_AUTOEXPIRE
+                            | TROP_REFUSE_UNRELATED_PATH | TROP_ALLOW_PROJECT_CHANGE | TROP_ALLOW_TASK_CHANGE
+                            | TROP_FORCE | TROP_DRY_RUN | PROBES,
+                        reserve, reserve_with);
+    CHECK_UNKNOWN_FLAGS(TROP_RELEASE_UNTAGGED_ONLY | TROP_RECURSIVE | TROP_REFUSE_UNRELATED_PATH | TROP_DRY_RUN,
+                        release, release_with);
+    CHECK_UNKNOWN_FLAGS(0, list, list_with);
+    CHECK_UNKNOWN_FLAGS(TROP_GROUP_BY_VARIABLE | TROP_REFUSE_UNRELATED_PATH | TROP_ALLOW_PROJECT_CHANGE
+                            | TROP_ALLOW_TASK_CHANGE | TROP_FORCE | TROP_DRY_RUN | PROBES,
+                        group, group_with);
+    CHECK_UNKNOWN_FLAGS(TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN, clean, clean_with);
+    CHECK_UNKNOWN_FLAGS(TROP_RECURSIVE | TROP_FORCE | TROP_DRY_RUN, migrate, migrate_with);
+    for (int bit = 0; bit < 32; bit++)
+        if ((uint32_t)1 << bit != TROP_DRY_RUN && (uint32_t)1 << bit != TROP_FORCE)
+            CHECK_ERROR(release_port_with(5000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
+
     open.reserved = 1;
     CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "options");
-    reserve.flags = 0;
     reserve.reserved = 1;
     CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "options");
+}
 
+static void options_that_exclude_each_other(void)
+{
     trop_open_options shared = TROP_OPEN_OPTIONS_INIT;
-    shared.flags = TROP_OPEN_SHARED | TROP_OPEN_SKIP_TCP;
+    shared.flags = TROP_OPEN_SHARED | TROP_SKIP_TCP;
     CHECK_ERROR(open_with(&shared), TROP_ERR_INVALID_ARGUMENT, "flags");
     shared.flags = TROP_OPEN_SHARED;
     shared.ports_max = 6000;
     CHECK_ERROR(open_with(&shared), TROP_ERR_INVALID_ARGUMENT, "flags");
+    shared.ports_max = -1;
+    shared.config_file = "/dev/null";
+    CHECK_ERROR(open_with(&shared), TROP_ERR_INVALID_ARGUMENT, "flags");
+
+    trop_open_options open = TROP_OPEN_OPTIONS_INIT;
+    open.start_dir = "/";
+    open.config_file = "/dev/null";
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "config_file");
+    open.flags = TROP_OPEN_NO_DISCOVERY;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "discovery");
+    open.start_dir = NULL;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "discovery");
+    open.start_dir = "/";
+    open.config_file = NULL;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "discovery");
+
+    trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
+    reserve.flags = TROP_RESERVE_CLEAR_PROJECT;
+    reserve.project = "shop";
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "clear_project");
+    reserve.project = NULL;
+    reserve.flags = TROP_RESERVE_CLEAR_TASK;
+    reserve.task = "sale";
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "clear_task");
+
+    trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
+    release.flags = TROP_RELEASE_UNTAGGED_ONLY;
+    release.tag = "web";
+    CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "untagged_only");
+
+    trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;
+    clean.flags = TROP_CLEAN_PRUNE;
+    clean.days = 7;
+    CHECK_ERROR(clean_with(&clean), TROP_ERR_INVALID_ARGUMENT, "days");
 }
 
-static void text_that_is_not_utf8(void)
+static void refused_texts(const char *bad)
 {
-    static const char *const bad[] = { "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80" };
-    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-        trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
-        reserve.tag = bad[i];
-        CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "tag");
-        reserve.tag = NULL;
-        reserve.path = bad[i];
-        CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "path");
-        trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
-        release.tag = bad[i];
-        CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "tag");
-        release.tag = NULL;
-        release.path = bad[i];
-        CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "path");
+    trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
+    reserve.tag = bad;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "tag");
+    reserve.tag = NULL;
+    reserve.path = bad;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "path");
+    reserve.path = NULL;
+    reserve.project = bad;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "project");
+    reserve.project = NULL;
+    reserve.task = bad;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "task");
+    trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
+    release.tag = bad;
+    CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "tag");
+    release.tag = NULL;
+    release.path = bad;
+    CHECK_ERROR(release_with(&release), TROP_ERR_INVALID_ARGUMENT, "path");
+    CHECK_ERROR(find_with(bad, NULL), TROP_ERR_INVALID_ARGUMENT, "path");
+    CHECK_ERROR(find_with(NULL, bad), TROP_ERR_INVALID_ARGUMENT, "tag");
+    trop_group_options group = TROP_GROUP_OPTIONS_INIT;
+    group.file = group_file;
+    group.task = bad;
+    CHECK_ERROR(group_with(&group), TROP_ERR_INVALID_ARGUMENT, "task");
+    trop_migrate_options migrate = TROP_MIGRATE_OPTIONS_INIT;
+    migrate.from = bad;
+    migrate.to = "/c/to";
+    CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "from");
+    migrate.from = "/c/from";
+    migrate.to = bad;
+    CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "to");
+}
+
+/* Any bytes may name a file; there is none called so. */
+static void refused_files(const char *bad)
+{
+    trop_open_options open = TROP_OPEN_OPTIONS_INIT;
+    open.start_dir = bad;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "start_dir");
+    open.start_dir = NULL;
+    open.config_file = bad;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "config_file");
+    trop_group_options group = TROP_GROUP_OPTIONS_INIT;
+    group.file = bad;
+    CHECK_ERROR(group_with(&group), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with(bad), TROP_ERR_INVALID_ARGUMENT, "file");
+    trop_list_options list = TROP_LIST_OPTIONS_INIT;
+    list.path = bad;
+    CHECK_ERROR(list_with(&list), TROP_ERR_INVALID_ARGUMENT, "path");
+}
+
+static void hostile_texts(void)
+{
+    static const char *const not_utf8[] = { "\xff", "a\xc3", "\xc0\xaf", "\xed\xa0\x80", "\xf4\x90\x80\x80" };
+    for (size_t i = 0; i < sizeof(not_utf8) / sizeof(not_utf8[0]); i++) {
+        refused_texts(not_utf8[i]);
+        trop_list_options list = TROP_LIST_OPTIONS_INIT;
+        list.project = not_utf8[i];
+        CHECK_ERROR(list_with(&list), TROP_ERR_INVALID_ARGUMENT, "project");
+        list.project = NULL;
+        list.tag = not_utf8[i];
+        CHECK_ERROR(list_with(&list), TROP_ERR_INVALID_ARGUMENT, "tag");
         trop_open_options open = TROP_OPEN_OPTIONS_INIT;
-        open.excluded = bad[i];
+        open.excluded = not_utf8[i];
         CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "excluded");
+        refused_files(not_utf8[i]);
     }
+    refused_files("");
+    refused_texts("");
+
+    static char endless[100001];
+    memset(endless, 'x', sizeof(endless) - 1);
+    trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
+    reserve.tag = endless;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "tag");
+    reserve.tag = NULL;
+    reserve.project = endless;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "project");
+    reserve.project = NULL;
+    reserve.task = endless;
+    CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "task");
+    CHECK_ERROR(find_with(NULL, endless), TROP_ERR_INVALID_ARGUMENT, "tag");
+    trop_list_options list = TROP_LIST_OPTIONS_INIT;
+    list.tag = list.project = endless; /* nothing has it */
+    CHECK(list_with(&list) == TROP_OK);
+
+    CHECK(validate_with(endless) != TROP_OK);
+    trop_error_free(error);
+    CHECK_ERROR(validate_with("/c/nowhere.yaml"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/"), TROP_ERR_INVALID_ARGUMENT, "file");
+    CHECK_ERROR(validate_with("/dev/null"), TROP_ERR_INVALID_ARGUMENT, "file");
 }
 
 static void numbers_out_of_range(void)
@@ -211,6 +548,22 @@ static void numbers_out_of_range(void)
         trop_open_options open = TROP_OPEN_OPTIONS_INIT;
         open.ports_min = bad[i];
         CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "ports");
+        CHECK_ERROR(find_port_with(bad[i]), TROP_ERR_INVALID_ARGUMENT, "port");
+        CHECK_ERROR(release_port_with(bad[i], 0), TROP_ERR_INVALID_ARGUMENT, "port");
+        CHECK_ERROR(scan_with(bad[i], -1), TROP_ERR_INVALID_ARGUMENT, "min");
+        CHECK_ERROR(scan_with(-1, bad[i]), TROP_ERR_INVALID_ARGUMENT, "max");
+    }
+    /* No port is "none" where one is required. */
+    CHECK_ERROR(find_port_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
+    CHECK_ERROR(release_port_with(-1, 0), TROP_ERR_INVALID_ARGUMENT, "port");
+    CHECK_ERROR(scan_with(5001, 5000), TROP_ERR_CONFIG, "ports");
+    static const int64_t bad_days[] = { 0, -2, INT64_MIN, (int64_t)UINT32_MAX + 1, INT64_MAX };
+    for (size_t i = 0; i < sizeof(bad_days) / sizeof(bad_days[0]); i++) {
+        trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;
+        clean.days = bad_days[i];
+        CHECK_ERROR(clean_with(&clean), TROP_ERR_INVALID_ARGUMENT, "days");
+        clean.flags = TROP_CLEAN_EXPIRE;
+        CHECK_ERROR(clean_with(&clean), TROP_ERR_INVALID_ARGUMENT, "days");
     }
     trop_open_options open = TROP_OPEN_OPTIONS_INIT;
     open.busy_timeout_ms = -2;
@@ -252,20 +605,26 @@ static void nothing_was_changed(void)
 {
     char *json;
     MUST(trop_release(registry, NULL, NULL, &error)); /* what the valid calls reserved */
-    MUST(trop_list_json(registry, &json, &error));
+    MUST(trop_list(registry, NULL, &json, &error));
     CHECK(same_text(json, "[]"));
     trop_string_free(json);
 }
 
 int main(void)
 {
-    MUST(trop_open(NULL, &registry, &error));
-    null_is_an_error_or_allowed();
+    MUST(trop_open(NULL, &registry, &error)); /* makes the data directory */
+    make_group_file();
+    null_registry();
+    null_out_parameters();
+    null_inputs();
+    null_errors();
+    null_is_initialised_closed_and_freed();
     accessors_of_null();
     init_macros_equal_the_init_functions();
     sizes_of_other_versions();
     unknown_flags_and_reserved_fields();
-    text_that_is_not_utf8();
+    options_that_exclude_each_other();
+    hostile_texts();
     numbers_out_of_range();
     the_error_object();
     versions_of_header_and_library();

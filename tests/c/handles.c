@@ -63,7 +63,7 @@ static void reservations_and_lists(void)
     CHECK(trop_reservation_tag(other) == NULL);
 
     char *json;
-    MUST(trop_list_json(registry, &json, &error));
+    MUST(trop_list(registry, NULL, &json, &error));
     CHECK(json[0] == '[' && json[strlen(json) - 1] == ']');
     CHECK(occurrences(json, "\"path\":\"/c/list\"") == 2);
     CHECK(occurrences(json, "\"tag\":\"web\"") == 1 && occurrences(json, "\"tag\":null") == 1);
@@ -89,9 +89,19 @@ static void closed_handles(void)
     char *json;
     CHECK_ERROR(trop_reserve(closed, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_release(closed, NULL, NULL, &error), TROP_ERR_CLOSED, NULL);
-    CHECK_ERROR(trop_list_json(closed, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 5000, 0, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 5000, TROP_DRY_RUN, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_find(closed, NULL, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_find_port(closed, 5000, &reservation, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_list(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_projects(closed, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_reserve_group(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_clean(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_migrate(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_scan(closed, -1, -1, &json, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_validate_database(closed, &error), TROP_ERR_CLOSED, NULL);
     trop_registry_free(closed);
-    MUST(trop_list_json(open, &json, &error)); /* the same file, another handle */
+    MUST(trop_list(open, NULL, &json, &error)); /* the same file, another handle */
     trop_string_free(json);
     trop_registry_free(open);
 
@@ -101,8 +111,8 @@ static void closed_handles(void)
     MUST(trop_open(&options, &closed, &error));
     MUST(trop_open(&options, &shared, &error));
     trop_registry_close(closed);
-    CHECK_ERROR(trop_list_json(closed, &json, &error), TROP_ERR_CLOSED, NULL);
-    MUST(trop_list_json(shared, &json, &error));
+    CHECK_ERROR(trop_list(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
+    MUST(trop_list(shared, NULL, &json, &error));
     trop_string_free(json);
     trop_registry_free(closed);
     trop_registry_free(shared);
@@ -258,7 +268,7 @@ static void forks_keep_the_handle_usable(void)
     close(busy.stop[0]);
 
     char *json;
-    MUST(trop_list_json(registry, &json, &error));
+    MUST(trop_list(registry, NULL, &json, &error));
     CHECK(occurrences(json, "\"tag\":\"child-") == CHILDREN);
     CHECK(occurrences(json, "\"tag\":\"parent\"") == 1);
     trop_string_free(json);

@@ -2,10 +2,21 @@
 #include <trop.h>
 #include <trop.h>
 
+#define IS_WHOLE(type, macro)             \
+    do {                                  \
+        type options = macro;             \
+        if (options.size != sizeof(type)) \
+            return 1;                     \
+    } while (0)
+
 int main(void)
 {
-    trop_open_options open = TROP_OPEN_OPTIONS_INIT;
-    trop_reserve_options reserve = TROP_RESERVE_OPTIONS_INIT;
-    trop_release_options release = TROP_RELEASE_OPTIONS_INIT;
-    return open.size != sizeof(open) || reserve.size != sizeof(reserve) || release.size != sizeof(release);
+    IS_WHOLE(trop_open_options, TROP_OPEN_OPTIONS_INIT);
+    IS_WHOLE(trop_reserve_options, TROP_RESERVE_OPTIONS_INIT);
+    IS_WHOLE(trop_release_options, TROP_RELEASE_OPTIONS_INIT);
+    IS_WHOLE(trop_list_options, TROP_LIST_OPTIONS_INIT);
+    IS_WHOLE(trop_group_options, TROP_GROUP_OPTIONS_INIT);
+    IS_WHOLE(trop_clean_options, TROP_CLEAN_OPTIONS_INIT);
+    IS_WHOLE(trop_migrate_options, TROP_MIGRATE_OPTIONS_INIT);
+    return 0;
 }

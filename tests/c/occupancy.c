@@ -1,4 +1,5 @@
-/* What the flags of trop_open that switch probes mean: a port that something holds is given out or not. */
+/* What the flags that switch probes mean, in every call that takes them: a port that something holds is given out or
+ * not. And what trop_scan says of one. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
@@ -68,30 +69,61 @@ static uint16_t free_port(size_t ways)
     }
 }
 
-/* What asking for the only port of the range comes to. */
-static int32_t ask_for(uint16_t port, uint32_t flags)
+static trop_error *error;
+
+/* A configuration file with a group of one service. */
+static char group_file[300];
+
+/* A registry whose range is one port. */
+static trop_registry *opened(uint16_t port, uint32_t flags)
 {
-    trop_error *error = NULL;
     trop_registry *registry;
     trop_open_options open = TROP_OPEN_OPTIONS_INIT;
-    open.flags = flags;
+    open.flags = flags | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES;
     open.ports_min = open.ports_max = port;
     MUST(trop_open(&open, &registry, &error));
+    return registry;
+}
+
+/* What asking for the port comes to, with flags for the registry and for the call. */
+static int32_t ask_for(uint16_t port, uint32_t open_flags, uint32_t flags)
+{
+    trop_registry *registry = opened(port, open_flags);
+    trop_reserve_options options = TROP_RESERVE_OPTIONS_INIT;
+    options.flags = flags;
     trop_reservation *reservation;
-    int32_t status = trop_reserve(registry, NULL, &reservation, NULL);
+    int32_t status = trop_reserve(registry, &options, &reservation, NULL);
     trop_reservation_free(reservation);
     MUST(trop_release(registry, NULL, NULL, &error));
     trop_registry_free(registry);
     return status;
 }
 
+/* The same of a group. */
+static int32_t ask_for_group(uint16_t port, uint32_t flags)
+{
+    trop_registry *registry = opened(port, 0);
+    trop_group_options options = TROP_GROUP_OPTIONS_INIT;
+    options.file = group_file;
+    options.flags = flags;
+    char *json;
+    int32_t status = trop_reserve_group(registry, &options, &json, NULL);
+    trop_string_free(json);
+    MUST(trop_release_port(registry, port, 0, NULL, &error));
+    trop_registry_free(registry);
+    return status;
+}
+
 static void check_flags(uint16_t port, uint32_t flags, int32_t expected, const char *what)
 {
-    int32_t status = ask_for(port, flags);
-    if (status != expected) {
-        printf("%s: port %d with the flags %u gives %d instead of %d\n", what, port, (unsigned)flags, (int)status,
-               (int)expected);
-        failures++;
+    const int32_t found[] = { ask_for(port, flags, 0), ask_for(port, 0, flags), ask_for_group(port, flags) };
+    static const char *const calls[] = { "trop_open", "trop_reserve", "trop_reserve_group" };
+    for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
+        if (found[i] != expected) {
+            printf("%s: port %d with the flags %#x of %s gives %d instead of %d\n", what, port, (unsigned)flags,
+                   calls[i], (int)found[i], (int)expected);
+            failures++;
+        }
     }
 }
 
@@ -105,11 +137,11 @@ static void each_flag_skips_its_own_probes(size_t ways)
         int held = bound(kind, loopback(kind), &port);
         CHECK(held >= 0);
         check_flags(port, 0, TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_OCCUPANCY_CHECK, TROP_OK, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_TCP, is_tcp ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_UDP, is_tcp ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_IPV4, is_ipv4 ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
-        check_flags(port, TROP_OPEN_SKIP_IPV6, is_ipv4 ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_OCCUPANCY_CHECK, TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_TCP, is_tcp ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
+        check_flags(port, TROP_SKIP_UDP, is_tcp ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
+        check_flags(port, TROP_SKIP_IPV4, is_ipv4 ? TROP_OK : TROP_ERR_EXHAUSTED, kind.name);
+        check_flags(port, TROP_SKIP_IPV6, is_ipv4 ? TROP_ERR_EXHAUSTED : TROP_OK, kind.name);
         close(held);
         check_flags(port, 0, TROP_OK, kind.name);
     }
@@ -122,12 +154,89 @@ static void other_addresses_count_for_all_interfaces(size_t ways)
     if (held < 0)
         return; /* some systems have no second loopback address */
     check_flags(port, 0, TROP_OK, "127.0.0.2");
-    check_flags(port, TROP_OPEN_CHECK_ALL_INTERFACES, TROP_ERR_EXHAUSTED, "127.0.0.2");
+    check_flags(port, TROP_CHECK_ALL_INTERFACES, TROP_ERR_EXHAUSTED, "127.0.0.2");
     close(held);
+}
+
+static void a_held_port_can_be_insisted_on(size_t ways)
+{
+    uint16_t port = free_port(ways);
+    int held = bound(kinds[0], "127.0.0.1", &port);
+    CHECK(held >= 0);
+    trop_registry *registry = opened(port, 0);
+    const uint32_t flags[] = { TROP_RESERVE_IGNORE_OCCUPIED, TROP_FORCE };
+    for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]); i++) {
+        trop_reserve_options options = TROP_RESERVE_OPTIONS_INIT;
+        options.port = port;
+        trop_reservation *reservation;
+        CHECK_ERROR(trop_reserve(registry, &options, &reservation, &error), TROP_ERR_EXHAUSTED, NULL);
+        options.flags = flags[i];
+        MUST(trop_reserve(registry, &options, &reservation, &error));
+        CHECK(trop_reservation_port(reservation) == port && trop_reservation_refusal(reservation) == NULL);
+        trop_reservation_free(reservation);
+        MUST(trop_release(registry, NULL, NULL, &error));
+    }
+    trop_registry_free(registry);
+    close(held);
+}
+
+static void scan_finds_held_ports(size_t ways)
+{
+    uint16_t port = free_port(ways);
+    int held = bound(kinds[0], "127.0.0.1", &port);
+    CHECK(held >= 0);
+    trop_registry *registry = opened(port, 0);
+    char *json;
+    MUST(trop_scan(registry, -1, -1, &json, &error));
+    CHECK(strstr(json, "\"status\":\"occupied\"") != NULL && strstr(json, "\"reserved\":false") != NULL);
+    trop_string_free(json);
+    trop_reserve_options options = TROP_RESERVE_OPTIONS_INIT;
+    options.flags = TROP_SKIP_OCCUPANCY_CHECK;
+    trop_reservation *reservation;
+    MUST(trop_reserve(registry, &options, &reservation, &error));
+    trop_reservation_free(reservation);
+    MUST(trop_scan(registry, port, port, &json, &error));
+    char expected[40];
+    snprintf(expected, sizeof(expected), "\"port\":%d,", port);
+    CHECK(strstr(json, expected) != NULL && strstr(json, "\"status\":\"occupied (reserved)\"") != NULL);
+    CHECK(strstr(json, "\"reserved\":true") != NULL && strstr(json, "\"protocol\":\"tcp\"") != NULL);
+    CHECK(strstr(json, "\"address_family\":\"ipv4\"") != NULL && strstr(json, "\"scope\":\"localhost\"") != NULL);
+    CHECK(strstr(json, "\"address\":\"127.0.0.1\"") != NULL && strstr(json, "\"process_id\":") != NULL);
+    CHECK(strstr(json, "\"process_name\":") != NULL && strstr(json, "\"user\":") != NULL);
+    CHECK(strstr(json, "\"owner_status\":") != NULL);
+    trop_string_free(json);
+    MUST(trop_release(registry, NULL, NULL, &error));
+    trop_registry_free(registry);
+
+    /* The range is the one asked for, and the probes are those of the registry. */
+    registry = opened(1, 0);
+    MUST(trop_scan(registry, port, port, &json, &error));
+    CHECK(strstr(json, expected) != NULL);
+    trop_string_free(json);
+    MUST(trop_scan(registry, -1, 1, &json, &error));
+    CHECK(strstr(json, expected) == NULL);
+    trop_string_free(json);
+    CHECK_ERROR(trop_scan(registry, port, -1, &json, &error), TROP_ERR_CONFIG, "ports");
+    trop_registry_free(registry);
+    registry = opened(port, TROP_SKIP_TCP);
+    MUST(trop_scan(registry, -1, -1, &json, &error));
+    CHECK(same_text(json, "[]"));
+    trop_string_free(json);
+    trop_registry_free(registry);
+    close(held);
+}
+
+static void make_group_file(void)
+{
+    trop_registry_free(opened(1, 0)); /* makes the data directory */
+    snprintf(group_file, sizeof(group_file), "%s/group.yaml", getenv("TROP_DATA_DIR"));
+    FILE *file = fopen(group_file, "w");
+    CHECK(file != NULL && fputs("reservations: { services: { web: {} } }\n", file) >= 0 && fclose(file) == 0);
 }
 
 int main(void)
 {
+    make_group_file();
     uint16_t any = 0;
     int ipv6 = bound(kinds[SOCKETS - 1], loopback(kinds[SOCKETS - 1]), &any);
     size_t ways = ipv6 < 0 ? 2 : SOCKETS;
@@ -135,5 +244,7 @@ int main(void)
         close(ipv6);
     each_flag_skips_its_own_probes(ways);
     other_addresses_count_for_all_interfaces(ways);
+    a_held_port_can_be_insisted_on(ways);
+    scan_finds_held_ports(ways);
     return failures != 0;
 }

@@ -14,6 +14,7 @@ CC=${CC:-cc}
 CXX=${CXX:-c++}
 strict="-std=c99 -Wall -Wextra -pedantic -Werror -g -Iinclude"
 native=$(sed -n 's/^Libs.private: //p' trop-ffi/trop.pc.in)
+programs="arguments handles occupancy operations reserve"
 passed=0
 failed=0
 
@@ -85,7 +86,7 @@ if command -v readelf >/dev/null; then
     step "stays loaded" nodelete
 fi
 
-for program in arguments handles occupancy reserve; do
+for program in $programs; do
     # shellcheck disable=SC2086
     step "build $program" $CC $strict "tests/c/$program.c" -o "$out/$program" \
         -L"$library" -Wl,-rpath,"$library" -ltrop -lpthread
@@ -102,7 +103,7 @@ step "C example" c_example
 
 if command -v valgrind >/dev/null; then
     memory_check="valgrind -q --leak-check=full --error-exitcode=1 --child-silent-after-fork=yes"
-    for program in arguments handles occupancy reserve reserve_static; do
+    for program in $programs reserve_static; do
         # shellcheck disable=SC2086
         step "valgrind $program" $memory_check "$out/$program"
     done

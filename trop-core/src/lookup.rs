@@ -99,7 +99,7 @@ struct Below {
 
 impl Below {
     fn new(path: &Path) -> Result<Below> {
-        let normal = PathBuf::from(paths::normalise("filter_path", path)?);
+        let normal = PathBuf::from(paths::normalise("path", path)?);
         let canonical = normal.canonicalize().ok();
         Ok(Below { normal, canonical })
     }

@@ -32,6 +32,16 @@ impl MigrateRequest {
     pub fn new(from: impl Into<PathBuf>, to: impl Into<PathBuf>) -> MigrateRequest {
         MigrateRequest { from: from.into(), to: to.into(), recursive: false, force: false }
     }
+
+    /// Fixes both paths to what they mean now, for requests that are carried out later or on another thread.
+    ///
+    /// # Errors
+    /// [`Error::UnresolvablePath`] and [`Error::InvalidArgument`] for a path that cannot be resolved or stored.
+    pub fn pin_paths(&mut self) -> Result<()> {
+        self.from = paths::normalise("from", &self.from)?.into();
+        self.to = paths::normalise("to", &self.to)?.into();
+        Ok(())
+    }
 }
 
 /// What [`Registry::migrate`] did, or would have done.

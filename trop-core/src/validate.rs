@@ -25,10 +25,15 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::Corrupt`] for the first fault found, also when there is no database; [`Error::Schema`] for a version
-    /// this program does not serve; [`Error::Unsupported`] when the file is not accessible; [`Error::Busy`].
+    /// this program does not serve; [`Error::Unsupported`] when the file is not accessible; [`Error::Busy`];
+    /// [`Error::Closed`].
     pub fn validate(&self) -> Result<()> {
         let database = self.data_dir().join(data_dir::DATABASE);
         let check = || {
+            // The connection is another one than the registry's.
+            if self.is_closed() {
+                return Err(Error::Closed);
+            }
             if !data_dir::exists(self.data_dir())? {
                 let reason = format!("the directory does not contain {}", data_dir::DATABASE);
                 return Err(Error::Corrupt { path: database.clone(), reason });

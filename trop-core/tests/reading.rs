@@ -49,6 +49,7 @@ db.execute('PRAGMA journal_mode = {journal}')"
     }
 }
 
+/// Trap 116.
 #[test]
 fn nothing_needs_to_be_writable() {
     isolated("nothing_needs_to_be_writable", |scratch| {
@@ -136,4 +137,13 @@ fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     assert_eq!(listed(&registry), [(5000, "/p".to_owned(), "a".to_owned())]);
     drop((registry, rehearsal));
     assert_eq!(fs::read(scratch.database()).unwrap(), before);
+}
+
+#[test]
+fn a_closed_registry_is_not_validated() {
+    let scratch = Scratch::new();
+    let registry = impatient(&scratch);
+    registry.validate().unwrap();
+    registry.close();
+    assert_eq!(registry.validate().unwrap_err().code(), Code::Closed);
 }

@@ -79,9 +79,14 @@ pub(crate) unsafe fn call(error: *mut *mut trop_error, body: impl FnOnce() -> Re
     failure.map_or(TROP_OK, |failure| failure.code().number())
 }
 
+/// An argument that only C callers can get wrong, or only here.
+pub(crate) fn invalid(argument: &'static str, reason: impl Into<String>) -> Error {
+    Error::InvalidArgument { argument, reason: reason.into() }
+}
+
 /// A required argument that was NULL.
 pub(crate) fn null(argument: &'static str) -> Error {
-    Error::InvalidArgument { argument, reason: "Cannot be NULL".to_owned() }
+    invalid(argument, "Cannot be NULL")
 }
 
 /// The status code of an error, one of TROP_ERR_*.

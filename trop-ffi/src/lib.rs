@@ -7,10 +7,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod abi;
+pub mod clean;
 pub mod error;
-pub mod options;
+pub mod flags;
+pub mod group;
+pub mod lookup;
+mod options;
 pub mod registry;
 pub mod reservation;
+pub mod reserve;
 pub mod strings;
 pub mod version;
 

@@ -1,24 +1,91 @@
-//! Opening a registry, and the calls on it.
+//! Opening and closing a registry, and the one way into every call on it.
 
-use std::ffi::{CString, c_char};
+use std::ffi::c_char;
+use std::mem::offset_of;
+use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use trop_core::{
-    Error, PortRange, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Result, Tag,
-    contain,
-};
+use trop_core::{Discovery, Error, PortRange, Registry, RegistryOptions, Result, contain};
 
-use crate::error::{call, null, trop_error};
-use crate::options::{self, Options, trop_open_options, trop_release_options, trop_reserve_options};
-use crate::options::{
-    TROP_OPEN_CHECK_ALL_INTERFACES, TROP_OPEN_NO_CREATE, TROP_OPEN_SHARED, TROP_OPEN_SKIP_IPV4,
-    TROP_OPEN_SKIP_IPV6, TROP_OPEN_SKIP_OCCUPANCY_CHECK, TROP_OPEN_SKIP_TCP, TROP_OPEN_SKIP_UDP,
-    TROP_RELEASE_REFUSE_UNRELATED_PATH, TROP_RELEASE_UNTAGGED_ONLY, TROP_RESERVE_REFUSE_UNRELATED_PATH,
-};
-use crate::reservation::trop_reservation;
+use crate::error::{call, invalid, null, trop_error};
+use crate::flags::{OCCUPANCY, occupancy};
+use crate::options::{self, NOT_GIVEN, Options, size};
 use crate::strings;
+
+/// Do not create a missing data directory or database.
+pub const TROP_OPEN_NO_CREATE: u32 = 1;
+/// Use the process-wide registry of the current data directory and working directory; allows no other option.
+pub const TROP_OPEN_SHARED: u32 = 2;
+/// Read no configuration file.
+pub const TROP_OPEN_NO_DISCOVERY: u32 = 4;
+/// Read no environment variable but TROP_DATA_DIR.
+pub const TROP_OPEN_NO_VARIABLES: u32 = 8;
+
+/// How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
+///
+/// What is given counts more than environment variables, these more than configuration files, and these more than the
+/// defaults. Flags and excluded ports only add to what those say.
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq)]
+pub struct trop_open_options {
+    /// sizeof(trop_open_options).
+    pub size: u32,
+    /// TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+    pub flags: u32,
+    /// The data directory; NULL means TROP_DATA_DIR, else ~/.trop.
+    pub data_dir: *const c_char,
+    /// Ports never to choose, such as "5001,5005..5009"; NULL means no more than the configuration excludes.
+    pub excluded: *const c_char,
+    /// How long to wait for other users of the database, in milliseconds; 0 fails at once, -1 means what is
+    /// configured, else 5000.
+    pub busy_timeout_ms: i32,
+    /// The lowest port to choose; -1 means what is configured, else 5000.
+    pub ports_min: i32,
+    /// The highest port to choose; -1 means what is configured, else 7000.
+    pub ports_max: i32,
+    /// 0.
+    pub reserved: u32,
+    /// Where the search upward for trop.yaml and trop.local.yaml begins; NULL means the working directory.
+    pub start_dir: *const c_char,
+    /// The project's configuration file, instead of searching for one; NULL means none. At most one of start_dir,
+    /// config_file and TROP_OPEN_NO_DISCOVERY may be given.
+    pub config_file: *const c_char,
+}
+
+// SAFETY: four pairs of 32-bit fields and four pointers, in an order without gaps.
+unsafe impl Options for trop_open_options {
+    const FLAGS: u32 =
+        TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES | OCCUPANCY;
+    const SMALLEST: usize = offset_of!(Self, start_dir);
+    const DEFAULT: Self = trop_open_options {
+        size: size::<Self>(),
+        flags: 0,
+        data_dir: ptr::null(),
+        excluded: ptr::null(),
+        busy_timeout_ms: NOT_GIVEN,
+        ports_min: NOT_GIVEN,
+        ports_max: NOT_GIVEN,
+        reserved: 0,
+        start_dir: ptr::null(),
+        config_file: ptr::null(),
+    };
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+/// Initialises options with their defaults, as TROP_OPEN_OPTIONS_INIT does.
+///
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_open_options), so that a newer library writes no more than an older program has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_open_options_init(options: *mut trop_open_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { options::initialise(options, size) }
+}
 
 /// An open registry. Any number of threads may use it at once.
 pub struct trop_registry {
@@ -29,14 +96,14 @@ pub struct trop_registry {
 }
 
 impl trop_registry {
-    /// Runs a whole call, from reading its arguments to handing out its result: a panic in it poisons the registry.
-    pub(crate) fn run<T>(&self, body: impl FnOnce() -> Result<T>) -> Result<T> {
-        self.registry.contain(|_| body())
-    }
-
-    /// The registry, unless this handle was closed.
-    fn open(&self) -> Result<&Registry> {
-        if self.closed.load(Ordering::SeqCst) { Err(Error::Closed) } else { Ok(&self.registry) }
+    /// Runs a whole call, from reading its arguments to making its result: a panic in it poisons the registry.
+    pub(crate) fn run<T>(&self, body: impl FnOnce(&Registry) -> Result<T>) -> Result<T> {
+        self.registry.contain(|registry| {
+            if self.closed.load(Ordering::SeqCst) {
+                return Err(Error::Closed);
+            }
+            body(registry)
+        })
     }
 
     fn close(&self) {
@@ -46,13 +113,34 @@ impl trop_registry {
     }
 }
 
+/// Runs a call on a registry; what it makes goes to the caller's place, which is zeroed first and has to be there.
+///
+/// # Safety
+/// All pointers are NULL or as the header's conventions say.
+pub(crate) unsafe fn call_on<T: Default>(
+    registry: *mut trop_registry,
+    (argument, place): (&'static str, *mut T),
+    error: *mut *mut trop_error,
+    body: impl FnOnce(&Registry) -> Result<T>,
+) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call(error, || {
+            let place = place.as_mut().ok_or_else(|| null(argument))?;
+            *place = T::default();
+            *place = registry.as_ref().ok_or_else(|| null("registry"))?.run(body)?;
+            Ok(())
+        })
+    }
+}
+
 /// Opens the registry of a data directory, creating directory and database if they are absent.
 ///
 /// options: how; NULL means the defaults.
 /// registry: receives the handle; close and free it with trop_registry_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
 /// TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_open(
@@ -76,16 +164,9 @@ pub unsafe extern "C" fn trop_open(
 }
 
 fn open_shared(options: &trop_open_options) -> Result<Registry> {
-    let default = trop_open_options::DEFAULT;
-    let plain = options.flags == TROP_OPEN_SHARED
-        && options.data_dir.is_null()
-        && options.excluded.is_null()
-        && options.busy_timeout_ms == default.busy_timeout_ms
-        && options.ports_min == default.ports_min
-        && options.ports_max == default.ports_max;
-    if !plain {
-        let reason = "TROP_OPEN_SHARED allows no other option".to_owned();
-        return Err(Error::InvalidArgument { argument: "flags", reason });
+    let (size, flags) = (options.size, TROP_OPEN_SHARED);
+    if *options != (trop_open_options { size, flags, ..trop_open_options::DEFAULT }) {
+        return Err(invalid("flags", "TROP_OPEN_SHARED allows no other option"));
     }
     Registry::shared()
 }
@@ -94,18 +175,20 @@ fn open_shared(options: &trop_open_options) -> Result<Registry> {
 /// The strings are NULL or NUL-terminated.
 unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
     let mut opening = RegistryOptions::default();
+    let has = |flag| options.flags & flag != 0;
     // SAFETY: the caller's promise.
     unsafe {
         opening.data_dir = strings::path("data_dir", options.data_dir)?;
         if let Some(list) = strings::text("excluded", options.excluded)? {
             opening.excluded = list.parse()?;
         }
+        let start_dir = strings::path("start_dir", options.start_dir)?;
+        let config_file = strings::path("config_file", options.config_file)?;
+        opening.discovery = discovery(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
     }
-    if options.busy_timeout_ms != -1 {
-        let milliseconds = u64::try_from(options.busy_timeout_ms).map_err(|_| Error::InvalidArgument {
-            argument: "busy_timeout",
-            reason: format!("{} ms is negative", options.busy_timeout_ms),
-        })?;
+    if options.busy_timeout_ms != NOT_GIVEN {
+        let milliseconds = u64::try_from(options.busy_timeout_ms)
+            .map_err(|_| invalid("busy_timeout", format!("{} ms is negative", options.busy_timeout_ms)))?;
         opening.busy_timeout = Some(Duration::from_millis(milliseconds));
     }
     opening.min = options::port("ports", options.ports_min)?;
@@ -113,127 +196,22 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
     if let (Some(min), Some(max)) = (opening.min, opening.max) {
         PortRange::new("ports", min, max)?;
     }
-    let has = |flag| options.flags & flag != 0;
     opening.create = !has(TROP_OPEN_NO_CREATE);
-    opening.occupancy.skip = has(TROP_OPEN_SKIP_OCCUPANCY_CHECK);
-    opening.occupancy.skip_tcp = has(TROP_OPEN_SKIP_TCP);
-    opening.occupancy.skip_udp = has(TROP_OPEN_SKIP_UDP);
-    opening.occupancy.skip_ipv4 = has(TROP_OPEN_SKIP_IPV4);
-    opening.occupancy.skip_ipv6 = has(TROP_OPEN_SKIP_IPV6);
-    opening.occupancy.check_all_interfaces = has(TROP_OPEN_CHECK_ALL_INTERFACES);
+    opening.variables = !has(TROP_OPEN_NO_VARIABLES);
+    opening.occupancy = occupancy(options.flags);
     Ok(opening)
 }
 
-/// Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else the
-/// lowest usable one of the range.
-///
-/// registry: the registry.
-/// options: what; NULL means the working directory without a tag.
-/// reservation: receives the reservation; free it with trop_reservation_free.
-/// error: receives the details of a failure; may be NULL.
-///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
-/// TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_reserve(
-    registry: *mut trop_registry,
-    options: *const trop_reserve_options,
-    reservation: *mut *mut trop_reservation,
-    error: *mut *mut trop_error,
-) -> i32 {
-    // SAFETY: the header's conventions.
-    unsafe {
-        call(error, || {
-            let place = reservation.as_mut().ok_or_else(|| null("reservation"))?;
-            *place = ptr::null_mut();
-            let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            registry.run(|| {
-                let options = options::read(options)?;
-                let mut request = ReserveRequest::default();
-                request.path = strings::path("path", options.path)?;
-                request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-                request.preferred = options::port("port", options.port)?;
-                request.min = options::port("min", options.min)?;
-                request.max = options::port("max", options.max)?;
-                request.allow_unrelated_path = options.flags & TROP_RESERVE_REFUSE_UNRELATED_PATH == 0;
-                let reserved = registry.open()?.reserve(&request)?;
-                *place = Box::into_raw(Box::new(trop_reservation::from(reserved)));
-                Ok(())
-            })
-        })
-    }
-}
-
-/// Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.
-/// This gives the ports back; trop_reservation_free only frees the memory of a reservation's description.
-///
-/// registry: the registry.
-/// options: which; NULL means every reservation of the working directory.
-/// count: receives how many were released; may be NULL.
-/// error: receives the details of a failure; may be NULL.
-///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or an
-/// error of the database; the registry is unchanged then.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_release(
-    registry: *mut trop_registry,
-    options: *const trop_release_options,
-    count: *mut u64,
-    error: *mut *mut trop_error,
-) -> i32 {
-    // SAFETY: the header's conventions.
-    unsafe {
-        call(error, || {
-            let mut place = count.as_mut();
-            if let Some(place) = &mut place {
-                **place = 0;
-            }
-            let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            registry.run(|| {
-                let options = options::read(options)?;
-                let mut request = ReleaseRequest::default();
-                request.path = strings::path("path", options.path)?;
-                request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-                request.untagged_only = options.flags & TROP_RELEASE_UNTAGGED_ONLY != 0;
-                request.allow_unrelated_path = options.flags & TROP_RELEASE_REFUSE_UNRELATED_PATH == 0;
-                let released = registry.open()?.release(&request)?;
-                if let Some(place) = place {
-                    *place = released as u64;
-                }
-                Ok(())
-            })
-        })
-    }
-}
-
-/// Lists every reservation, ordered by path, then tag, the untagged one first.
-///
-/// registry: the registry.
-/// json: receives a JSON array of objects with the keys port (number), path (string), tag, project, task (string
-/// or null), created_at and last_used_at (strings, UTC, YYYY-MM-DD HH:MM:SS); free it with trop_string_free.
-/// error: receives the details of a failure; may be NULL.
-///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_list_json(
-    registry: *mut trop_registry,
-    json: *mut *mut c_char,
-    error: *mut *mut trop_error,
-) -> i32 {
-    // SAFETY: the header's conventions.
-    unsafe {
-        call(error, || {
-            let place = json.as_mut().ok_or_else(|| null("json"))?;
-            *place = ptr::null_mut();
-            let registry = registry.as_ref().ok_or_else(|| null("registry"))?;
-            registry.run(|| {
-                let reservations = registry.open()?.list()?;
-                let list = serde_json::Value::Array(reservations.iter().map(Reservation::to_json).collect());
-                // JSON escapes NUL, so this never cuts anything off.
-                *place = CString::new(list.to_string()).unwrap_or_default().into_raw();
-                Ok(())
-            })
-        })
+fn discovery(is_on: bool, start_dir: Option<PathBuf>, config_file: Option<PathBuf>) -> Result<Discovery> {
+    match (is_on, start_dir, config_file) {
+        (true, None, None) => Ok(Discovery::default()),
+        (true, Some(directory), None) => Ok(Discovery::From(directory)),
+        (true, None, Some(file)) => Ok(Discovery::File(file)),
+        (false, None, None) => Ok(Discovery::Off),
+        (is_on, ..) => Err(invalid(
+            if is_on { "config_file" } else { "discovery" },
+            "at most one of a start directory, a configuration file and no discovery can be given",
+        )),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, c_char};
 
-use trop_core::{Refusal, Reserved};
+use trop_core::{Refusal, Reservation, Reserved};
 
 use crate::strings::{as_pointer, c_string};
 
@@ -17,11 +17,11 @@ pub struct trop_reservation {
     last_used_at: i64,
     created: bool,
     refusal: Option<CString>,
+    cleanup: Option<CString>,
 }
 
-impl From<Reserved> for trop_reservation {
-    fn from(reserved: Reserved) -> trop_reservation {
-        let reservation = reserved.reservation;
+impl From<Reservation> for trop_reservation {
+    fn from(reservation: Reservation) -> trop_reservation {
         trop_reservation {
             port: reservation.port.get(),
             path: c_string(reservation.key.path()),
@@ -30,9 +30,27 @@ impl From<Reserved> for trop_reservation {
             task: reservation.task.as_deref().map(c_string),
             created_at: reservation.created_at.seconds(),
             last_used_at: reservation.last_used_at.seconds(),
+            created: false,
+            refusal: None,
+            cleanup: None,
+        }
+    }
+}
+
+impl From<Reserved> for trop_reservation {
+    fn from(reserved: Reserved) -> trop_reservation {
+        trop_reservation {
             created: reserved.created,
             refusal: reserved.refusal.map(Refusal::name).map(c_string),
+            cleanup: reserved.cleanup.map(|cleanup| c_string(&cleanup.to_json().to_string())),
+            ..trop_reservation::from(reserved.reservation)
         }
+    }
+}
+
+impl trop_reservation {
+    pub(crate) fn into_raw(self) -> *mut trop_reservation {
+        Box::into_raw(Box::new(self))
     }
 }
 
@@ -117,14 +135,14 @@ pub unsafe extern "C" fn trop_reservation_last_used_at(reservation: *const trop_
 ///
 /// reservation: the reservation, or NULL.
 ///
-/// Returns 1 if the call made the reservation, 0 if the key had its port before, and for NULL.
+/// Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_created(reservation: *const trop_reservation) -> i32 {
     // SAFETY: NULL or a live reservation.
     unsafe { reservation.as_ref() }.map_or(0, |reservation| i32::from(reservation.created))
 }
 
-/// Why a new key did not get the preferred port it asked for.
+/// Why a key that was new or overwritten did not get the preferred port it asked for.
 ///
 /// reservation: the reservation, or NULL.
 ///
@@ -134,6 +152,18 @@ pub unsafe extern "C" fn trop_reservation_created(reservation: *const trop_reser
 pub unsafe extern "C" fn trop_reservation_refusal(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
     as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.refusal.as_ref()))
+}
+
+/// What had to be removed to make room for a reservation, because no port of the range was usable.
+///
+/// reservation: the reservation, or NULL.
+///
+/// Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when nothing had to
+/// be cleaned up, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_reservation_cleanup(reservation: *const trop_reservation) -> *const c_char {
+    // SAFETY: NULL or a live reservation.
+    as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.cleanup.as_ref()))
 }
 
 /// Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back). NULL is

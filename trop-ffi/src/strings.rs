@@ -3,7 +3,10 @@
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
 
-use trop_core::{Error, Result};
+use serde_json::Value;
+use trop_core::Result;
+
+use crate::error::invalid;
 
 /// Text that callers borrow; an inner NUL, which C cannot see, ends it.
 pub(crate) fn c_string(text: &str) -> CString {
@@ -26,9 +29,7 @@ pub(crate) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) ->
     }
     // SAFETY: the caller's promise.
     let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str()
-        .map(Some)
-        .map_err(|_| Error::InvalidArgument { argument, reason: "it is not valid UTF-8".to_owned() })
+    text.to_str().map(Some).map_err(|_| invalid(argument, "it is not valid UTF-8"))
 }
 
 /// An optional path of the caller; NULL is none. Whether it has to be UTF-8 is not decided here.
@@ -47,7 +48,13 @@ pub(crate) unsafe fn path(argument: &'static str, pointer: *const c_char) -> Res
     Ok(unsafe { text(argument, pointer) }?.map(PathBuf::from))
 }
 
-/// Frees a string that trop allocated, such as the one from trop_list_json. NULL is allowed.
+/// JSON text for the caller to keep.
+pub(crate) fn json(value: &Value) -> *mut c_char {
+    // JSON escapes NUL, so this never cuts anything off.
+    c_string(&value.to_string()).into_raw()
+}
+
+/// Frees a string that a call handed out, such as the JSON text of trop_list. NULL is allowed.
 ///
 /// string: the string; it is gone afterwards.
 #[unsafe(no_mangle)]

@@ -1,16 +1,23 @@
 //! What Rust can prove of the C interface; the C programs in `tests/c` prove the rest.
 
 use std::ffi::{CStr, CString};
+use std::io::Read;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::ptr;
 
-use trop_core::{Code, Error};
+use trop_core::{Code, Error, LeaseRequest, Registry, RegistryOptions};
 
+use crate::clean::*;
 use crate::error::*;
-use crate::options::*;
+use crate::flags::*;
+use crate::group::*;
+use crate::lookup::*;
+use crate::options::{Options, read};
 use crate::registry::*;
 use crate::reservation::*;
+use crate::reserve::*;
+use crate::strings::*;
 use crate::version::*;
 
 /// Compares with a committed file; with `TROP_BLESS=1` writes it.
@@ -100,6 +107,10 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
     // Arguments are read inside the guarded part too: a poisoned handle does not get as far as refusing these.
     let reserve = trop_reserve_options { flags: u32::MAX, ..trop_reserve_options::DEFAULT };
     let release = trop_release_options { flags: u32::MAX, ..trop_release_options::DEFAULT };
+    let list = trop_list_options { flags: u32::MAX, ..trop_list_options::DEFAULT };
+    let group = trop_group_options { flags: u32::MAX, ..trop_group_options::DEFAULT };
+    let clean = trop_clean_options { flags: u32::MAX, ..trop_clean_options::DEFAULT };
+    let migrate = trop_migrate_options { flags: u32::MAX, ..trop_migrate_options::DEFAULT };
     let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
     let mut statuses = || {
         // SAFETY: everything lives long enough; no call leaves anything to be freed.
@@ -107,40 +118,57 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
             [
                 trop_reserve(registry, &raw const reserve, &raw mut reservation, ptr::null_mut()),
                 trop_release(registry, &raw const release, ptr::null_mut(), ptr::null_mut()),
+                trop_release_port(registry, 0, 0, ptr::null_mut(), ptr::null_mut()),
+                trop_find(registry, c"".as_ptr(), ptr::null(), &raw mut reservation, ptr::null_mut()),
+                trop_find_port(registry, 0, &raw mut reservation, ptr::null_mut()),
+                trop_list(registry, &raw const list, &raw mut json, ptr::null_mut()),
+                trop_reserve_group(registry, &raw const group, &raw mut json, ptr::null_mut()),
+                trop_clean(registry, &raw const clean, &raw mut json, ptr::null_mut()),
+                trop_migrate(registry, &raw const migrate, &raw mut json, ptr::null_mut()),
+                trop_scan(registry, 0, 0, &raw mut json, ptr::null_mut()),
             ]
         }
     };
-    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 2]);
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 10]);
     // SAFETY: the registry is live.
-    let error = unsafe { &*registry }.run(|| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
+    let error = unsafe { &*registry }.run(|_| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
     assert_eq!(error.code(), Code::Panic);
-    assert_eq!(statuses(), [TROP_ERR_PANIC; 2]);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 10]);
     // SAFETY: as above; closing and freeing stay allowed.
     unsafe {
-        assert_eq!(trop_list_json(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_projects(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_validate_database(registry, ptr::null_mut()), TROP_ERR_PANIC);
         trop_registry_close(registry);
         trop_registry_free(registry);
     }
 }
 
+/// Changes the times of all rows, from another process, because this one may not open the file by itself.
+fn set_times(directory: &Path, times: &str) {
+    const UPDATE: &str = "import sqlite3, sys
+with sqlite3.connect(sys.argv[1]) as db:
+    db.execute('UPDATE reservations SET ' + sys.argv[2])";
+    let database = directory.join("trop.db");
+    let done = Command::new("python3").args(["-c", UPDATE]).arg(database).arg(times).status();
+    assert!(done.unwrap().success());
+}
+
+/// The reservation of the working directory, or of options; to be freed.
+fn reserve(registry: *mut trop_registry, options: *const trop_reserve_options) -> *mut trop_reservation {
+    let mut reservation = ptr::null_mut();
+    // SAFETY: everything lives long enough.
+    let status = unsafe { trop_reserve(registry, options, &raw mut reservation, ptr::null_mut()) };
+    assert_eq!(status, TROP_OK);
+    reservation
+}
+
 #[test]
 fn the_two_times_of_a_reservation_are_told_apart() {
-    const AGE: &str = "import sqlite3, sys
-with sqlite3.connect(sys.argv[1]) as db:
-    db.execute('UPDATE reservations SET created_at = 1000000000, last_used_at = 1000000001')";
     let directory = tempfile::tempdir().unwrap();
     let registry = open(directory.path());
-    let reserve = || {
-        let mut reservation = ptr::null_mut();
-        // SAFETY: everything lives long enough.
-        let status = unsafe { trop_reserve(registry, ptr::null(), &raw mut reservation, ptr::null_mut()) };
-        assert_eq!(status, TROP_OK);
-        reservation
-    };
-    let first = reserve();
-    let aged = Command::new("python3").args(["-c", AGE]).arg(directory.path().join("trop.db")).status();
-    assert!(aged.unwrap().success());
-    let again = reserve();
+    let first = reserve(registry, ptr::null());
+    set_times(directory.path(), "created_at = 1000000000, last_used_at = 1000000001");
+    let again = reserve(registry, ptr::null());
     // SAFETY: all three are live until they are freed.
     unsafe {
         assert_eq!(trop_reservation_last_used_at(first), trop_reservation_created_at(first));
@@ -150,6 +178,147 @@ with sqlite3.connect(sys.argv[1]) as db:
         trop_reservation_free(again);
         trop_registry_free(registry);
     }
+}
+
+/// How many reservations a clean-up removed as expired.
+fn expired(registry: *mut trop_registry, flags: u32, days: i64) -> usize {
+    let options = trop_clean_options { flags, days, ..trop_clean_options::DEFAULT };
+    let mut json = ptr::null_mut();
+    // SAFETY: everything lives long enough.
+    let cleanup: serde_json::Value = unsafe {
+        assert_eq!(trop_clean(registry, &raw const options, &raw mut json, ptr::null_mut()), TROP_OK);
+        let value = serde_json::from_slice(CStr::from_ptr(json).to_bytes()).unwrap();
+        trop_string_free(json);
+        value
+    };
+    assert_eq!(cleanup["pruned"], serde_json::json!([]));
+    assert_eq!(cleanup["days"], if days == -1 { 30 } else { days });
+    cleanup["expired"].as_array().unwrap().len()
+}
+
+#[test]
+fn cleaning_expires_by_the_days_that_are_given() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    let fill = || {
+        // SAFETY: live until it is freed.
+        unsafe { trop_reservation_free(reserve(registry, ptr::null())) };
+        set_times(
+            directory.path(),
+            "created_at = created_at - 2678410, last_used_at = last_used_at - 2678410",
+        );
+    };
+    fill();
+    for (flags, days, count) in [
+        (TROP_CLEAN_PRUNE, -1, 0),
+        (TROP_CLEAN_EXPIRE, 32, 0),
+        (TROP_CLEAN_EXPIRE, i64::from(u32::MAX), 0),
+        (0, 32, 0),
+        (TROP_DRY_RUN, -1, 1),
+        (TROP_CLEAN_EXPIRE | TROP_DRY_RUN, 31, 1),
+        (TROP_CLEAN_EXPIRE, -1, 1),
+        (TROP_CLEAN_EXPIRE, -1, 0),
+    ] {
+        assert_eq!(expired(registry, flags, days), count, "{flags:#x}, {days}");
+    }
+    fill();
+    assert_eq!(expired(registry, 0, 31), 1);
+    // SAFETY: as above.
+    unsafe { trop_registry_free(registry) };
+}
+
+#[test]
+fn an_exhausted_range_keeps_what_must_not_expire() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    let old = reserve(registry, ptr::null());
+    set_times(directory.path(), "created_at = 1000000000, last_used_at = 1000000000");
+    // SAFETY: everything lives long enough.
+    unsafe {
+        let port = i32::from(trop_reservation_port(old));
+        let mut options = trop_reserve_options {
+            flags: TROP_RESERVE_DISABLE_AUTOEXPIRE,
+            tag: c"new".as_ptr(),
+            min: port,
+            max: port,
+            ..trop_reserve_options::DEFAULT
+        };
+        let mut reservation = ptr::null_mut();
+        let status = trop_reserve(registry, &raw const options, &raw mut reservation, ptr::null_mut());
+        assert_eq!(status, TROP_ERR_EXHAUSTED);
+        options.flags = TROP_RESERVE_DISABLE_AUTOPRUNE;
+        let new = reserve(registry, &raw const options);
+        let cleanup = CStr::from_ptr(trop_reservation_cleanup(new)).to_bytes();
+        let cleanup: serde_json::Value = serde_json::from_slice(cleanup).unwrap();
+        assert_eq!(cleanup["expired"][0]["port"], port);
+        trop_reservation_free(old);
+        trop_reservation_free(new);
+        trop_registry_free(registry);
+    }
+}
+
+#[test]
+fn a_locked_database_is_waited_for_as_long_as_told() {
+    const LOCK: &str = "import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute('BEGIN IMMEDIATE')
+print('locked', flush=True)
+sys.stdin.read()";
+    let directory = tempfile::tempdir().unwrap();
+    // SAFETY: live until it is freed.
+    unsafe { trop_registry_free(open(directory.path())) };
+    let mut command = Command::new("python3");
+    command.args(["-c", LOCK]).arg(directory.path().join("trop.db"));
+    let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut locked = [0; 6];
+    holder.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
+    let data_dir = CString::new(directory.path().to_str().unwrap()).unwrap();
+    for (milliseconds, told) in [(0, "waited 0s "), (20, "waited 0.02s ")] {
+        let options = trop_open_options {
+            data_dir: data_dir.as_ptr(),
+            busy_timeout_ms: milliseconds,
+            ..trop_open_options::DEFAULT
+        };
+        let (mut registry, mut reservation, mut error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        // SAFETY: everything lives long enough.
+        unsafe {
+            assert_eq!(trop_open(&raw const options, &raw mut registry, ptr::null_mut()), TROP_OK);
+            let status = trop_reserve(registry, ptr::null(), &raw mut reservation, &raw mut error);
+            assert_eq!(status, TROP_ERR_BUSY);
+            assert!(CStr::from_ptr(trop_error_message(error)).to_str().unwrap().contains(told));
+            trop_error_free(error);
+            trop_registry_free(registry);
+        }
+    }
+    drop(holder.stdin.take());
+    assert!(holder.wait().unwrap().success());
+}
+
+#[test]
+fn the_port_of_a_running_program_is_released_by_force_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let registry = open(directory.path());
+    let mut options = RegistryOptions::default();
+    options.data_dir = Some(directory.path().into());
+    let lease = Registry::open(options).unwrap().lease(&LeaseRequest::default()).unwrap();
+    let port = i32::from(lease.port().get());
+    let release = |flags| {
+        let (mut count, mut error) = (9, ptr::null_mut());
+        // SAFETY: everything lives long enough.
+        unsafe {
+            let status = trop_release_port(registry, port, flags, &raw mut count, &raw mut error);
+            let blames_the_port = !error.is_null() && CStr::from_ptr(trop_error_argument(error)) == c"port";
+            assert_eq!(blames_the_port, status == TROP_ERR_CONFLICT);
+            trop_error_free(error);
+            (status, count)
+        }
+    };
+    assert_eq!(release(0), (TROP_ERR_CONFLICT, 0));
+    assert_eq!(release(TROP_FORCE | TROP_DRY_RUN), (TROP_OK, 1));
+    assert_eq!(release(TROP_FORCE), (TROP_OK, 1));
+    assert_eq!(release(TROP_FORCE), (TROP_OK, 0));
+    // SAFETY: live until it is freed.
+    unsafe { trop_registry_free(registry) };
 }
 
 #[test]
@@ -171,7 +340,8 @@ fn options_of_other_sizes_are_told_apart() {
     longer.unknown[7] = 1;
     assert_eq!(argument(&longer).as_deref(), Some("options"));
     longer.unknown[7] = 0;
-    for size in [0, 4, 8, size_of::<trop_release_options>() - 1, 4097] {
+    for size in [0, 4, 8, size_of::<trop_release_options>() - 1, size_of::<trop_release_options>() + 1, 4097]
+    {
         longer.known.size = u32::try_from(size).unwrap();
         assert_eq!(argument(&longer).as_deref(), Some("options"), "{size}");
     }

@@ -51,10 +51,34 @@ func (a *agent) run(verb string, f fields) ([]string, error) {
 		return a.reserve(f)
 	case "storm":
 		return a.storm(f)
+	case "reserve_group":
+		return a.reserveGroup(f)
 	case "release":
 		return a.release(f)
+	case "release_port":
+		return a.releasePort(f)
+	case "find":
+		return found(a.registry.Find(key[trop.FindOption](f)...))
+	case "find_port":
+		return found(a.registry.FindPort(f.number("port")))
 	case "list":
-		return a.list()
+		return a.list(f)
+	case "projects":
+		return shown(a.registry.Projects())
+	case "prune":
+		return cleaned(a.registry.Prune(dryRun[trop.PruneOption](f)...))
+	case "expire":
+		return cleaned(a.registry.Expire(f.expiry()...))
+	case "autoclean":
+		return cleaned(a.registry.Autoclean(f.expiry()...))
+	case "migrate":
+		return a.migrate(f)
+	case "scan":
+		return a.scan(f)
+	case "validate_config":
+		return shown(trop.ValidateConfig(f["file"]))
+	case "validate_database":
+		return nil, a.registry.ValidateDatabase()
 	case "close":
 		return nil, a.registry.Close()
 	}
@@ -69,9 +93,6 @@ func (a *agent) open(f fields) (_ []string, err error) {
 	if path, given := f["data_dir"]; given {
 		options = append(options, trop.DataDir(path))
 	}
-	if f["create"] == "0" {
-		options = append(options, trop.NoCreate())
-	}
 	if f.has("busy_timeout_ms") {
 		wait := min(max(f.number("busy_timeout_ms"), math.MinInt32), math.MaxUint32)
 		options = append(options, trop.BusyTimeout(time.Duration(wait)*time.Millisecond))
@@ -82,14 +103,28 @@ func (a *agent) open(f fields) (_ []string, err error) {
 	if list, given := f["excluded"]; given {
 		options = append(options, trop.Excluded(list))
 	}
+	if path, given := f["start_dir"]; given {
+		options = append(options, trop.StartDir(path))
+	}
+	if path, given := f["config_file"]; given {
+		options = append(options, trop.ConfigFile(path))
+	}
+	options = append(options, chosen(f, map[string]trop.OpenOption{
+		"create=0":    trop.NoCreate(),
+		"discovery=0": trop.NoDiscovery(),
+		"variables=0": trop.NoVariables(),
+	})...)
 	a.registry, err = trop.Open(options...)
 	return nil, err
 }
 
 func (a *agent) reserve(f fields) ([]string, error) {
-	var options []trop.ReserveOption
-	for _, option := range f.key() {
-		options = append(options, option)
+	options := key[trop.ReserveOption](f)
+	if project, given := f["project"]; given {
+		options = append(options, trop.Project(project))
+	}
+	if task, given := f["task"]; given {
+		options = append(options, trop.Task(task))
 	}
 	if f.has("port") {
 		options = append(options, trop.Port(f.number("port")))
@@ -100,24 +135,41 @@ func (a *agent) reserve(f fields) ([]string, error) {
 	if f.has("max") {
 		options = append(options, trop.Max(f.number("max")))
 	}
-	if f["allow_unrelated_path"] == "0" {
-		options = append(options, trop.RefuseUnrelatedPath())
-	}
+	options = append(options, chosen(f, map[string]trop.ReserveOption{
+		"clear_project=1":        trop.ClearProject(),
+		"clear_task=1":           trop.ClearTask(),
+		"overwrite=1":            trop.Overwrite(),
+		"ignore_occupied=1":      trop.IgnoreOccupied(),
+		"ignore_exclusions=1":    trop.IgnoreExclusions(),
+		"allow_unrelated_path=0": trop.RefuseUnrelatedPath(),
+		"allow_project_change=1": trop.AllowProjectChange(),
+		"allow_task_change=1":    trop.AllowTaskChange(),
+		"force=1":                trop.Force(),
+		"disable_autoprune=1":    trop.DisableAutoprune(),
+		"disable_autoexpire=1":   trop.DisableAutoexpire(),
+		"skip_occupancy_check=1": trop.SkipOccupancyCheck(),
+		"dry_run=1":              trop.DryRun(),
+	})...)
 	reservation, err := a.registry.Reserve(options...)
 	if err != nil {
 		return nil, err
 	}
 	answer := []string{field("port", strconv.Itoa(reservation.Port)), field("path", reservation.Path)}
-	if reservation.Tag != "" {
-		answer = append(answer, field("tag", reservation.Tag))
-	}
 	created := "0"
 	if reservation.Created {
 		created = "1"
 	}
 	answer = append(answer, field("created", created))
-	if reservation.Refusal != "" {
-		answer = append(answer, field("refusal", reservation.Refusal))
+	for name, value := range map[string]string{
+		"tag": reservation.Tag, "project": reservation.Project, "task": reservation.Task, "refusal": reservation.Refusal,
+	} {
+		if value != "" {
+			answer = append(answer, field(name, value))
+		}
+	}
+	if reservation.Cleanup != nil {
+		counts, _ := cleaned(*reservation.Cleanup, nil)
+		answer = append(answer, counts...)
 	}
 	return answer, nil
 }
@@ -135,32 +187,120 @@ func (a *agent) storm(f fields) ([]string, error) {
 	return []string{field("ports", strings.Join(ports, ","))}, nil
 }
 
+func (a *agent) reserveGroup(f fields) ([]string, error) {
+	var options []trop.GroupOption
+	if file, given := f["file"]; given {
+		options = append(options, trop.File(file))
+	}
+	if task, given := f["task"]; given {
+		options = append(options, trop.Task(task))
+	}
+	options = append(options, chosen(f, map[string]trop.GroupOption{
+		"by=variable":            trop.ByVariable(),
+		"allow_unrelated_path=0": trop.RefuseUnrelatedPath(),
+		"allow_project_change=1": trop.AllowProjectChange(),
+		"allow_task_change=1":    trop.AllowTaskChange(),
+		"force=1":                trop.Force(),
+		"skip_occupancy_check=1": trop.SkipOccupancyCheck(),
+		"dry_run=1":              trop.DryRun(),
+	})...)
+	return shown(a.registry.ReserveGroup(options...))
+}
+
 func (a *agent) release(f fields) ([]string, error) {
-	var options []trop.ReleaseOption
-	for _, option := range f.key() {
-		options = append(options, option)
-	}
-	if f["untagged_only"] == "1" {
-		options = append(options, trop.UntaggedOnly())
-	}
+	options := append(key[trop.ReleaseOption](f), chosen(f, map[string]trop.ReleaseOption{
+		"untagged_only=1":        trop.UntaggedOnly(),
+		"recursive=1":            trop.Recursive(),
+		"allow_unrelated_path=0": trop.RefuseUnrelatedPath(),
+		"dry_run=1":              trop.DryRun(),
+	})...)
 	count, err := a.registry.Release(options...)
 	return []string{field("count", strconv.Itoa(count))}, err
 }
 
-func (a *agent) list() ([]string, error) {
-	list, err := a.registry.List()
+func (a *agent) releasePort(f fields) ([]string, error) {
+	released, err := a.registry.ReleasePort(f.number("port"), dryRun[trop.ReleasePortOption](f)...)
+	if released {
+		return []string{"count=1"}, err
+	}
+	return []string{"count=0"}, err
+}
+
+func (a *agent) list(f fields) ([]string, error) {
+	options := key[trop.ListOption](f)
+	if project, given := f["project"]; given {
+		options = append(options, trop.Project(project))
+	}
+	list, err := a.registry.List(options...)
+	rows := make([]map[string]any, len(list))
+	for i, reservation := range list {
+		rows[i] = row(reservation)
+	}
+	return shown(rows, err)
+}
+
+func (a *agent) migrate(f fields) ([]string, error) {
+	moved, err := a.registry.Migrate(f["from"], f["to"], chosen(f, map[string]trop.MigrateOption{
+		"recursive=1": trop.Recursive(),
+		"force=1":     trop.Force(),
+		"dry_run=1":   trop.DryRun(),
+	})...)
+	return []string{
+		field("moved", strconv.Itoa(len(moved.Moves))), field("conflicts", strconv.Itoa(len(moved.Conflicts))),
+	}, err
+}
+
+func (a *agent) scan(f fields) ([]string, error) {
+	var options []trop.ScanOption
+	if f.has("min") {
+		options = append(options, trop.Min(f.number("min")))
+	}
+	if f.has("max") {
+		options = append(options, trop.Max(f.number("max")))
+	}
+	findings, err := a.registry.Scan(options...)
+	rows := make([]map[string]any, len(findings))
+	for i, found := range findings {
+		rows[i] = map[string]any{
+			"port": found.Port, "status": found.Status, "reserved": found.Reserved, "protocol": found.Protocol,
+			"address_family": found.AddressFamily, "scope": found.Scope, "address": found.Address,
+			"process_id": found.ProcessID, "process_name": orNull(found.ProcessName), "user": orNull(found.User),
+			"owner_status": found.OwnerStatus,
+		}
+		if found.ProcessID == 0 {
+			rows[i]["process_id"] = nil
+		}
+	}
+	return shown(rows, err)
+}
+
+func row(r trop.Reservation) map[string]any {
+	return map[string]any{
+		"port": r.Port, "path": r.Path, "tag": orNull(r.Tag), "project": orNull(r.Project), "task": orNull(r.Task),
+		"created_at": r.CreatedAt.Format(time.DateTime), "last_used_at": r.LastUsedAt.Format(time.DateTime),
+	}
+}
+
+// shown is the answer with a value as JSON.
+func shown(value any, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	rows := make([]map[string]any, len(list))
-	for i, r := range list {
-		rows[i] = map[string]any{
-			"port": r.Port, "path": r.Path, "tag": orNull(r.Tag), "project": orNull(r.Project), "task": orNull(r.Task),
-			"created_at": r.CreatedAt.Format(time.DateTime), "last_used_at": r.LastUsedAt.Format(time.DateTime),
-		}
-	}
-	text, err := json.Marshal(rows)
+	text, err := json.Marshal(value)
 	return []string{field("json", string(text))}, err
+}
+
+func found(reservation *trop.Reservation, err error) ([]string, error) {
+	if reservation == nil {
+		return shown(nil, err)
+	}
+	return shown(row(*reservation), err)
+}
+
+func cleaned(cleanup trop.Cleanup, err error) ([]string, error) {
+	return []string{
+		field("pruned", strconv.Itoa(len(cleanup.Pruned))), field("expired", strconv.Itoa(len(cleanup.Expired))),
+	}, err
 }
 
 func orNull(text string) any {
@@ -213,12 +353,36 @@ func (f fields) number(name string) int {
 	return number
 }
 
-func (f fields) key() (options []trop.KeyOption) {
+func (f fields) expiry() []trop.ExpireOption {
+	options := dryRun[trop.ExpireOption](f)
+	if f.has("days") {
+		options = append(options, trop.Days(f.number("days")))
+	}
+	return options
+}
+
+// key is the options for the path and the tag, of a kind that takes them.
+func key[O any](f fields) (options []O) {
 	if path, given := f["path"]; given {
-		options = append(options, trop.Path(path))
+		options = append(options, any(trop.Path(path)).(O))
 	}
 	if tag, given := f["tag"]; given {
-		options = append(options, trop.Tag(tag))
+		options = append(options, any(trop.Tag(tag)).(O))
+	}
+	return options
+}
+
+func dryRun[O any](f fields) []O {
+	return chosen(f, map[string]O{"dry_run=1": any(trop.DryRun()).(O)})
+}
+
+// chosen is the options whose field has their value.
+func chosen[O any](f fields, all map[string]O) (options []O) {
+	for condition, option := range all {
+		name, value, _ := strings.Cut(condition, "=")
+		if given, found := f[name]; found && given == value {
+			options = append(options, option)
+		}
 	}
 	return options
 }

@@ -14,7 +14,7 @@ const PROJECT_FILE: &str = "trop.yaml";
 /// The project's file that is not shared, beside or instead of the other.
 const PRIVATE_FILE: &str = "trop.local.yaml";
 /// The user's file, in the data directory.
-const USER_FILE: &str = "config.yaml";
+pub(crate) const USER_FILE: &str = "config.yaml";
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -37,14 +37,17 @@ pub enum Discovery {
 /// The project files of a discovery, the one with less weight first.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::Io`].
+/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::UnresolvablePath`] when the start
+/// directory is; [`Error::Io`].
 pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
     match discovery {
         Discovery::Off => Ok(Vec::new()),
-        Discovery::File(file) => named(file),
-        Discovery::From(start) => {
-            upward(&start.canonicalize().map_err(|source| Error::io("resolve", start, source))?)
-        }
+        Discovery::File(file) => named("config_file", file),
+        Discovery::From(start) => upward(&start.canonicalize().map_err(|error| Error::UnresolvablePath {
+            argument: "start_dir",
+            path: start.clone(),
+            reason: error.to_string(),
+        })?),
         Discovery::WorkingDirectory => match paths::working_directory() {
             Ok(start) => upward(&start),
             // There are no files above a directory that is gone; who needs the directory itself will say so.
@@ -78,9 +81,9 @@ fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A named file, or both of its directory if it has one of their names.
-pub(super) fn named(file: &Path) -> Result<Vec<PathBuf>> {
-    check_named(file)?;
+/// A file the caller named, or both of its directory if it has one of their names; `argument` is named in the error.
+pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>> {
+    check_named(argument, file)?;
     let parent = match file.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
@@ -89,17 +92,21 @@ pub(super) fn named(file: &Path) -> Result<Vec<PathBuf>> {
     match file.file_name() {
         Some(name) if name == PROJECT_FILE || name == PRIVATE_FILE => both(&directory),
         Some(name) => Ok(vec![directory.join(name)]),
-        None => Err(Error::invalid("config", format!("'{}' is not a file", file.display()))),
+        None => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
     }
 }
 
 /// Refuses a file that is missing or is something else.
-fn check_named(file: &Path) -> Result<()> {
+pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => Ok(()),
-        Ok(_) => Err(Error::invalid("config", format!("'{}' is not a file", file.display()))),
+        Ok(_) => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
         Err(error) if is_absent(&error) => {
-            Err(Error::invalid("config", format!("Configuration file not found: '{}'", file.display())))
+            Err(Error::invalid(argument, format!("Configuration file not found: '{}'", file.display())))
+        }
+        // A NUL in the name.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
+            Err(Error::invalid(argument, error.to_string()))
         }
         Err(source) => Err(Error::io("read", file, source)),
     }
@@ -121,18 +128,19 @@ pub(super) fn load(path: &Path, kind: Kind) -> Result<Layer> {
     let text = contents(path).map_err(|error| unreadable(path, &error))?;
     let (layer, problems) = read(path, kind, text);
     log::trace!("trop: configuration file '{}'", path.display());
-    match problems.as_slice() {
-        [] => Ok(layer),
-        [first, more @ ..] => {
-            let Problem { path, line, field, reason } = first;
-            let more = match more.len() {
-                0 => String::new(),
-                count => format!(" (and {count} more: trop validate lists them)"),
-            };
-            let reason = format!("invalid in '{}' line {line}: {reason}{more}", path.display());
-            Err(Error::Config { setting: field, reason })
-        }
-    }
+    accept(&problems)?;
+    Ok(layer)
+}
+
+/// The first problem as an error, if there is any.
+fn accept(problems: &[Problem]) -> Result<()> {
+    let [Problem { path, line, field, reason }, more @ ..] = problems else { return Ok(()) };
+    let more = match more.len() {
+        0 => String::new(),
+        count => format!(" (and {count} more: trop validate lists them)"),
+    };
+    let reason = format!("invalid in '{}' line {line}: {reason}{more}", path.display());
+    Err(Error::Config { setting: field, reason })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -147,11 +155,34 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 /// # Errors
 /// [`Error::InvalidArgument`] when it is missing or no file, [`Error::Io`] when it cannot be read.
 pub fn validate(path: &Path) -> Result<Vec<Problem>> {
-    check_named(path)?;
+    check_named("file", path)?;
     let text = contents(path).map_err(|source| Error::io("read", path, source))?;
-    let kind =
-        if path.file_name().is_some_and(|name| name == USER_FILE) { Kind::User } else { Kind::Project };
-    Ok(read(path, kind, text).1)
+    Ok(read(path, kind_of(path), text).1)
+}
+
+/// Judges a text as [`validate`] would judge a file of this name that has it.
+///
+/// # Errors
+/// [`Error::Config`] for the first problem.
+pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
+    accept(&read(path, kind_of(path), Ok(text.to_owned())).1)
+}
+
+/// The text of a file that is to be edited; empty if there is none.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read; [`Error::Config`] when it breaks a rule.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let text = match contents(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(|source| Error::io("read", path, source))?,
+    };
+    accept(&read(path, kind_of(path), text.clone()).1)?;
+    Ok(text.unwrap_or_default())
+}
+
+fn kind_of(path: &Path) -> Kind {
+    if path.file_name().is_some_and(|name| name == USER_FILE) { Kind::User } else { Kind::Project }
 }
 
 fn read(path: &Path, kind: Kind, text: Result<String, &'static str>) -> (Layer, Vec<Problem>) {

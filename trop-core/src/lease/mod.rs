@@ -64,7 +64,7 @@ impl Lease {
     /// Gives the port back. Closing twice is no error, and neither is closing what a fork made another's.
     ///
     /// # Errors
-    /// [`Error::Busy`] and every error of the database. The lease has ended all the same as far as this process is
+    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. The lease has ended all the same as far as this process is
     /// concerned: the port is given back by the next call, or by whoever wants it once the process has ended.
     pub fn close(&self) -> Result<()> {
         self.end(self.registry.seat().timeout())

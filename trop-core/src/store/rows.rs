@@ -10,7 +10,7 @@ use crate::reservation::{Key, Reservation, Timestamp};
 use crate::tag::{self, Tag};
 
 macro_rules! select_where {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "SELECT path, tag, port, project, task, created_at, last_used_at FROM reservations WHERE ",
             $condition

@@ -1,0 +1,222 @@
+package trop
+
+/*
+#include <trop.h>
+*/
+import "C"
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+)
+
+// A Reservation is one port that belongs to one path and tag until it is released. It is a copy: it does not change
+// with the registry, and dropping it releases nothing.
+type Reservation struct {
+	// Port is the port, 1 to 65535.
+	Port int
+	// Path is the absolute path it belongs to.
+	Path string
+	// Tag is the tag it belongs to; empty for none.
+	Tag string
+	// Project is for people reading lists; empty for none.
+	Project string
+	// Task is for people reading lists; empty for none.
+	Task string
+	// CreatedAt is when the path and tag got their first port, in UTC, by the second.
+	CreatedAt time.Time
+	// LastUsedAt is when it was last asked for, in UTC, by the second.
+	LastUsedAt time.Time
+	// Created tells whether this very call of Reserve made it; false from all other calls.
+	Created bool
+	// Refusal tells why this call of Reserve did not give the preferred port: "outside_range", "reserved", "excluded"
+	// or "occupied"; empty when there was no such wish or it was granted, and from all other calls.
+	Refusal string
+	// Cleanup tells what this call of Reserve had to remove because no port of the range was usable; nil when there was
+	// no need to, and from all other calls.
+	Cleanup *Cleanup
+}
+
+// A Cleanup is what was removed because nobody needs it any more.
+type Cleanup struct {
+	// Pruned are the reservations whose path is no directory any more, by path, then tag.
+	Pruned []Reservation
+	// Expired are the reservations that were not used for more than Days and were not pruned, the oldest first.
+	Expired []Reservation
+	// Preserved are the paths that could not be inspected and kept their reservations.
+	Preserved []Preserved
+	// Days is the age limit.
+	Days int
+}
+
+// A Preserved is a path of which nobody can tell whether its directory is gone.
+type Preserved struct {
+	// Path is the path.
+	Path string
+	// Cause is what the operating system answered, such as "permission denied".
+	Cause string
+}
+
+// A Migration is what was moved from one path to another.
+type Migration struct {
+	// From and To are the paths in their normal form.
+	From, To string
+	// Moves are the reservations that were moved.
+	Moves []Move
+	// Conflicts are the reservations at the destination that were removed.
+	Conflicts []Reservation
+}
+
+// A Move is one reservation that was moved.
+type Move struct {
+	// Reservation is the reservation as it was.
+	Reservation
+	// To is its new path.
+	To string
+}
+
+// A Finding is a way in which a port was found occupied. What is unknown is empty, or 0.
+type Finding struct {
+	// Port is the port.
+	Port int `json:"port"`
+	// Status is "occupied" or "occupied (reserved)".
+	Status string `json:"status"`
+	// Reserved tells whether a reservation has the port.
+	Reserved bool `json:"reserved"`
+	// Protocol is "tcp" or "udp".
+	Protocol string `json:"protocol"`
+	// AddressFamily is "ipv4" or "ipv6".
+	AddressFamily string `json:"address_family"`
+	// Scope is "localhost" or "wildcard".
+	Scope string `json:"scope"`
+	// Address is the address that was probed, such as "127.0.0.1".
+	Address string `json:"address"`
+	// ProcessID is the process that has the port.
+	ProcessID int `json:"process_id"`
+	// ProcessName is the name of its program.
+	ProcessName string `json:"process_name"`
+	// User is the user it belongs to.
+	User string `json:"user"`
+	// OwnerStatus tells how far the process could be found out.
+	OwnerStatus string `json:"owner_status"`
+}
+
+// A Problem is something wrong with a configuration file.
+type Problem struct {
+	// Path is the file.
+	Path string `json:"path"`
+	// Line is counted from 1.
+	Line int `json:"line"`
+	// Field is the key, such as "ports.min"; "configuration" for the file as a whole.
+	Field string `json:"field"`
+	// Reason is what is wrong and what would be accepted.
+	Reason string `json:"reason"`
+}
+
+// takeReservation takes over the library's reservation.
+func takeReservation(c *C.trop_reservation) (Reservation, error) {
+	defer C.trop_reservation_free(c)
+	reservation := Reservation{
+		Port:       int(C.trop_reservation_port(c)),
+		Path:       C.GoString(C.trop_reservation_path(c)),
+		Tag:        C.GoString(C.trop_reservation_tag(c)),
+		Project:    C.GoString(C.trop_reservation_project(c)),
+		Task:       C.GoString(C.trop_reservation_task(c)),
+		CreatedAt:  time.Unix(int64(C.trop_reservation_created_at(c)), 0).UTC(),
+		LastUsedAt: time.Unix(int64(C.trop_reservation_last_used_at(c)), 0).UTC(),
+		Created:    C.trop_reservation_created(c) != 0,
+		Refusal:    C.GoString(C.trop_reservation_refusal(c)),
+	}
+	text := C.trop_reservation_cleanup(c)
+	if text == nil {
+		return reservation, nil
+	}
+	var found cleanup
+	err := decode(C.GoString(text), &found)
+	reservation.Cleanup = found.result()
+	return reservation, err
+}
+
+// decode reads a text of the library.
+func decode(text string, into any) error {
+	if err := json.Unmarshal([]byte(text), into); err != nil {
+		return &Error{
+			Code:    ErrPanic,
+			Name:    ErrPanic.Error(),
+			Message: fmt.Sprintf("a defect of trop, please report it: its answer is unreadable: %v", err),
+		}
+	}
+	return nil
+}
+
+// A row is a reservation as the library's texts have it.
+type row struct {
+	Port       int    `json:"port"`
+	Path       string `json:"path"`
+	Tag        string `json:"tag"`
+	Project    string `json:"project"`
+	Task       string `json:"task"`
+	CreatedAt  utc    `json:"created_at"`
+	LastUsedAt utc    `json:"last_used_at"`
+}
+
+func (r row) result() Reservation {
+	return Reservation{
+		Port:       r.Port,
+		Path:       r.Path,
+		Tag:        r.Tag,
+		Project:    r.Project,
+		Task:       r.Task,
+		CreatedAt:  time.Time(r.CreatedAt),
+		LastUsedAt: time.Time(r.LastUsedAt),
+	}
+}
+
+type rows []row
+
+func (rows rows) result() []Reservation {
+	list := make([]Reservation, len(rows))
+	for i, row := range rows {
+		list[i] = row.result()
+	}
+	return list
+}
+
+type cleanup struct {
+	Pruned    rows        `json:"pruned"`
+	Expired   rows        `json:"expired"`
+	Preserved []Preserved `json:"preserved"`
+	Days      int         `json:"days"`
+}
+
+func (c cleanup) result() *Cleanup {
+	return &Cleanup{c.Pruned.result(), c.Expired.result(), c.Preserved, c.Days}
+}
+
+type migration struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Moves []struct {
+		row
+		To string `json:"to"`
+	} `json:"moves"`
+	Conflicts rows `json:"conflicts"`
+}
+
+func (m migration) result() Migration {
+	moves := make([]Move, len(m.Moves))
+	for i, move := range m.Moves {
+		moves[i] = Move{move.row.result(), move.To}
+	}
+	return Migration{m.From, m.To, moves, m.Conflicts.result()}
+}
+
+// A utc is a time as the library's texts have it.
+type utc time.Time
+
+func (u *utc) UnmarshalText(text []byte) error {
+	parsed, err := time.Parse(time.DateTime, string(text))
+	*u = utc(parsed)
+	return err
+}

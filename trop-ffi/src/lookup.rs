@@ -1,0 +1,237 @@
+//! Looking without changing anything: reservations, projects, ports in use, and whether files are sound.
+
+use std::ffi::c_char;
+use std::ptr;
+
+use trop_core::{Filter, Finding, Key, Port, Problem, Registry, Reservation, ScanRequest, Tag};
+
+use crate::error::{call, null, trop_error};
+use crate::options::{self, Options, size};
+use crate::registry::{call_on, trop_registry};
+use crate::reservation::trop_reservation;
+use crate::strings;
+
+/// Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
+/// trop_list_options_init.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct trop_list_options {
+    /// sizeof(trop_list_options).
+    pub size: u32,
+    /// 0.
+    pub flags: u32,
+    /// Exactly this project; NULL means any or none.
+    pub project: *const c_char,
+    /// Exactly this tag; NULL means any or none.
+    pub tag: *const c_char,
+    /// This path and everything below it, which need not exist; NULL means any.
+    pub path: *const c_char,
+}
+
+// SAFETY: a pair of 32-bit fields before three pointers.
+unsafe impl Options for trop_list_options {
+    const FLAGS: u32 = 0;
+    const DEFAULT: Self = trop_list_options {
+        size: size::<Self>(),
+        flags: 0,
+        project: ptr::null(),
+        tag: ptr::null(),
+        path: ptr::null(),
+    };
+}
+
+/// Initialises options with their defaults, as TROP_LIST_OPTIONS_INIT does.
+///
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_list_options), so that a newer library writes no more than an older program has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_list_options_init(options: *mut trop_list_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { options::initialise(options, size) }
+}
+
+/// Finds the reservation of exactly one key. Nothing is marked as used.
+///
+/// registry: the registry.
+/// path: the path of the key; NULL means the working directory.
+/// tag: the tag of the key; NULL means none.
+/// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
+/// database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_find(
+    registry: *mut trop_registry,
+    path: *const c_char,
+    tag: *const c_char,
+    reservation: *mut *mut trop_reservation,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("reservation", reservation), error, |registry| {
+            let path = strings::path("path", path)?;
+            let tag = strings::text("tag", tag)?.map(Tag::new).transpose()?;
+            Ok(or_null(registry.find(&Key::new(path.as_deref(), tag)?)?))
+        })
+    }
+}
+
+/// Finds the reservation that has a port. Nothing is marked as used.
+///
+/// registry: the registry.
+/// port: the port, 1 to 65535.
+/// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
+/// database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_find_port(
+    registry: *mut trop_registry,
+    port: i32,
+    reservation: *mut *mut trop_reservation,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("reservation", reservation), error, |registry| {
+            Ok(or_null(registry.find_port(Port::new("port", i64::from(port))?)?))
+        })
+    }
+}
+
+fn or_null(found: Option<Reservation>) -> *mut trop_reservation {
+    found.map_or(ptr::null_mut(), |reservation| trop_reservation::from(reservation).into_raw())
+}
+
+/// Lists reservations, ordered by path, then tag, the untagged one first.
+///
+/// registry: the registry.
+/// options: which; NULL means all.
+/// json: receives an array of reservations; free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_list(
+    registry: *mut trop_registry,
+    options: *const trop_list_options,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("json", json), error, |registry| {
+            let options = options::read(options)?;
+            let mut filter = Filter::default();
+            filter.project = strings::text("project", options.project)?.map(str::to_owned);
+            filter.tag = strings::text("tag", options.tag)?.map(str::to_owned);
+            filter.path = strings::path("path", options.path)?;
+            let found = registry.list_filtered(&filter)?;
+            Ok(strings::json(&found.iter().map(Reservation::to_json).collect()))
+        })
+    }
+}
+
+/// Lists the distinct projects of all reservations, ordered by their bytes.
+///
+/// registry: the registry.
+/// json: receives an array of strings; free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_projects(
+    registry: *mut trop_registry,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("json", json), error, |registry| {
+            Ok(strings::json(&registry.projects()?.into_iter().collect()))
+        })
+    }
+}
+
+/// Looks which ports of a range something on this machine has bound, in the ways the registry probes. It answers for
+/// the moment it looked.
+///
+/// registry: the registry.
+/// min: replaces the lowest port of the range; -1 means the registry's.
+/// max: replaces the highest port of the range; -1 means the registry's.
+/// json: receives an array of objects, one for each way that found a port occupied, ordered by port, with port
+/// (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or "udp"),
+/// address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id (number or
+/// null), process_name, user (string or null) and owner_status (string); free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it begins,
+/// TROP_ERR_CLOSED or an error of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_scan(
+    registry: *mut trop_registry,
+    min: i32,
+    max: i32,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("json", json), error, |registry| {
+            let mut request = ScanRequest::default();
+            request.min = options::port("min", min)?;
+            request.max = options::port("max", max)?;
+            let scan = registry.scan(&request)?;
+            Ok(strings::json(&scan.findings.iter().map(Finding::to_json).collect()))
+        })
+    }
+}
+
+/// Checks the whole database of a registry: version, structure, every row, every page. It only reads.
+///
+/// registry: the registry.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no database;
+/// TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot be read, or
+/// TROP_ERR_CLOSED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_validate_database(
+    registry: *mut trop_registry,
+    error: *mut *mut trop_error,
+) -> i32 {
+    let mut nothing = ();
+    // SAFETY: the header's conventions.
+    unsafe { call_on(registry, ("error", &raw mut nothing), error, Registry::validate) }
+}
+
+/// Checks one configuration file. A file called config.yaml is judged as the one of a data directory, any other as a
+/// project's. Nothing else is looked at: no other file, no environment variable, no database.
+///
+/// file: the file.
+/// json: receives an array of objects, one for each problem, with path (string), line (number, counted from 1), field
+/// (string, such as "ports.min") and reason (string), empty for a valid file; free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or TROP_ERR_IO.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_validate_config(
+    file: *const c_char,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call(error, || {
+            let place = json.as_mut().ok_or_else(|| null("json"))?;
+            *place = ptr::null_mut();
+            let file = strings::path("file", file)?.ok_or_else(|| null("file"))?;
+            let problems = trop_core::validate(&file)?;
+            *place = strings::json(&problems.iter().map(Problem::to_json).collect());
+            Ok(())
+        })
+    }
+}
