@@ -245,7 +245,7 @@ fn no_space_for_a_new_registry() {
     isolated("no_space_for_a_new_registry", |_| {
         // SAFETY: without the signal the write itself fails.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        for size in [0, 100, 1024, 4096, 20000, 40000] {
+        for size in [0, 100, 1024, 4096, 20000, 30000] {
             let scratch = Scratch::new();
             limit(libc::RLIMIT_FSIZE, size);
             assert_errno(opened(&scratch.dir()), libc::EIO);
