@@ -355,8 +355,10 @@ fn neighbours_are_found_wherever_they_are() {
     assert_eq!(run(32, &neighbours()).unwrap().len(), 32);
 
     // What has ended is in the way of no run, neither the preferred one nor the only one there is, although it is not
-    // met in passing: after an owner that is alive nobody is looked at for a while.
+    // met in passing: owners that are alive come first, more than two allocations look at.
     let alive = registry.lease(&self::preferring(65500)).unwrap();
+    let crowd: Vec<_> =
+        (0..20).map(|_| scratch.open().lease(&LeaseRequest::default()).unwrap()).collect();
     for (number, count, expected) in [(Some(65520), 4, 65520), (None, 32, 65504)] {
         let registry = Registry::open(options.clone()).unwrap();
         drop(registry.lease(&LeaseRequest::default()).unwrap());
@@ -371,7 +373,7 @@ fn neighbours_are_found_wherever_they_are() {
         assert_eq!(numbers(&leases), (expected..=65535).take(leases.len()).collect::<Vec<_>>());
     }
     registry.validate().unwrap();
-    drop(alive);
+    drop((alive, crowd));
 }
 
 #[test]
