@@ -96,7 +96,10 @@ demo: build ## Build everything and run every example at once against one regist
 
 # ---- checking ---------------------------------------------------------------------------------------------------
 
-.PHONY: test lint test-rust test-c test-go test-python test-node test-examples test-together
+# A test that forgets to bring a data directory fails, instead of using that of whoever runs it.
+test-%: export TROP_DATA_DIR := /dev/null/every-test-has-its-own
+
+.PHONY: test lint traps test-rust test-c test-go test-python test-node test-examples test-together
 test: lint test-rust test-c test-go test-python test-node test-examples test-together ## Format checks, lints and all tests
 
 lint: tools build agents ## Format checks, lints and type checks of every language
@@ -112,6 +115,10 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	cd examples/go && go vet ./...
 	cd tests/agents/go && go vet ./...
 	cd bindings/node && npm run --silent lint
+	@$(MAKE) --no-print-directory traps
+
+traps: python-tools ## List the known traps that no test names
+	python3 tests/traps.py
 
 test-rust: native-tools ## Tests of the core, the C interface in Rust, and the command
 	cargo test --workspace --exclude trop-cli
@@ -124,10 +131,10 @@ test-c: libtrop ## Tests in C
 test-go: libtrop cli go-tools ## Tests of the Go package
 	cd bindings/go && go test -race ./...
 
-test-python: python ## Tests of the Python module
+test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
-test-node: node ## Tests of the Node.js addon
+test-node: node cli ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
 test-examples: examples cli python ## The pytest and Jest examples
@@ -145,9 +152,24 @@ bless: native-tools ## Write the golden files anew; read the difference before c
 # ---- installing -------------------------------------------------------------------------------------------------
 
 .PHONY: install clean
+SHARE := $(DESTDIR)$(PREFIX)/share
+# Where man and the shells look by themselves.
+MANUAL := $(SHARE)/man/man1/trop.1
+COMPLETE_BASH := $(SHARE)/bash-completion/completions/trop
+COMPLETE_ZSH := $(SHARE)/zsh/site-functions/_trop
+COMPLETE_FISH := $(SHARE)/fish/vendor_completions.d/trop.fish
+GENERATED := $(MANUAL) $(COMPLETE_BASH) $(COMPLETE_ZSH) $(COMPLETE_FISH)
+
 # Builds only what is missing, because installing is often done as another user who has no Rust.
-install: $(RELEASE)/libtrop.so ## Install the C library, header and pkg-config file into PREFIX (default /usr/local)
-	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include
+install: $(RELEASE)/libtrop.so $(RELEASE)/trop ## Install library, header, command and manual into PREFIX (/usr/local)
+	install -d -m 755 $(DESTDIR)$(PREFIX)/lib/pkgconfig $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(RELEASE)/trop $(DESTDIR)$(PREFIX)/bin/trop
+	install -d -m 755 $(dir $(GENERATED))
+	$(RELEASE)/trop manual > $(MANUAL)
+	$(RELEASE)/trop --quiet completions bash > $(COMPLETE_BASH)
+	$(RELEASE)/trop --quiet completions zsh > $(COMPLETE_ZSH)
+	$(RELEASE)/trop --quiet completions fish > $(COMPLETE_FISH)
+	chmod 644 $(GENERATED)
 	install -m 755 $(RELEASE)/libtrop.so $(DESTDIR)$(PREFIX)/lib/libtrop.so.$(ABI)
 	ln -sf libtrop.so.$(ABI) $(DESTDIR)$(PREFIX)/lib/libtrop.so
 	install -m 644 $(RELEASE)/libtrop.a $(DESTDIR)$(PREFIX)/lib/libtrop.a
@@ -157,6 +179,9 @@ install: $(RELEASE)/libtrop.so ## Install the C library, header and pkg-config f
 
 $(RELEASE)/libtrop.so:
 	$(MAKE) --no-print-directory libtrop
+
+$(RELEASE)/trop:
+	$(MAKE) --no-print-directory cli
 
 clean: ## Remove everything that was built or installed in this folder
 	rm -rf target $(VENV) bindings/node/node_modules examples/jest/node_modules

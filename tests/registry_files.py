@@ -32,10 +32,14 @@ def integrity(data_dir: Path) -> str:
         return str(connection.execute("PRAGMA integrity_check").fetchone()[0])
 
 
-def fingerprint(path: Path) -> str:
-    """A digest of a file, or of a data directory's database."""
-    file = path / "trop.db" if path.is_dir() else path
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def fingerprint(path: Path) -> dict[str, str]:
+    """A digest of a file, or of each file in a data directory but the one SQLite's readers write to."""
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    return {
+        file.name: hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if not file.name.endswith("-shm")
+    }
 
 
 def free_ports(count: int) -> range:

@@ -3,35 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+import re
+from collections import Counter, defaultdict
 from contextlib import ExitStack
 from pathlib import Path
-from threading import Barrier
+from random import Random
 
 import pytest
 
 import agents
 import registry_files
-from agents import Agent, Answer
-
-
-def crowd(stack: ExitStack, languages: Sequence[str], directory: Path, env: dict[str, str]) -> list[Agent]:
-    """Starts an agent for each."""
-    return [stack.enter_context(agents.start(language, directory, env)) for language in languages]
-
-
-def at_once(crew: list[Agent], calls: list[tuple[str, dict[str, str]]]) -> list[Answer]:
-    """Makes all calls together: nobody starts before everybody is ready."""
-    barrier = Barrier(len(crew))
-
-    def make(agent: Agent, call: tuple[str, dict[str, str]]) -> Answer:
-        barrier.wait(60)
-        return agent.call(*call)
-
-    with ThreadPoolExecutor(len(crew)) as pool:
-        return list(pool.map(make, crew, calls))
+from agents import Agent, at_once, crowd, together
 
 
 def listed(crew: list[Agent]) -> list[dict[str, object]]:
@@ -118,3 +100,79 @@ def test_contenders_for_one_key(tmp_path: Path, env: dict[str, str], count: int)
             created = Counter(answer.fields.get("created") for answer in answers)
             assert created["1"] <= 1
         assert len(listed(crew)) == 20
+
+
+# Of groups, whose reservations are made, moved and released together: none may ever be seen in part.
+SERVICES = ("api", "db", "web")
+GROUP = "reservations: {services: {web: {}, api: {offset: 1}, db: {offset: 2}}}\n"
+# What may go wrong, in the words that the command has too: a place that is empty or taken by others.
+EXPECTED = re.compile(
+    r"not found: a reservation of exactly|conflict: \d+ of \d+ destination keys|reservation conflict: "
+)
+
+
+def errand(random: Random, work: Path) -> tuple[str, dict[str, str]]:
+    """One operation on what all processes share."""
+    place = f"/w/{random.randrange(4)}"
+    group = str(work / random.choice("abc"))
+    wherever = random.choice([group, str(work / random.choice("mn"))])
+    return random.choice(
+        [
+            ("reserve", {"path": place, "tag": str(random.randrange(5))}),
+            ("reserve", {"path": place, "tag": str(random.randrange(5)), "overwrite": "1"}),
+            ("release", {"path": place, "tag": str(random.randrange(5))}),
+            ("release", {"path": "/w", "recursive": "1"}),
+            ("migrate", {"from": place, "to": f"/w/{random.randrange(6)}", "force": "1", "recursive": "1"}),
+            ("prune", {}),
+            ("autoclean", {"days": "1"}),
+            ("reserve_group", {"file": f"{group}/trop.yaml"}),
+            ("reserve_group", {"file": f"{group}/trop.yaml", "force": "1"}),
+            ("migrate", {"from": wherever, "to": str(work / random.choice("mn"))}),
+            ("migrate", {"from": wherever, "to": group, "force": "1"}),
+            ("release", {"path": wherever}),
+        ]
+    )
+
+
+@pytest.mark.parametrize("turn", range(3))
+def test_mixed_operations(tmp_path: Path, env: dict[str, str], turn: int) -> None:
+    """12 processes do whatever they like: nothing is lost, given twice or left in part."""
+    data_dir, work = tmp_path / "data", tmp_path.resolve() / "work"
+    for name in ("a", "b", "c", "m", "n", "own"):
+        (work / name).mkdir(parents=True)
+    for name in "abc":
+        (work / name / "trop.yaml").write_text(GROUP)
+    languages = agents.LANGUAGES * 2
+
+    def live(number: int, agent: Agent) -> dict[str, int]:
+        """Runs errands, and keeps a reservation of its own between any two of them."""
+        random = Random(1000 * turn + number)
+        kept = {}
+        for step in range(20):
+            verb, fields = errand(random, work)
+            answer = agent.call(verb, fields)
+            assert answer.ok or EXPECTED.search(answer.fields["message"]), (verb, fields, answer)
+            tag = f"{number}-{step}"
+            own = agent.call("reserve", {"path": str(work / "own"), "tag": tag})
+            assert own.ok, own
+            kept[tag] = int(own.fields["port"])
+        return kept
+
+    with ExitStack() as stack:
+        crew = crowd(stack, languages, work, env)
+        opening = {"data_dir": str(data_dir), **WIDE}
+        assert all(answer.ok for answer in at_once(crew, [("open", opening)] * len(crew)))
+        kept = {tag: port for part in together(crew, live) for tag, port in part.items()}
+        rows = listed(crew)
+        assert all(agent.call("validate_database", {}).ok for agent in crew)
+    assert registry_files.integrity(data_dir) == "ok"
+    ports = [row["port"] for row in rows]
+    assert len(set(ports)) == len(ports), "a port was given twice"
+    by_path: dict[object, dict[str, int]] = defaultdict(dict)
+    for row in rows:
+        by_path[row["path"]][str(row["tag"])] = int(str(row["port"]))
+    assert by_path.pop(str(work / "own")) == kept, "a reservation was lost or changed"
+    for path, tags in by_path.items():
+        if not str(path).startswith("/w/"):
+            assert tuple(sorted(tags)) == SERVICES, f"{path} has a group in part"
+            assert [tags[tag] - tags["web"] for tag in SERVICES] == [1, 2, 0], f"{path} has a mixed group"

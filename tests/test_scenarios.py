@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import sqlite3
 import stat
@@ -24,12 +25,13 @@ Step = dict[str, Any]
 def test_scenario(scenario: dict[str, Any], language: str, tmp_path: Path, env: dict[str, str]) -> None:
     if language in scenario.get("skip", {}):
         pytest.skip(scenario["skip"][language])
-    work = tmp_path / "work"
+    work = tmp_path.resolve() / "work"
     work.mkdir()
     data_dir = registry_files.prepare(scenario.get("data_dir", "fresh"), tmp_path)
     with ExitStack() as stack:
-        agent = stack.enter_context(agents.start(language, work, env))
-        run = Run(agent, data_dir, work, stack)
+        run = Run(data_dir, work, stack)
+        variables = {name: run.fill(value) for name, value in scenario.get("env", {}).items()}
+        run.agent = stack.enter_context(agents.start(language, work, env | variables))
         for number, step in enumerate(scenario["steps"], 1):
             if language in step.get("skip", {}):
                 continue
@@ -42,22 +44,31 @@ def test_scenario(scenario: dict[str, Any], language: str, tmp_path: Path, env: 
 class Run:
     """One run of a scenario: its agent, its files, and what it remembers."""
 
-    def __init__(self, agent: agents.Agent, data_dir: Path, work: Path, stack: ExitStack) -> None:
-        self.agent = agent
+    agent: agents.Agent
+
+    def __init__(self, data_dir: Path, work: Path, stack: ExitStack) -> None:
         self.data_dir = data_dir
+        self.work = work
         self.stack = stack
         ports = registry_files.free_ports(10)
         self.range = {"ports_min": str(ports[0]), "ports_max": str(ports[-1])}
-        self.words = {f"p{index}": str(port) for index, port in enumerate(ports)}
-        self.words["x300"] = "x" * 300
-        self.words["above_root"] = "../" * (len(work.parts) + 1) + "x"
-        self.remembered: Any = None
+        # What stands for a word where a number is meant, and where text is.
+        self.numbers = {f"{{p{index}}}": port for index, port in enumerate(ports)} | {"{pid}": os.getpid()}
+        self.words = {word: str(number) for word, number in self.numbers.items()} | {
+            "{work}": str(work),
+            "{data}": str(data_dir),
+            "{x300}": "x" * 300,
+            "{above_root}": "../" * (len(work.parts) + 1) + "x",
+        }
+        self.rows: Any = None
+        self.bytes: Any = None
         self.locker: sqlite3.Connection | None = None
 
     def call(self, step: Step) -> None:
-        fields = {name: self.fill(value) for name, value in step.get("with", {}).items()}
+        fields = step.get("with", {})
         if step["call"] == "open":
             fields = {"data_dir": str(self.data_dir), **self.range, **fields}
+        fields = {name: self.fill(value) for name, value in fields.items() if value is not None}
         started = time.monotonic()
         answer = self.agent.call(step["call"], fields, step.get("raw", False))
         elapsed = (time.monotonic() - started) * 1000
@@ -67,18 +78,30 @@ class Run:
             assert answer.ok, answer.fields
         assert elapsed >= step.get("at_least_ms", 0)
         for name, value in step.get("expect", {}).items():
-            if self.agent.tells is None or name in self.agent.tells:
+            # The command does not tell every field.
+            if answer.status is None or name in answer.fields:
                 expected = None if value is None else self.fill(value)
                 assert answer.fields.get(name) == expected, f"{name}: {answer.fields}"
         if "rows" in step:
             listed = json.loads(answer.fields["json"])
-            rows = [(row["path"], row["tag"], str(row["port"])) for row in listed]
-            assert rows == [(path, tag, self.fill(port)) for path, tag, port in step["rows"]]
+            columns = ("path", "tag", "port", "project", "task")
+            expected = self.value(step["rows"])
+            rows = [[row[name] for name in columns] for row in listed]
+            short = [row[: len(wanted)] for row, wanted in zip(rows, expected, strict=False)]
+            assert len(rows) == len(expected), rows
+            assert short == expected, rows
+        if "json" in step and (answer.status is None or "json" in answer.fields):
+            expected = self.value(step["json"])
+            told = masked(json.loads(answer.fields["json"]), expected)
+            # As text, because True is 1 to Python.
+            assert json.dumps(told, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
     def check_error(self, step: Step, answer: agents.Answer) -> None:
         assert not answer.ok, answer.fields
         message = answer.fields["message"]
-        assert step.get("says", "") in message, message
+        assert self.fill(step.get("says", "")) in message, message
+        for hostile in step.get("silent_about", []):
+            assert hostile not in message, message
         if answer.status is None:
             assert answer.fields["name"] == step["error"], answer.fields
             assert answer.fields.get("argument") == step.get("argument"), answer.fields
@@ -89,26 +112,63 @@ class Run:
                 assert f"Invalid {step['argument']}" in message, message
 
     def fill(self, text: str) -> str:
+        """The text with the words in braces replaced."""
         for word, value in self.words.items():
-            text = text.replace("{" + word + "}", value)
+            text = text.replace(word, value)
         return text
 
+    def value(self, data: Any) -> Any:
+        """The data with the words in its texts replaced; a text that is the word for a number becomes it."""
+        if isinstance(data, dict):
+            return {self.fill(key): self.value(value) for key, value in data.items()}
+        if isinstance(data, list):
+            return [self.value(value) for value in data]
+        return self.numbers.get(data, self.fill(data)) if isinstance(data, str) else data
+
+    def write(self, step: Step) -> None:
+        """Writes a file of the lines of `text` in the working directory."""
+        file = self.work / self.fill(step["file"])
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(self.fill("\n".join(step["text"]) + "\n"))
+
+    def mkdir(self, step: Step) -> None:
+        (self.work / step["directory"]).mkdir(parents=True)
+
+    def rmdir(self, step: Step) -> None:
+        (self.work / step["directory"]).rmdir()
+
+    def link(self, step: Step) -> None:
+        (self.work / step["file"]).symlink_to(step["to"])
+
+    def remove_database(self, _: Step) -> None:
+        for file in self.data_dir.glob("trop.db*"):
+            file.unlink()
+
+    def sql(self, step: Step) -> None:
+        """Changes rows or the structure behind the registry's back."""
+        with closing(registry_files.connect(self.data_dir)) as connection:
+            connection.execute(self.fill(step["run"]))
+
     def listen(self, step: Step) -> None:
-        listener = self.stack.enter_context(socket.socket())
+        """Binds a port of 127.0.0.1, for TCP unless `protocol` is udp."""
+        is_udp = step.get("protocol") == "udp"
+        kind = socket.SOCK_DGRAM if is_udp else socket.SOCK_STREAM
+        listener = self.stack.enter_context(socket.socket(type=kind))
         listener.bind(("127.0.0.1", int(self.fill(step["port"]))))
-        listener.listen()
+        if not is_udp:
+            listener.listen()
 
     def snapshot(self, _: Step) -> None:
-        self.remembered = registry_files.rows(self.data_dir)
+        self.rows = registry_files.rows(self.data_dir)
 
     def unchanged(self, _: Step) -> None:
-        assert registry_files.rows(self.data_dir) == self.remembered
+        assert registry_files.rows(self.data_dir) == self.rows
 
     def snapshot_bytes(self, _: Step) -> None:
-        self.remembered = registry_files.fingerprint(self.data_dir)
+        self.bytes = registry_files.fingerprint(self.data_dir)
 
     def unchanged_bytes(self, _: Step) -> None:
-        assert registry_files.fingerprint(self.data_dir) == self.remembered
+        assert registry_files.fingerprint(self.data_dir) == self.bytes
 
     def nothing_created(self, _: Step) -> None:
         assert not self.data_dir.parent.parent.exists()
@@ -131,3 +191,14 @@ class Run:
     def unlock(self, _: Step) -> None:
         assert self.locker is not None
         self.locker.execute("ROLLBACK")
+
+
+def masked(told: Any, expected: Any) -> Any:
+    """What was told, with "*" wherever that is expected: it stands for anything."""
+    if expected == "*":
+        return "*"
+    if isinstance(told, dict) and isinstance(expected, dict):
+        return {key: masked(value, expected.get(key)) for key, value in told.items()}
+    if isinstance(told, list) and isinstance(expected, list) and len(told) == len(expected):
+        return [masked(*pair) for pair in zip(told, expected, strict=True)]
+    return told

@@ -1,31 +1,144 @@
 /// <reference lib="esnext.disposable" />
 
+/** Which probes tell whether something else on this machine has a port: all by default, on loopback. */
+export interface OccupancyOptions {
+  /** Do not look whether something else on this machine has a port. */
+  skipOccupancyCheck?: boolean | undefined;
+  /** Do not look at TCP. */
+  skipTcp?: boolean | undefined;
+  /** Do not look at UDP. */
+  skipUdp?: boolean | undefined;
+  /** Do not look at IPv4. */
+  skipIpv4?: boolean | undefined;
+  /** Do not look at IPv6. */
+  skipIpv6?: boolean | undefined;
+  /** Look at the wildcard addresses too, not only at loopback. */
+  checkAllInterfaces?: boolean | undefined;
+}
+
+/** Of every call that changes something. */
+export interface DryRunOptions {
+  /**
+   * Do it on a copy in memory: the answer, or the error, is that of the real call, and nothing is changed. No lock is
+   * needed, no file created.
+   */
+  dryRun?: boolean | undefined;
+}
+
+/** The permissions to change what an existing key has stored, and the path guard. */
+export interface PermissionOptions {
+  /** Whether the path may be neither above nor below the working directory; true by default. */
+  allowUnrelatedPath?: boolean | undefined;
+  /** Whether the stored project may be changed. */
+  allowProjectChange?: boolean | undefined;
+  /** Whether the stored task may be changed. */
+  allowTaskChange?: boolean | undefined;
+}
+
 /** The numbers of a call's ports are 1 to 65535; paths are made absolute against the working directory. */
-export interface ReserveOptions {
+export interface ReserveOptions extends OccupancyOptions, PermissionOptions, DryRunOptions {
   /** The path of the key; the working directory by default. Links in it are not followed and it need not exist. */
   path?: string | undefined;
   /** The tag of the key, 1 to 255 bytes of UTF-8 after trimming; `null` is the same as none. */
   tag?: string | null | undefined;
-  /** A wish for a new key; an existing key keeps its port. */
+  /** The project to store, as long as a tag; by default what the configuration says, for a new key else git. */
+  project?: string | undefined;
+  /** Store no project; not together with `project`. */
+  clearProject?: boolean | undefined;
+  /** The task to store, as long as a tag; by default what the configuration says, for a new key else git. */
+  task?: string | undefined;
+  /** Store no task; not together with `task`. */
+  clearTask?: boolean | undefined;
+  /** A wish for a new key; an existing key keeps its port, unless `overwrite` is set. */
   port?: number | undefined;
   /** Replaces the lower end of the registry's range. */
   min?: number | undefined;
   /** Replaces the upper end of the registry's range. */
   max?: number | undefined;
-  /** Whether the path may be neither above nor below the working directory; true by default. */
-  allowUnrelatedPath?: boolean | undefined;
+  /** Give an existing key a port anew, as if it had none. */
+  overwrite?: boolean | undefined;
+  /** The preferred `port` may be in use. */
+  ignoreOccupied?: boolean | undefined;
+  /** The preferred `port` may be excluded. */
+  ignoreExclusions?: boolean | undefined;
+  /** All of `overwrite`, `ignoreOccupied`, `ignoreExclusions` and the three permissions. */
+  force?: boolean | undefined;
+  /** Leave an exhausted range with the reservations of missing directories. */
+  disableAutoprune?: boolean | undefined;
+  /** Leave an exhausted range with the reservations that were not used for long. */
+  disableAutoexpire?: boolean | undefined;
 }
 
+/** Which group to reserve, and how. */
+export interface ReserveGroupOptions extends OccupancyOptions, PermissionOptions, DryRunOptions {
+  /** The file that defines the group; by default the project's files, which the registry found when it was opened. */
+  file?: string | undefined;
+  /** The task to store; by default what the configuration says, for new reservations else git. */
+  task?: string | undefined;
+  /** Whether the mapping goes from tags, the default, or from names of environment variables. */
+  by?: GroupKey | undefined;
+  /** The three permissions, and that reservations which do not fit the group are replaced by it. */
+  force?: boolean | undefined;
+}
+
+/** What the ports of a group are called by. */
+export type GroupKey = 'tag' | 'variable';
+
+/** Ports by tag or by variable. It has no prototype, because a tag may have any name. */
+export type GroupPorts = Record<string, number>;
+
 /** By default every reservation of the working directory is released, tagged or not. */
-export interface ReleaseOptions {
+export interface ReleaseOptions extends DryRunOptions {
   /** The path; the working directory by default. */
   path?: string | undefined;
   /** Only the reservation with this tag. */
   tag?: string | undefined;
   /** Only the reservation without a tag. */
   untaggedOnly?: boolean | undefined;
+  /** The same of every path below. */
+  recursive?: boolean | undefined;
   /** Whether the path may be neither above nor below the working directory; true by default. */
   allowUnrelatedPath?: boolean | undefined;
+}
+
+/** The key to look for. */
+export interface FindOptions {
+  /** The path; the working directory by default. */
+  path?: string | undefined;
+  /** The tag; `null` is the same as none. */
+  tag?: string | null | undefined;
+}
+
+/** Which reservations are meant; all that is given must hold. */
+export interface ListOptions {
+  /** Exactly this project. */
+  project?: string | undefined;
+  /** Exactly this tag. */
+  tag?: string | undefined;
+  /** This path and everything below it, with links followed or not. */
+  path?: string | undefined;
+}
+
+/** When a reservation expires. */
+export interface ExpireOptions extends DryRunOptions {
+  /** After how many days without use, 1 to 4294967295; what the configuration says by default, else 30. */
+  days?: number | undefined;
+}
+
+/** How to move reservations. */
+export interface MigrateOptions extends DryRunOptions {
+  /** Move those of all paths below along. */
+  recursive?: boolean | undefined;
+  /** Remove the reservations that are in the way. */
+  force?: boolean | undefined;
+}
+
+/** What to scan; the registry's range by default. */
+export interface ScanOptions {
+  /** Replaces the lower end of the registry's range. */
+  min?: number | undefined;
+  /** Replaces the upper end of the registry's range. */
+  max?: number | undefined;
 }
 
 /** One port that belongs to one key until it is released. */
@@ -40,7 +153,7 @@ export interface Reservation {
   project: string | null;
   /** The task, for people reading lists. */
   task: string | null;
-  /** When the key got its port, in whole seconds. */
+  /** When the key got its first port, in whole seconds. */
   createdAt: Date;
   /** When the key was last asked for, in whole seconds. */
   lastUsedAt: Date;
@@ -53,34 +166,101 @@ export type Refusal = 'outside_range' | 'reserved' | 'excluded' | 'occupied';
 export interface Reserved extends Reservation {
   /** Whether the key was new. */
   created: boolean;
-  /** Why a new key did not get the port it asked for. */
+  /** Why a new or overwritten key did not get the port it asked for. */
   refusal: Refusal | null;
+  /** What had to be removed, because the range was exhausted. */
+  cleanup: Cleanup | null;
 }
 
-/** How to open a registry. */
-export interface RegistryOptions {
+/** What a clean-up removed. */
+export interface Cleanup {
+  /** The reservations whose directory is gone, by path, then tag. */
+  pruned: Reservation[];
+  /** The reservations that were not used for more than `days` and were not pruned, the oldest first. */
+  expired: Reservation[];
+  /** The paths that could not be inspected and therefore kept their reservations, and what the system answered. */
+  preserved: { path: string; cause: string }[];
+  /** The age limit in days of 86400 seconds. */
+  days: number;
+}
+
+/** What `migrate` did. */
+export interface Migration {
+  /** The absolute path moved from. */
+  from: string;
+  /** The absolute path moved to. */
+  to: string;
+  /** The reservations as they were and, as `to`, their new paths; by old path, then tag. */
+  moves: (Reservation & { to: string })[];
+  /** The reservations that were in the way and removed, if forced. */
+  conflicts: Reservation[];
+}
+
+/** A probe that found its port in use. */
+export interface Finding {
+  /** The port. */
+  port: number;
+  /** Both in one text. */
+  status: 'occupied' | 'occupied (reserved)';
+  /** Whether a reservation has the port. */
+  reserved: boolean;
+  /** What was bound. */
+  protocol: 'tcp' | 'udp';
+  /** Of which family. */
+  addressFamily: 'ipv4' | 'ipv6';
+  /** Loopback, or all addresses. */
+  scope: 'localhost' | 'wildcard';
+  /** The address that was bound, such as `127.0.0.1`. */
+  address: string;
+  /** The process that has the port, as far as can be told. */
+  processId: number | null;
+  /** Its name. */
+  processName: string | null;
+  /** Its user's name. */
+  user: string | null;
+  /** Whether all three are known, some, or none. */
+  ownerStatus: 'available' | 'partial' | 'unavailable';
+}
+
+/** Something wrong with a configuration file. */
+export interface Problem {
+  /** The file, absolute. */
+  path: string;
+  /** The line, counted from 1. */
+  line: number;
+  /** The key, such as `ports.min`; `configuration` for the file as a whole. */
+  field: string;
+  /** What is wrong, and what would be accepted. */
+  reason: string;
+}
+
+/**
+ * How to open a registry. What is given here has more weight than environment variables, and these more than files.
+ *
+ * At most one of `discovery: false`, `startDir` and `configFile` may be given.
+ */
+export interface RegistryOptions extends OccupancyOptions {
   /** The data directory; `TROP_DATA_DIR`, else `~/.trop`, by default. */
   dataDir?: string | undefined;
-  /** The lowest and the highest port to choose from; 5000 and 7000 by default. */
+  /** The lowest and the highest port to choose from; what the configuration says by default, else 5000 and 7000. */
   ports?: readonly [min: number, max: number] | undefined;
-  /** Ports never to choose: numbers, or inclusive ranges such as `'5005..5009'`. */
+  /** Ports never to choose, besides those of the configuration: numbers, or inclusive ranges such as `'5005..5009'`. */
   excluded?: readonly (number | string)[] | undefined;
-  /** How long a call waits for other users of the database, in whole milliseconds; 5000 by default, 0 fails at once. */
+  /**
+   * How long a call waits for other users of the database, in whole milliseconds; 0 fails at once. What the
+   * configuration says by default, else 5000.
+   */
   busyTimeout?: number | undefined;
-  /** Whether a missing data directory or database is created; true by default. */
+  /** Whether a missing data directory or database is created, unless the configuration forbids it; true by default. */
   create?: boolean | undefined;
-  /** Do not look whether something else on this machine has a port. */
-  skipOccupancyCheck?: boolean | undefined;
-  /** Do not look at TCP. */
-  skipTcp?: boolean | undefined;
-  /** Do not look at UDP. */
-  skipUdp?: boolean | undefined;
-  /** Do not look at IPv4. */
-  skipIpv4?: boolean | undefined;
-  /** Do not look at IPv6. */
-  skipIpv6?: boolean | undefined;
-  /** Look at the wildcard addresses too, not only at loopback. */
-  checkAllInterfaces?: boolean | undefined;
+  /** Whether configuration files are read: the user's and the project's; true by default. */
+  discovery?: boolean | undefined;
+  /** Where the search for the project's files starts, upward; the working directory by default. */
+  startDir?: string | undefined;
+  /** The project's file, instead of a search; if it is `trop.yaml` or `trop.local.yaml`, both of its directory. */
+  configFile?: string | undefined;
+  /** Whether the process's environment variables are part of the configuration; true by default. */
+  variables?: boolean | undefined;
 }
 
 /** The stable codes of errors; more may come. */
@@ -117,33 +297,81 @@ export class TropError extends Error {
   readonly errno?: number;
 }
 
-/** A registry of one's own: one connection to one database. Closed by `close`, else when it is garbage. */
+/**
+ * A registry of one's own: one connection to one database. Closed by `close`, else when it is garbage.
+ *
+ * Its calls are those of the module, in this registry; `TROP_CLOSED` when it is closed.
+ */
 export class Registry {
   /**
    * Opens the registry, and creates the data directory and the database if they are absent.
    *
-   * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_NO_DATA_DIR`, `TROP_IO`, `TROP_BUSY`, `TROP_SCHEMA`,
-   * `TROP_CORRUPT`, `TROP_UNSUPPORTED`, `TROP_SECOND_COPY`
+   * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFIG`, `TROP_NO_DATA_DIR`, `TROP_IO`, `TROP_BUSY`,
+   * `TROP_SCHEMA`, `TROP_CORRUPT`, `TROP_UNSUPPORTED`, `TROP_SECOND_COPY`
    */
   constructor(options?: RegistryOptions);
-  /** As the constructor, without blocking the event loop. */
+  /** As the constructor, without blocking the event loop for the database; configuration files are read at the call. */
   static openAsync(options?: RegistryOptions): Promise<Registry>;
   /** The data directory, absolute. */
   readonly dataDir: string;
   /** Whether `close` was called. */
   readonly closed: boolean;
-  /** As the module's `reserve`, in this registry; `TROP_CLOSED` when it is closed. */
+  /** As the module's `reserve`. */
   reserve(options?: ReserveOptions): Reserved;
   /** As `reserve`, without blocking the event loop. */
   reserveAsync(options?: ReserveOptions): Promise<Reserved>;
-  /** As the module's `release`, in this registry; `TROP_CLOSED` when it is closed. */
+  /** As the module's `reserveGroup`. */
+  reserveGroup(options?: ReserveGroupOptions): GroupPorts;
+  /** As `reserveGroup`, without blocking the event loop. */
+  reserveGroupAsync(options?: ReserveGroupOptions): Promise<GroupPorts>;
+  /** As the module's `release`. */
   release(options?: ReleaseOptions): number;
   /** As `release`, without blocking the event loop. */
   releaseAsync(options?: ReleaseOptions): Promise<number>;
-  /** As the module's `list`, in this registry; `TROP_CLOSED` when it is closed. */
-  list(): Reservation[];
+  /** As the module's `releasePort`. */
+  releasePort(port: number, options?: DryRunOptions): boolean;
+  /** As `releasePort`, without blocking the event loop. */
+  releasePortAsync(port: number, options?: DryRunOptions): Promise<boolean>;
+  /** As the module's `find`. */
+  find(options?: FindOptions): Reservation | null;
+  /** As `find`, without blocking the event loop. */
+  findAsync(options?: FindOptions): Promise<Reservation | null>;
+  /** As the module's `findPort`. */
+  findPort(port: number): Reservation | null;
+  /** As `findPort`, without blocking the event loop. */
+  findPortAsync(port: number): Promise<Reservation | null>;
+  /** As the module's `list`. */
+  list(options?: ListOptions): Reservation[];
   /** As `list`, without blocking the event loop. */
-  listAsync(): Promise<Reservation[]>;
+  listAsync(options?: ListOptions): Promise<Reservation[]>;
+  /** As the module's `projects`. */
+  projects(): string[];
+  /** As `projects`, without blocking the event loop. */
+  projectsAsync(): Promise<string[]>;
+  /** As the module's `prune`. */
+  prune(options?: DryRunOptions): Cleanup;
+  /** As `prune`, without blocking the event loop. */
+  pruneAsync(options?: DryRunOptions): Promise<Cleanup>;
+  /** As the module's `expire`. */
+  expire(options?: ExpireOptions): Cleanup;
+  /** As `expire`, without blocking the event loop. */
+  expireAsync(options?: ExpireOptions): Promise<Cleanup>;
+  /** As the module's `autoclean`. */
+  autoclean(options?: ExpireOptions): Cleanup;
+  /** As `autoclean`, without blocking the event loop. */
+  autocleanAsync(options?: ExpireOptions): Promise<Cleanup>;
+  /** As the module's `migrate`. */
+  migrate(from: string, to: string, options?: MigrateOptions): Migration;
+  /** As `migrate`, without blocking the event loop. */
+  migrateAsync(from: string, to: string, options?: MigrateOptions): Promise<Migration>;
+  /** As the module's `scan`. */
+  scan(options?: ScanOptions): Finding[];
+  /** As `scan`, without blocking the event loop. */
+  scanAsync(options?: ScanOptions): Promise<Finding[]>;
+  /** As the module's `validateDatabase`. */
+  validateDatabase(): void;
+  /** As `validateDatabase`, without blocking the event loop. */
+  validateDatabaseAsync(): Promise<void>;
   /** Closes the connection; the reservations stay. Later calls fail with `TROP_CLOSED`; closing twice is no error. */
   close(): void;
   /** `close`, where the runtime has `Symbol.dispose`. */
@@ -151,14 +379,27 @@ export class Registry {
 }
 
 /**
- * The port of a key: the one it has, else the one asked for if it is usable, else the lowest usable one of the range.
+ * Reserves the port of a key: the one it has, else the one asked for if it is usable, else the lowest usable one of
+ * the range. An exhausted range is cleaned up, as far as that is not disabled, and tried once more.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED` when no port of the range is usable, `TROP_BUSY`,
- * `TROP_UNRELATED_PATH`, `TROP_CONFIG`, and every code of opening the registry; nothing is changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED` when no port of the range is usable,
+ * `TROP_STICKY_FIELD`, `TROP_BUSY`, `TROP_UNRELATED_PATH`, `TROP_CONFIG`, and every code of opening the registry;
+ * nothing is changed then
  */
 export function reserve(options?: ReserveOptions): Reserved;
 /** As `reserve`, without blocking the event loop; paths mean what they mean at the call. */
 export function reserveAsync(options?: ReserveOptions): Promise<Reserved>;
+/**
+ * Reserves the ports of a project's group of services, all or none, and returns them by tag or by variable, in that
+ * order. The same group gets the same ports again.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT` for a missing file, `TROP_NOT_FOUND` when no group is defined,
+ * `TROP_CONFLICT` with reservations that do not fit, `TROP_EXHAUSTED`, `TROP_STICKY_FIELD`, `TROP_CONFIG`,
+ * `TROP_UNRELATED_PATH`, `TROP_BUSY`, and every code of opening the registry; nothing is changed then
+ */
+export function reserveGroup(options?: ReserveGroupOptions): GroupPorts;
+/** As `reserveGroup`, without blocking the event loop; paths mean what they mean at the call. */
+export function reserveGroupAsync(options?: ReserveGroupOptions): Promise<GroupPorts>;
 /**
  * Releases the selected reservations of one path, all or none, and tells how many there were; none is no error.
  *
@@ -169,10 +410,107 @@ export function release(options?: ReleaseOptions): number;
 /** As `release`, without blocking the event loop; paths mean what they mean at the call. */
 export function releaseAsync(options?: ReleaseOptions): Promise<number>;
 /**
- * Every reservation, ordered by path, then tag, the untagged one first.
+ * Releases a port, whatever its path, and tells whether it was reserved.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
+ * changed then
+ */
+export function releasePort(port: number, options?: DryRunOptions): boolean;
+/** As `releasePort`, without blocking the event loop. */
+export function releasePortAsync(port: number, options?: DryRunOptions): Promise<boolean>;
+/**
+ * The reservation of exactly this key.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, and every code of opening the registry
+ */
+export function find(options?: FindOptions): Reservation | null;
+/** As `find`, without blocking the event loop; paths mean what they mean at the call. */
+export function findAsync(options?: FindOptions): Promise<Reservation | null>;
+/**
+ * The reservation that has a port.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, and every code of opening the registry
+ */
+export function findPort(port: number): Reservation | null;
+/** As `findPort`, without blocking the event loop. */
+export function findPortAsync(port: number): Promise<Reservation | null>;
+/**
+ * The reservations that are asked for, every one by default, ordered by path, then tag, the untagged one first.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, and every code of opening the registry
+ */
+export function list(options?: ListOptions): Reservation[];
+/** As `list`, without blocking the event loop; paths mean what they mean at the call. */
+export function listAsync(options?: ListOptions): Promise<Reservation[]>;
+/**
+ * The distinct projects of all reservations, in the order of their bytes.
  *
  * @throws {TropError} every code of opening the registry
  */
-export function list(): Reservation[];
-/** As `list`, without blocking the event loop. */
-export function listAsync(): Promise<Reservation[]>;
+export function projects(): string[];
+/** As `projects`, without blocking the event loop. */
+export function projectsAsync(): Promise<string[]>;
+/**
+ * Removes the reservations whose path certainly is no directory any more, all or none.
+ *
+ * @throws {TropError} `TROP_BUSY`, and every code of opening the registry; nothing is changed then
+ */
+export function prune(options?: DryRunOptions): Cleanup;
+/** As `prune`, without blocking the event loop. */
+export function pruneAsync(options?: DryRunOptions): Promise<Cleanup>;
+/**
+ * Removes the reservations that were last used more than `days` days ago, all or none.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
+ * changed then
+ */
+export function expire(options?: ExpireOptions): Cleanup;
+/** As `expire`, without blocking the event loop. */
+export function expireAsync(options?: ExpireOptions): Promise<Cleanup>;
+/**
+ * `prune` and `expire` in one step, all or none. What both would remove counts as pruned.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
+ * changed then
+ */
+export function autoclean(options?: ExpireOptions): Cleanup;
+/** As `autoclean`, without blocking the event loop. */
+export function autocleanAsync(options?: ExpireOptions): Promise<Cleanup>;
+/**
+ * Moves the reservations of a path to another; ports, tags and all else stay. Neither path need exist.
+ *
+ * @throws {TropError} `TROP_NOT_FOUND` when there is nothing at exactly `from`, unless recursive, `TROP_CONFLICT`
+ * when keys at `to` are taken, `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry;
+ * nothing is changed then
+ */
+export function migrate(from: string, to: string, options?: MigrateOptions): Migration;
+/** As `migrate`, without blocking the event loop; paths mean what they mean at the call. */
+export function migrateAsync(from: string, to: string, options?: MigrateOptions): Promise<Migration>;
+/**
+ * Looks which ports of a range something on this machine has in use, by binding them: one finding for each probe
+ * that failed, ordered by port. A whole range takes a while: prefer `scanAsync`.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFIG` for a range that ends before it begins, and every code
+ * of opening the registry
+ */
+export function scan(options?: ScanOptions): Finding[];
+/** As `scan`, without blocking the event loop. */
+export function scanAsync(options?: ScanOptions): Promise<Finding[]>;
+/**
+ * Checks the database in every respect: version, structure, every row, duplicates, pages. It only reads.
+ *
+ * @throws {TropError} `TROP_CORRUPT` for the first fault, also when there is no database, `TROP_SCHEMA`,
+ * `TROP_UNSUPPORTED`, `TROP_BUSY`
+ */
+export function validateDatabase(): void;
+/** As `validateDatabase`, without blocking the event loop. */
+export function validateDatabaseAsync(): Promise<void>;
+/**
+ * Everything wrong with a configuration file; nothing if it is valid. A file called `config.yaml` is judged as a
+ * user's, any other as a project's. No registry is opened.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT` when it is missing or no file, `TROP_IO` when it cannot be read
+ */
+export function validateConfig(file: string): Problem[];
+/** As `validateConfig`, without blocking the event loop; paths mean what they mean at the call. */
+export function validateConfigAsync(file: string): Promise<Problem[]>;

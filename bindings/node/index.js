@@ -14,6 +14,27 @@ hidden(TropError.prototype, 'name', 'TropError');
 
 const native = load();
 
+/**
+ * Every call on a registry, each with an asynchronous twin: what its arguments become for the addon, and what its
+ * caller gets for the addon's answer.
+ */
+const CALLS = {
+  reserve: [(options) => twice(read(RESERVE, options)), reserved],
+  reserveGroup: [(options) => twice(read(GROUP, options)), mapping],
+  release: [(options) => [read(RELEASE, options)], (count) => count],
+  releasePort: [(port, options) => [required('port', portNumber, port), read(DRY_RUN, options).dryRun], (was) => was],
+  find: [(options) => [read(FIND, options)], found],
+  findPort: [(port) => [required('port', portNumber, port)], found],
+  list: [(options) => [read(LIST, options)], reservations],
+  projects: [() => [], (names) => Array.from(names)],
+  prune: [(options) => [read(DRY_RUN, options)], cleanup],
+  expire: [(options) => [read(EXPIRE, options)], cleanup],
+  autoclean: [(options) => [read(EXPIRE, options)], cleanup],
+  migrate: [migrateArguments, migration],
+  scan: [(options) => [read(SCAN, options)], copies],
+  validateDatabase: [() => [], () => undefined],
+};
+
 /** Modes of the constructor: the registry of the module's own functions, and one that openAsync connects. */
 const SHARED = Symbol('shared');
 const UNCONNECTED = Symbol('unconnected');
@@ -25,14 +46,30 @@ class Registry {
 
   constructor(options, mode) {
     if (mode === SHARED) return;
-    this.#handle = unwrap(native.open(registryOptions(options)));
-    if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle));
+    this.#handle = unwrap(native.open(...twice(registryOptions(options))));
+    if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle, false));
   }
 
   static async openAsync(options) {
     const registry = new Registry(options, UNCONNECTED);
-    unwrap(await native.connectAsync(registry.#handle));
+    unwrap(await native.connect(registry.#handle, true));
     return registry;
+  }
+
+  static {
+    for (const [name, [given, result]] of Object.entries(CALLS)) {
+      const twin = `${name}Async`;
+      const methods = {
+        [name](...args) {
+          return result(unwrap(native[name](this.#place(), false, ...given(...args))));
+        },
+        async [twin](...args) {
+          return result(unwrap(await native[name](this.#place(), true, ...given(...args))));
+        },
+      };
+      hidden(Registry.prototype, name, methods[name]);
+      hidden(Registry.prototype, twin, methods[twin]);
+    }
   }
 
   get dataDir() {
@@ -41,30 +78,6 @@ class Registry {
 
   get closed() {
     return this.#closed;
-  }
-
-  reserve(options) {
-    return reserved(unwrap(native.reserve(this.#place(), ...reserveArguments(options))));
-  }
-
-  async reserveAsync(options) {
-    return reserved(unwrap(await native.reserveAsync(this.#place(), ...reserveArguments(options))));
-  }
-
-  release(options) {
-    return unwrap(native.release(this.#place(), ...releaseArguments(options)));
-  }
-
-  async releaseAsync(options) {
-    return unwrap(await native.releaseAsync(this.#place(), ...releaseArguments(options)));
-  }
-
-  list() {
-    return Array.from(unwrap(native.list(this.#place())), reservation);
-  }
-
-  async listAsync() {
-    return Array.from(unwrap(await native.listAsync(this.#place())), reservation);
   }
 
   close() {
@@ -81,137 +94,190 @@ if (Symbol.dispose) hidden(Registry.prototype, Symbol.dispose, Registry.prototyp
 
 const shared = new Registry(undefined, SHARED);
 
-module.exports = {
-  reserve: (options) => shared.reserve(options),
-  reserveAsync: (options) => shared.reserveAsync(options),
-  release: (options) => shared.release(options),
-  releaseAsync: (options) => shared.releaseAsync(options),
-  list: () => shared.list(),
-  listAsync: () => shared.listAsync(),
+for (const name of Object.keys(CALLS).flatMap((name) => [name, `${name}Async`])) {
+  module.exports[name] = { [name]: (...args) => shared[name](...args) }[name];
+}
+Object.assign(module.exports, {
+  validateConfig: (file) => copies(unwrap(native.validateConfig(false, required('file', text, file)))),
+  validateConfigAsync: async (file) => copies(unwrap(await native.validateConfig(true, required('file', text, file)))),
   Registry,
   TropError,
+});
+
+const OCCUPANCY = {
+  skipOccupancyCheck: flag,
+  skipTcp: flag,
+  skipUdp: flag,
+  skipIpv4: flag,
+  skipIpv6: flag,
+  checkAllInterfaces: flag,
 };
 
-const RESERVE = names('path', 'tag', 'port', 'min', 'max', 'allowUnrelatedPath');
+const REGISTRY = {
+  dataDir: text,
+  create: flag,
+  busyTimeout: milliseconds,
+  ports: portRange,
+  excluded: portList,
+  discovery: flag,
+  startDir: text,
+  configFile: text,
+  variables: flag,
+  ...OCCUPANCY,
+};
 
-function reserveArguments(options = {}) {
-  checkNames(options, RESERVE);
-  const { path, tag, port, min, max, allowUnrelatedPath } = options;
-  return [
-    text('path', path),
-    // A reservation without a tag has null there: what list() returns can be asked for again.
-    text('tag', tag ?? undefined),
-    portNumber('port', port),
-    portNumber('min', min),
-    portNumber('max', max),
-    flag('allowUnrelatedPath', allowUnrelatedPath),
-  ];
-}
+const RESERVE = {
+  path: text,
+  tag: textOrNull,
+  project: text,
+  clearProject: flag,
+  task: text,
+  clearTask: flag,
+  port: portNumber,
+  min: portNumber,
+  max: portNumber,
+  overwrite: flag,
+  ignoreOccupied: flag,
+  ignoreExclusions: flag,
+  allowUnrelatedPath: flag,
+  allowProjectChange: flag,
+  allowTaskChange: flag,
+  force: flag,
+  disableAutoprune: flag,
+  disableAutoexpire: flag,
+  ...OCCUPANCY,
+  dryRun: flag,
+};
 
-const RELEASE = names('path', 'tag', 'untaggedOnly', 'allowUnrelatedPath');
+const GROUP = {
+  file: text,
+  task: text,
+  by: groupKey,
+  allowUnrelatedPath: flag,
+  allowProjectChange: flag,
+  allowTaskChange: flag,
+  force: flag,
+  ...OCCUPANCY,
+  dryRun: flag,
+};
 
-function releaseArguments(options = {}) {
-  checkNames(options, RELEASE);
-  const { path, tag, untaggedOnly, allowUnrelatedPath } = options;
-  return [
-    text('path', path),
-    // No null here: without a tag everything at the path is released.
-    text('tag', tag),
-    flag('untaggedOnly', untaggedOnly),
-    flag('allowUnrelatedPath', allowUnrelatedPath),
-  ];
-}
+// No null for a tag: without one everything at the path is released, or listed.
+const RELEASE = {
+  path: text,
+  tag: text,
+  untaggedOnly: flag,
+  recursive: flag,
+  allowUnrelatedPath: flag,
+  dryRun: flag,
+};
+const LIST = { project: text, tag: text, path: text };
 
-const FLAGS = [
-  'create',
-  'skipOccupancyCheck',
-  'skipTcp',
-  'skipUdp',
-  'skipIpv4',
-  'skipIpv6',
-  'checkAllInterfaces',
-];
-const REGISTRY = names('dataDir', 'ports', 'excluded', 'busyTimeout', ...FLAGS);
+const FIND = { path: text, tag: textOrNull };
+const DRY_RUN = { dryRun: flag };
+const EXPIRE = { days, ...DRY_RUN };
+const MIGRATE = { recursive: flag, force: flag, ...DRY_RUN };
+const SCAN = { min: portNumber, max: portNumber };
 
-function registryOptions(options = {}) {
-  checkNames(options, REGISTRY);
-  const { dataDir, ports, excluded, busyTimeout } = options;
-  const checked = {
-    dataDir: text('dataDir', dataDir) ?? environmentDataDir(),
-    ports: portRange(ports),
-    excluded: portList(excluded),
-    busyTimeout: milliseconds(busyTimeout),
-  };
-  for (const name of FLAGS) checked[name] = flag(name, options[name]);
+/** The checked options of a call. A misspelt one must not be ignored: it would reserve something else. */
+function read(checks, options = {}) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalid('options', `must be an object, not ${kind(options)}`);
+  }
+  for (const name in options) {
+    if (!Object.hasOwn(checks, name)) {
+      throw invalid(name, `no such option; there are ${Object.keys(checks).join(', ')}`);
+    }
+  }
+  const checked = Object.create(null);
+  for (const [name, check] of Object.entries(checks)) {
+    const value = options[name];
+    if (value !== undefined) checked[name] = check(name, value);
+  }
   return checked;
+}
+
+/** The addon takes the switches of the occupancy check, which are among the options, as an object of their own. */
+function twice(options) {
+  return [options, options];
+}
+
+function registryOptions(options) {
+  const checked = read(REGISTRY, options);
+  checked.dataDir ??= environmentDataDir();
+  return checked;
+}
+
+function migrateArguments(from, to, options) {
+  const paths = { from: required('from', text, from), to: required('to', text, to) };
+  return [Object.assign(paths, read(MIGRATE, options))];
 }
 
 /** What `process.env` of this realm or worker says, which the process itself need not know. */
 function environmentDataDir() {
   const dataDir = process.env.TROP_DATA_DIR;
   if (dataDir?.includes('\ufffd')) throw invalid('dataDir', 'TROP_DATA_DIR is not valid UTF-8');
-  return text('dataDir', dataDir);
+  return dataDir === undefined ? undefined : text('dataDir', dataDir);
 }
 
-function names(...list) {
-  return Object.assign(Object.create(null), ...list.map((name) => ({ [name]: true })));
-}
-
-/** A misspelt option must not be ignored: it would reserve something else. */
-function checkNames(options, known) {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalid('options', `must be an object, not ${kind(options)}`);
-  }
-  for (const name in options) {
-    if (!known[name]) throw invalid(name, `no such option; there are ${Object.keys(known).join(', ')}`);
-  }
+function required(name, check, value) {
+  if (value === undefined) throw invalid(name, 'is required');
+  return check(name, value);
 }
 
 function text(name, value) {
-  if (value === undefined) return undefined;
   if (typeof value !== 'string') throw invalid(name, `must be a string, not ${kind(value)}`);
   // The conversion to UTF-8 would replace them.
   if (!value.isWellFormed()) throw invalid(name, 'contains a lone surrogate, which is not valid Unicode');
   return value;
 }
 
+/** A reservation without a tag has null there: what list() returns can be asked for again. */
+function textOrNull(name, value) {
+  return value === null ? undefined : text(name, value);
+}
+
 function flag(name, value) {
-  if (value === undefined || typeof value === 'boolean') return value;
+  if (typeof value === 'boolean') return value;
   throw invalid(name, `must be true or false, not ${kind(value)}`);
 }
 
 function portNumber(name, value) {
-  if (value === undefined) return undefined;
   if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
   if (!Number.isSafeInteger(value)) throw invalid(name, `${value} is not a port number (1 to 65535)`);
   return value;
 }
 
-function portRange(value) {
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value)) throw invalid('ports', `must be an array [min, max], not ${kind(value)}`);
-  const [min, max, ...rest] = value.map((port) => portNumber('ports', port));
-  if (min === undefined || max === undefined || rest.length > 0) {
-    throw invalid('ports', 'must be an array of exactly two ports, [min, max]');
-  }
-  return [min, max];
+function portRange(name, value) {
+  if (!Array.isArray(value)) throw invalid(name, `must be an array [min, max], not ${kind(value)}`);
+  if (value.length !== 2) throw invalid(name, 'must be an array of exactly two ports, [min, max]');
+  return Array.from(value, (port) => portNumber(name, port));
 }
 
-function portList(value) {
-  if (value === undefined) return undefined;
-  if (!Array.isArray(value)) throw invalid('excluded', `must be an array of ports, not ${kind(value)}`);
-  return Array.from(value, (entry) => {
-    return typeof entry === 'number' ? String(entry) : text('excluded', entry ?? null);
-  }).join();
+function portList(name, value) {
+  if (!Array.isArray(value)) throw invalid(name, `must be an array of ports, not ${kind(value)}`);
+  return Array.from(value, (entry) => (typeof entry === 'number' ? String(entry) : text(name, entry))).join();
 }
 
-function milliseconds(value) {
-  if (value === undefined) return undefined;
-  if (typeof value !== 'number') throw invalid('busyTimeout', `must be a number, not ${kind(value)}`);
+function milliseconds(name, value) {
+  if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
   if (!Number.isSafeInteger(value) || value < 0) {
-    throw invalid('busyTimeout', `${value} is not a whole number of milliseconds, 0 or more`);
+    throw invalid(name, `${value} is not a whole number of milliseconds, 0 or more`);
   }
   return value;
+}
+
+function days(name, value) {
+  if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
+  // The addon would take the remainder of a larger one.
+  if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
+    throw invalid(name, `${value} is not a number of days (1 to 4294967295)`);
+  }
+  return value;
+}
+
+function groupKey(name, value) {
+  if (value === 'tag' || value === 'variable') return value;
+  throw invalid(name, "must be 'tag' or 'variable'");
 }
 
 function kind(value) {
@@ -227,7 +293,7 @@ function invalid(argument, reason) {
 
 /** The value of a native call, or its failure as an exception of this realm. */
 function unwrap(answer) {
-  if (answer.code === undefined) return answer;
+  if (answer?.code === undefined) return answer;
   const { argument, message } = answer;
   // The core writes data_dir where callers write dataDir.
   const name = argument?.replace(/_(.)/g, (_, letter) => letter.toUpperCase());
@@ -238,8 +304,18 @@ function unwrap(answer) {
   });
 }
 
-function reserved([row, created, refusal]) {
-  return Object.assign(reservation(row), { created, refusal });
+// Values of this realm, made of the addon's.
+
+function reserved([row, created, refusal, removed]) {
+  return Object.assign(reservation(row), { created, refusal, cleanup: removed && cleanup(removed) });
+}
+
+function found(row) {
+  return row && reservation(row);
+}
+
+function reservations(rows) {
+  return Array.from(rows, reservation);
 }
 
 function reservation([port, path, tag, project, task, createdAt, lastUsedAt]) {
@@ -252,6 +328,35 @@ function reservation([port, path, tag, project, task, createdAt, lastUsedAt]) {
     createdAt: new Date(createdAt * 1000),
     lastUsedAt: new Date(lastUsedAt * 1000),
   };
+}
+
+/** Without a prototype, because a tag may be called __proto__. */
+function mapping(entries) {
+  const ports = Object.create(null);
+  for (const [name, port] of entries) ports[name] = port;
+  return ports;
+}
+
+function cleanup([pruned, expired, preserved, days]) {
+  return {
+    pruned: reservations(pruned),
+    expired: reservations(expired),
+    preserved: Array.from(preserved, ([path, cause]) => ({ path, cause })),
+    days,
+  };
+}
+
+function migration([from, to, moves, conflicts]) {
+  return {
+    from,
+    to,
+    moves: Array.from(moves, ([row, to]) => Object.assign(reservation(row), { to })),
+    conflicts: reservations(conflicts),
+  };
+}
+
+function copies(objects) {
+  return Array.from(objects, (object) => ({ ...object }));
 }
 
 function load() {

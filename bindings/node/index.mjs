@@ -1,4 +1,37 @@
 import trop from './index.js';
 
-export const { reserve, release, list, reserveAsync, releaseAsync, listAsync, Registry, TropError } = trop;
+export const {
+  reserve,
+  reserveAsync,
+  reserveGroup,
+  reserveGroupAsync,
+  release,
+  releaseAsync,
+  releasePort,
+  releasePortAsync,
+  find,
+  findAsync,
+  findPort,
+  findPortAsync,
+  list,
+  listAsync,
+  projects,
+  projectsAsync,
+  prune,
+  pruneAsync,
+  expire,
+  expireAsync,
+  autoclean,
+  autocleanAsync,
+  migrate,
+  migrateAsync,
+  scan,
+  scanAsync,
+  validateDatabase,
+  validateDatabaseAsync,
+  validateConfig,
+  validateConfigAsync,
+  Registry,
+  TropError,
+} = trop;
 export default trop;

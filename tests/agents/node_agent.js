@@ -7,11 +7,10 @@ const trop = require('../../bindings/node');
 let registry;
 
 const COMMANDS = {
-  open({ data_dir: dataDir, create, busy_timeout_ms: wait, ports_min: min, ports_max: max, excluded }) {
+  open({ ports_min: min, ports_max: max, excluded, busy_timeout_ms: wait, ...fields }) {
     registry?.close();
     registry = new trop.Registry({
-      dataDir,
-      create: flag(create),
+      ...options(fields, { flags: ['create', 'discovery', 'variables'] }),
       busyTimeout: number(wait),
       ports: min === undefined ? undefined : [Number(min), Number(max)],
       excluded: excluded?.split(','),
@@ -19,22 +18,25 @@ const COMMANDS = {
     return {};
   },
 
-  reserve({ path, tag, port, min, max, allow_unrelated_path: allow }) {
-    const reserved = registry.reserve({
-      path,
-      tag,
-      port: number(port),
-      min: number(min),
-      max: number(max),
-      allowUnrelatedPath: flag(allow),
-    });
-    return {
-      port: reserved.port,
-      path: reserved.path,
-      tag: reserved.tag,
-      created: Number(reserved.created),
-      refusal: reserved.refusal,
-    };
+  reserve(fields) {
+    const { port, path, tag, project, task, created, refusal, cleanup } = registry.reserve(
+      options(fields, {
+        numbers: ['port', 'min', 'max'],
+        flags: [
+          'clear_project',
+          'clear_task',
+          'overwrite',
+          'ignore_occupied',
+          'ignore_exclusions',
+          ...PERMISSIONS,
+          'disable_autoprune',
+          'disable_autoexpire',
+          'skip_occupancy_check',
+          'dry_run',
+        ],
+      }),
+    );
+    return { port, path, tag, project, task, created: Number(created), refusal, ...(cleanup && counts(cleanup)) };
   },
 
   storm({ path, count }) {
@@ -42,16 +44,65 @@ const COMMANDS = {
     return { ports: tags.map((tag) => registry.reserve({ path, tag }).port).join() };
   },
 
-  release({ path, tag, untagged_only: untagged, allow_unrelated_path: allow }) {
-    const options = { path, tag, untaggedOnly: flag(untagged), allowUnrelatedPath: flag(allow) };
-    return { count: registry.release(options) };
+  reserve_group(fields) {
+    const flags = [...PERMISSIONS, 'skip_occupancy_check', 'dry_run'];
+    return { json: JSON.stringify(registry.reserveGroup(options(fields, { flags }))) };
   },
 
-  list() {
-    const rows = registry.list().map(({ createdAt, lastUsedAt, ...row }) => {
-      return { ...row, created_at: time(createdAt), last_used_at: time(lastUsedAt) };
-    });
-    return { json: JSON.stringify(rows) };
+  release(fields) {
+    const flags = ['untagged_only', 'recursive', 'allow_unrelated_path', 'dry_run'];
+    return { count: registry.release(options(fields, { flags })) };
+  },
+
+  release_port({ port, ...fields }) {
+    return { count: Number(registry.releasePort(number(port), options(fields, { flags: ['dry_run'] }))) };
+  },
+
+  find(fields) {
+    return { json: JSON.stringify(object(registry.find(fields))) };
+  },
+
+  find_port({ port }) {
+    return { json: JSON.stringify(object(registry.findPort(number(port)))) };
+  },
+
+  list(fields) {
+    return { json: JSON.stringify(registry.list(fields).map(object)) };
+  },
+
+  projects() {
+    return { json: JSON.stringify(registry.projects()) };
+  },
+
+  prune(fields) {
+    return counts(registry.prune(options(fields, { flags: ['dry_run'] })));
+  },
+
+  expire(fields) {
+    return counts(registry.expire(options(fields, { numbers: ['days'], flags: ['dry_run'] })));
+  },
+
+  autoclean(fields) {
+    return counts(registry.autoclean(options(fields, { numbers: ['days'], flags: ['dry_run'] })));
+  },
+
+  migrate({ from, to, ...fields }) {
+    const flags = ['recursive', 'force', 'dry_run'];
+    const { moves, conflicts } = registry.migrate(from, to, options(fields, { flags }));
+    return { moved: moves.length, conflicts: conflicts.length };
+  },
+
+  scan(fields) {
+    return { json: JSON.stringify(registry.scan(options(fields, { numbers: ['min', 'max'] })).map(object)) };
+  },
+
+  validate_config({ file }) {
+    return { json: JSON.stringify(trop.validateConfig(file)) };
+  },
+
+  validate_database() {
+    registry.validateDatabase();
+    return {};
   },
 
   close() {
@@ -60,6 +111,8 @@ const COMMANDS = {
   },
 };
 
+const PERMISSIONS = ['allow_unrelated_path', 'allow_project_change', 'allow_task_change', 'force'];
+
 readline.createInterface({ input: process.stdin }).on('line', (line) => {
   const [verb, ...fields] = line.split('\t');
   try {
@@ -67,9 +120,7 @@ readline.createInterface({ input: process.stdin }).on('line', (line) => {
   } catch (error) {
     if (!(error instanceof trop.TropError)) throw error;
     const { number: code, code: name, argument, message } = error;
-    // The other languages write data_dir for dataDir.
-    const blamed = argument?.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-    answer('error', { code, name, argument: blamed, message });
+    answer('error', { code, name, argument: argument && snake(argument), message });
   }
 });
 
@@ -78,12 +129,35 @@ function answer(status, fields) {
   console.log([status, ...given.map(([name, value]) => `${name}=${encode(String(value))}`)].join('\t'));
 }
 
+/** The options of a call: fields as they are, except those that stand for numbers and flags. */
+function options(fields, { numbers = [], flags = [] }) {
+  const entries = Object.entries(fields).map(([name, text]) => {
+    const value = numbers.includes(name) ? number(text) : flags.includes(name) ? text === '1' : text;
+    return [name.replace(/_(.)/g, (_, letter) => letter.toUpperCase()), value];
+  });
+  return Object.fromEntries(entries);
+}
+
 function number(text) {
   return text === undefined ? undefined : Number(text);
 }
 
-function flag(text) {
-  return text === undefined ? undefined : text === '1';
+function counts({ pruned, expired }) {
+  return { pruned: pruned.length, expired: expired.length };
+}
+
+/** A result in the names and times of the other languages. */
+function object(result) {
+  if (result === null) return null;
+  const entries = Object.entries(result).map(([name, value]) => {
+    return [snake(name), value instanceof Date ? time(value) : value];
+  });
+  return Object.fromEntries(entries);
+}
+
+/** The other languages write data_dir for dataDir. */
+function snake(name) {
+  return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
 function time(date) {

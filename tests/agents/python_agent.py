@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import os
 import sys
+from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
 import trop
 
 Fields = dict[str, str]
+Answer = dict[str, object]
 
 
 def main() -> None:
@@ -23,6 +25,8 @@ def main() -> None:
                     registry.close()
                 registry = open_registry(given)
                 answer = encode("ok")
+            elif verb == b"validate_config":
+                answer = encode("ok", json=json.dumps(trop.validate_config(given["file"])))
             else:
                 assert registry is not None, "the first command must be open"
                 answer = encode("ok", **COMMANDS[verb.decode()](registry, given))
@@ -34,77 +38,159 @@ def main() -> None:
 
 
 def open_registry(given: Fields) -> trop.Registry:
-    options: dict[str, object] = {}
-    if "create" in given:
-        options["create"] = given["create"] == "1"
+    options = texts(given, "excluded", "start_dir", "config_file")
+    options |= switches(given, "create", "discovery", "variables")
     if "busy_timeout_ms" in given:
         options["busy_timeout"] = int(given["busy_timeout_ms"]) / 1000
     if "ports_min" in given:
         options["ports"] = (int(given["ports_min"]), int(given["ports_max"]))
-    if "excluded" in given:
-        options["excluded"] = given["excluded"]
-    return trop.Registry(given.get("data_dir"), **options)  # type: ignore[arg-type]
+    return trop.Registry(given.get("data_dir"), **options)
 
 
-def reserve(registry: trop.Registry, given: Fields) -> dict[str, object]:
-    reservation = registry.reserve(
-        given.get("path"),
-        given.get("tag"),
-        port=number(given, "port"),
-        min=number(given, "min"),
-        max=number(given, "max"),
-        **switches(given, "allow_unrelated_path"),
-    )
+def reserve(registry: trop.Registry, given: Fields) -> Answer:
+    options = texts(given, "path", "tag", "project", "task") | numbers(given, "port", "min", "max")
+    options |= switches(given, "clear_project", "clear_task", "overwrite", "ignore_occupied")
+    options |= switches(given, "ignore_exclusions", "disable_autoprune", "disable_autoexpire")
+    reservation = registry.reserve(**options, **permissions(given))
     answer = {
         "port": reservation.port,
         "path": reservation.path,
         "tag": reservation.tag,
+        "project": reservation.project,
+        "task": reservation.task,
         "created": int(reservation.created),
         "refusal": reservation.refusal,
     }
+    if reservation.cleanup is not None:
+        answer |= counts(reservation.cleanup)
     return {name: value for name, value in answer.items() if value is not None}
 
 
-def storm(registry: trop.Registry, given: Fields) -> dict[str, object]:
+def storm(registry: trop.Registry, given: Fields) -> Answer:
     ports = [registry.reserve(given["path"], str(tag)).port for tag in range(int(given["count"]))]
     return {"ports": ",".join(map(str, ports))}
 
 
-def release(registry: trop.Registry, given: Fields) -> dict[str, object]:
-    chosen = switches(given, "untagged_only", "allow_unrelated_path")
-    return {"count": registry.release(given.get("path"), given.get("tag"), **chosen)}
+def reserve_group(registry: trop.Registry, given: Fields) -> Answer:
+    ports = registry.reserve_group(**texts(given, "file", "task", "by"), **permissions(given))
+    return {"json": json.dumps(ports)}
 
 
-def list_all(registry: trop.Registry, _given: Fields) -> dict[str, object]:
-    listed = [
-        {
-            "port": held.port,
-            "path": held.path,
-            "tag": held.tag,
-            "project": held.project,
-            "task": held.task,
-            "created_at": f"{held.created_at:%Y-%m-%d %H:%M:%S}",
-            "last_used_at": f"{held.last_used_at:%Y-%m-%d %H:%M:%S}",
-        }
-        for held in registry.list()
-    ]
-    return {"json": json.dumps(listed)}
+def release(registry: trop.Registry, given: Fields) -> Answer:
+    options = texts(given, "path", "tag")
+    options |= switches(given, "untagged_only", "recursive", "allow_unrelated_path", "dry_run")
+    return {"count": registry.release(**options)}
 
 
-def close(registry: trop.Registry, _given: Fields) -> dict[str, object]:
+def release_port(registry: trop.Registry, given: Fields) -> Answer:
+    return {"count": int(registry.release_port(**numbers(given, "port"), **switches(given, "dry_run")))}
+
+
+def find(registry: trop.Registry, given: Fields) -> Answer:
+    return found(registry.find(**texts(given, "path", "tag")))
+
+
+def find_port(registry: trop.Registry, given: Fields) -> Answer:
+    return found(registry.find_port(**numbers(given, "port")))
+
+
+def list_some(registry: trop.Registry, given: Fields) -> Answer:
+    listed = registry.list(**texts(given, "project", "tag", "path"))
+    return {"json": json.dumps([plain(held) for held in listed])}
+
+
+def projects(registry: trop.Registry, _given: Fields) -> Answer:
+    return {"json": json.dumps(registry.projects())}
+
+
+def prune(registry: trop.Registry, given: Fields) -> Answer:
+    return counts(registry.prune(**switches(given, "dry_run")))
+
+
+def expire(registry: trop.Registry, given: Fields) -> Answer:
+    return counts(registry.expire(**numbers(given, "days"), **switches(given, "dry_run")))
+
+
+def autoclean(registry: trop.Registry, given: Fields) -> Answer:
+    return counts(registry.autoclean(**numbers(given, "days"), **switches(given, "dry_run")))
+
+
+def migrate(registry: trop.Registry, given: Fields) -> Answer:
+    options = switches(given, "recursive", "force", "dry_run")
+    migration = registry.migrate(given["from"], given["to"], **options)
+    return {"moved": len(migration.moves), "conflicts": len(migration.conflicts)}
+
+
+def scan(registry: trop.Registry, given: Fields) -> Answer:
+    return {"json": json.dumps(registry.scan(**numbers(given, "min", "max")))}
+
+
+def validate_database(registry: trop.Registry, _given: Fields) -> Answer:
+    registry.validate_database()
+    return {}
+
+
+def close(registry: trop.Registry, _given: Fields) -> Answer:
     registry.close()
     return {}
 
 
-COMMANDS = {"reserve": reserve, "storm": storm, "release": release, "list": list_all, "close": close}
+COMMANDS = {
+    "reserve": reserve,
+    "storm": storm,
+    "reserve_group": reserve_group,
+    "release": release,
+    "release_port": release_port,
+    "find": find,
+    "find_port": find_port,
+    "list": list_some,
+    "projects": projects,
+    "prune": prune,
+    "expire": expire,
+    "autoclean": autoclean,
+    "migrate": migrate,
+    "scan": scan,
+    "validate_database": validate_database,
+    "close": close,
+}
 
 
-def number(given: Fields, name: str) -> int | None:
-    return int(given[name]) if name in given else None
+def texts(given: Fields, *names: str) -> dict[str, Any]:
+    return {name: given[name] for name in names if name in given}
 
 
-def switches(given: Fields, *names: str) -> dict[str, bool]:
+def numbers(given: Fields, *names: str) -> dict[str, Any]:
+    return {name: int(given[name]) for name in names if name in given}
+
+
+def switches(given: Fields, *names: str) -> dict[str, Any]:
     return {name: given[name] == "1" for name in names if name in given}
+
+
+def permissions(given: Fields) -> dict[str, Any]:
+    """The switches that single reservations and groups have in common."""
+    names = ("allow_unrelated_path", "allow_project_change", "allow_task_change", "force")
+    return switches(given, *names, "skip_occupancy_check", "dry_run")
+
+
+def plain(held: trop.Reservation) -> dict[str, object]:
+    return {
+        "port": held.port,
+        "path": held.path,
+        "tag": held.tag,
+        "project": held.project,
+        "task": held.task,
+        "created_at": f"{held.created_at:%Y-%m-%d %H:%M:%S}",
+        "last_used_at": f"{held.last_used_at:%Y-%m-%d %H:%M:%S}",
+    }
+
+
+def found(held: trop.Reservation | None) -> Answer:
+    return {"json": json.dumps(None if held is None else plain(held))}
+
+
+def counts(cleanup: trop.Cleanup) -> Answer:
+    return {"pruned": len(cleanup.pruned), "expired": len(cleanup.expired)}
 
 
 def decode(field: bytes) -> tuple[str, str]:

@@ -278,13 +278,18 @@ pub enum Error {
 
     /// The stored reservations of a group's path are not that group; nothing was changed.
     #[error(
-        "reservation conflict: {reason}; forcing the request replaces all tagged reservations of '{path}'"
+        "reservation conflict: {reason}{}",
+        if *is_forced { String::new() } else {
+            format!("; forcing the request replaces all tagged reservations of '{path}'")
+        }
     )]
     GroupConflict {
         /// The path of the group.
         path: String,
         /// What differs.
         reason: String,
+        /// Whether the request was forced, which did not help.
+        is_forced: bool,
     },
 
     /// There is no project file that could define a group.
@@ -493,11 +498,16 @@ fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -
     let present = || present.iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
-    let neighbours = if *neighbours > 0 { format!("no {neighbours} neighbours: ") } else { String::new() };
-    // Only a group can fail in a range where nothing is in the way.
-    let small = "it has no room for the offsets of the group";
-    let counts = if counts.is_empty() { small.to_owned() } else { counts.join(", ") };
-    let mut text = format!("port range {range} exhausted: {neighbours}{counts}");
+    let mut text = format!("port range {range} exhausted: {}", counts.join(", "));
+    // Only what is asked for together can fail in a range where other ports are left.
+    if reserved + excluded + occupied < range.count() {
+        text += if counts.is_empty() { "" } else { "; " };
+        if *neighbours > 0 {
+            text.extend(["there are no ", &neighbours.to_string(), " neighbours"]);
+        } else {
+            text += "there is no room for all services at their offsets from one base";
+        }
+    }
     if let Some(failure) = probe_failure {
         text.extend([" (", failure, ")"]);
     }

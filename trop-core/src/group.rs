@@ -1,6 +1,6 @@
 //! `reserve_group`: the ports of all services of a group, together or not at all.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
@@ -203,7 +203,7 @@ impl Registry {
             return registry.reserve_group_with(&GroupRequest { file: None, ..request.clone() }, format);
         }
         let settings = self.settings();
-        let group = self.configuration().group()?;
+        let group = self.group()?;
         let task = request.task.clone().map_or(Field::Omitted, Field::Set);
         let mut wish = Wish {
             request,
@@ -234,6 +234,21 @@ impl Registry {
         })
     }
 
+    /// The group the configuration defines, fit to be reserved.
+    ///
+    /// # Errors
+    /// As [`Configuration::group`](crate::Configuration::group), and [`Error::Io`] when the working directory, in which
+    /// the search would begin, is gone.
+    pub fn group(&self) -> Result<&Group> {
+        let group = self.configuration().group();
+        if let (Err(Error::NoProjectFile { .. }), Some(start)) = (&group, self.discovery_start()) {
+            let start = start?.display();
+            let reason = format!("there is no trop.yaml or trop.local.yaml in '{start}' or above it");
+            return Err(Error::NoProjectFile { reason });
+        }
+        group
+    }
+
     /// Keeps, refuses or replaces what is stored.
     fn reconcile(&self, connection: &Connection, wish: &Wish<'_>) -> Result<ReservedGroup> {
         let rows = tagged(connection, &wish.path)?;
@@ -252,7 +267,7 @@ impl Registry {
                 }
                 self.place(connection, wish, (project, task), GroupOutcome::Replaced)
             }
-            Some(reason) => Err(Error::GroupConflict { path: wish.path.clone(), reason }),
+            Some(reason) => Err(Error::GroupConflict { path: wish.path.clone(), reason, is_forced: false }),
         }
     }
 
@@ -271,8 +286,10 @@ impl Registry {
         for (row, service) in rows.into_iter().zip(&wish.group.services) {
             let project = changed("project", row.project.as_deref(), &wish.project, may_change_project)?;
             let task = changed("task", row.task.as_deref(), &wish.task, may_change_task)?;
-            let reservation = Reservation { project, task, last_used_at: now, ..row };
-            store::refresh(connection, &reservation)?;
+            let reservation = Reservation { project, task, last_used_at: now, ..row.clone() };
+            if reservation != row {
+                store::refresh(connection, &reservation)?;
+            }
             members.push(Member { reservation, variable: service.variable.clone(), refusal: None });
         }
         Ok(wish.reserved(members, GroupOutcome::Kept, None))
@@ -321,7 +338,8 @@ impl Registry {
             reserved: self.reserved_for_group(connection, wish.group)?,
             excluded: &self.settings().excluded,
             occupancy: wish.occupancy,
-            verdicts: HashMap::new(),
+            occupied: PortSet::default(),
+            seen: PortSet::default(),
             probe_failure: None,
         };
         let services = &wish.group.services;
@@ -332,9 +350,7 @@ impl Registry {
             ports.push((pinned, refusal));
         }
         // What one service was given must not be found at the offset of another.
-        for (port, _) in &ports {
-            candidates.verdicts.extend(port.map(|port| (port, Some(Refusal::Reserved))));
-        }
+        ports.iter().filter_map(|(port, _)| *port).for_each(|port| candidates.reserved.insert(port));
         let offsets: Vec<u16> = services
             .iter()
             .zip(&ports)
@@ -381,12 +397,14 @@ fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<S
     let (missing, extra) = (defined.difference(&stored).count(), stored.difference(&defined).count());
     let mut parts = Vec::new();
     if missing > 0 {
-        parts.push(format!("{missing} of {} services have no reservation", services.len()));
+        parts.push(format!("{missing} of {} services without a reservation", services.len()));
     }
     if extra > 0 {
         let reserved = "a tag of its own, as `reserve --tag` gives, counts";
-        parts
-            .push(format!("{extra} of {} tagged reservations are no service of it ({reserved})", rows.len()));
+        parts.push(format!(
+            "{extra} of {} tagged reservations that are no service of it ({reserved})",
+            rows.len()
+        ));
     }
     if !parts.is_empty() {
         return Some(format!("what is stored is not this group: {}", parts.join(", and ")));
@@ -428,9 +446,11 @@ fn common<'r>(
     let mut values = rows.iter().map(of);
     let first = values.next().cloned().flatten();
     if values.any(|value| *value != first) {
-        let reason =
-            format!("the stored reservations do not have the same {field}, so a {field} must be given");
-        return Err(Error::GroupConflict { path: path.to_owned(), reason });
+        let reason = format!(
+            "the stored reservations to be replaced do not have the same {field}; give the {field} the new ones are \
+             to have"
+        );
+        return Err(Error::GroupConflict { path: path.to_owned(), reason, is_forced: true });
     }
     Ok(first)
 }
@@ -439,36 +459,39 @@ fn at(base: Port, offset: u16) -> Option<Port> {
     base.get().checked_add(offset).and_then(Port::from_number)
 }
 
-/// The test of a port in the contract's order; each port is tested once.
+/// The test of a port in the contract's order. In sets, because a big group asks about the same ports from many bases.
 struct Candidates<'s> {
     reserved: PortSet,
     excluded: &'s PortSet,
     occupancy: OccupancyPolicy,
-    verdicts: HashMap<Port, Option<Refusal>>,
+    /// Ports that were probed in vain.
+    occupied: PortSet,
+    /// Ports that were tested; no port is probed twice.
+    seen: PortSet,
     probe_failure: Option<String>,
 }
 
 impl Candidates<'_> {
     fn refuse(&mut self, port: Port) -> Option<Refusal> {
-        if let Some(known) = self.verdicts.get(&port) {
-            return *known;
+        let is_new = !self.seen.contains(port);
+        self.seen.insert(port);
+        if self.reserved.contains(port) {
+            return Some(Refusal::Reserved);
         }
-        let refusal = if self.reserved.contains(port) {
-            Some(Refusal::Reserved)
-        } else if self.excluded.contains(port) {
-            Some(Refusal::Excluded)
-        } else {
+        if self.excluded.contains(port) {
+            return Some(Refusal::Excluded);
+        }
+        if is_new {
             match self.occupancy.probe(port) {
-                Occupancy::Free => None,
-                Occupancy::Occupied => Some(Refusal::Occupied),
+                Occupancy::Free => {}
+                Occupancy::Occupied => self.occupied.insert(port),
                 Occupancy::Unknown(failure) => {
                     self.probe_failure.get_or_insert(failure);
-                    Some(Refusal::Occupied)
+                    self.occupied.insert(port);
                 }
             }
-        };
-        self.verdicts.insert(port, refusal);
-        refusal
+        }
+        self.occupied.contains(port).then_some(Refusal::Occupied)
     }
 
     /// The lowest base from `start` on at whose offsets every port is usable.
@@ -489,8 +512,8 @@ impl Candidates<'_> {
     /// What spoke against the ports of the range that were tested.
     fn blockers(&mut self, range: PortRange) -> Blockers {
         let mut blockers = Blockers { probe_failure: self.probe_failure.take(), ..Blockers::default() };
-        for (_, refusal) in self.verdicts.iter().filter(|(port, _)| range.contains(**port)) {
-            match refusal {
+        for port in range.ports() {
+            match self.seen.contains(port).then(|| self.refuse(port)).flatten() {
                 Some(Refusal::Reserved) => blockers.reserved += 1,
                 Some(Refusal::Excluded) => blockers.excluded += 1,
                 Some(_) => blockers.occupied += 1,

@@ -6,12 +6,10 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
+use crate::config;
 use crate::data_dir::{self, DATABASE};
 use crate::error::{Error, Result};
 use crate::registry::{Registry, RegistryOptions};
-
-/// The user's configuration file inside the data directory.
-const CONFIG: &str = "config.yaml";
 
 /// Every setting with its default, commented out.
 const TEMPLATE: &str = include_str!("config_template.yaml");
@@ -50,11 +48,11 @@ impl Registry {
         if exists && !request.overwrite {
             return Err(Error::AlreadyExists { path: directory.join(DATABASE) });
         }
-        let config = directory.join(CONFIG);
-        let has_config = match fs::symlink_metadata(&config) {
+        let path = directory.join(config::USER_FILE);
+        let has_config = match fs::symlink_metadata(&path) {
             Ok(_) => true,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
-            Err(source) => return Err(Error::io("inspect the configuration file", &config, source)),
+            Err(source) => return Err(Error::io("inspect the configuration file", &path, source)),
         };
         Ok(Initialized {
             created_directory: !self.has_data_dir()?,
@@ -160,7 +158,7 @@ fn stage_config(directory: &Path) -> Result<NamedTempFile> {
 
 /// False if another process has made one meanwhile.
 fn publish_config(config: NamedTempFile, directory: &Path) -> Result<bool> {
-    let path = directory.join(CONFIG);
+    let path = directory.join(config::USER_FILE);
     match config.persist_noclobber(&path) {
         Ok(_) => Ok(true),
         Err(failure) if failure.error.kind() == ErrorKind::AlreadyExists => Ok(false),

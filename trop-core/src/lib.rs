@@ -18,6 +18,29 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! The services of a project get their ports in one step, all or none:
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let project = scratch.path().canonicalize()?;
+//! # let mut options = trop_core::RegistryOptions::default();
+//! # options.data_dir = Some(project.join("data"));
+//! # options.discovery = trop_core::Discovery::Off;
+//! # let registry = trop_core::Registry::open(options)?;
+//! use trop_core::{GroupFormat, GroupRequest, Shell};
+//!
+//! std::fs::write(project.join("trop.yaml"), "reservations: {services: {web: {}, api: {offset: 1}}}")?;
+//! let mut request = GroupRequest::default();
+//! request.file = Some(project.join("trop.yaml"));
+//! let group = registry.reserve_group(&request)?;
+//! assert_eq!(group.members[0].tag(), "api");
+//! assert_eq!(group.members[0].port().get(), group.members[1].port().get() + 1);
+//! assert!(group.format(GroupFormat::Export(Shell::Bash))?.starts_with("export API="));
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 mod cleanup;

@@ -303,6 +303,18 @@ mod tests {
         assert_eq!(Probe::judge(Err(io::ErrorKind::AddrInUse.into())), Verdict::Occupied);
     }
 
+    /// Who allows reuse and does not listen yet is seen only by who does not ask for reuse. Trap 95.
+    #[test]
+    fn a_bound_socket_that_may_be_reused_occupies_its_port() {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+            let port = port_of(socket.local_addr().unwrap().as_socket().unwrap());
+            assert_eq!(OccupancyPolicy::default().probe(port), Occupancy::Occupied, "{kind:?}");
+        }
+    }
+
     #[test]
     fn the_probes_come_in_the_order_of_the_contract() {
         let all = OccupancyPolicy { check_all_interfaces: true, ..OccupancyPolicy::default() };

@@ -134,4 +134,26 @@ mod tests {
         let probe = crate::OccupancyPolicy::default().probes().next().unwrap();
         assert_eq!(Owners::default().of(port, probe), Owner::default());
     }
+
+    /// However many sockets there are, only those of the port are looked at. Trap 101.
+    #[test]
+    fn a_look_up_does_not_get_slower_with_the_number_of_sockets() {
+        let probe = crate::OccupancyPolicy::default().probes().next().unwrap();
+        let cost = |owners: &Owners| {
+            let all = || {
+                let start = std::time::Instant::now();
+                let ports = (1..=30_000).map(|port| Port::new("port", port).unwrap());
+                assert!(ports.into_iter().all(|port| owners.of(port, probe) == Owner::default()));
+                start.elapsed()
+            };
+            (0..5).map(|_| all()).min().unwrap()
+        };
+        let empty = cost(&Owners::default());
+        let sockets = (30_001..=60_000).map(|port| {
+            let socket = Socket { address: probe.address(), process_id: 1, process_name: String::new() };
+            ((Protocol::Tcp, port), vec![socket])
+        });
+        let many = cost(&Owners(sockets.collect()));
+        assert!(many < empty * 50, "{many:?} instead of {empty:?}");
+    }
 }

@@ -76,6 +76,12 @@ pub fn resolve_path(path: Option<&Path>, canonicalize: bool) -> Result<String> {
     normalise("path", &physical)
 }
 
+/// Fixes the path of a request to what it means now.
+pub(crate) fn pin(path: &mut Option<PathBuf>) -> Result<()> {
+    *path = Some(resolve_path(path.as_deref(), false)?.into());
+    Ok(())
+}
+
 /// Whether stored text is a path [`normalise`] could have made.
 pub(crate) fn is_normal(text: &str) -> bool {
     Path::new(text).is_absolute() && normalise("path", Path::new(text)).is_ok_and(|path| path == text)

@@ -296,6 +296,15 @@ impl Registry {
         &self.0.configuration
     }
 
+    /// Where project files were looked for, if they were.
+    pub(crate) fn discovery_start(&self) -> Option<Result<&Path>> {
+        match &self.0.options.discovery {
+            Discovery::WorkingDirectory => Some(self.base()),
+            Discovery::From(start) => Some(Ok(start)),
+            Discovery::File(_) | Discovery::Off => None,
+        }
+    }
+
     pub(crate) fn seat(&self) -> &Seat {
         &self.0.seat
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::error::{Error, Result};
 use crate::lease::{Holder, LeaseInfo};
+use crate::paths;
 use crate::port::Port;
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation};
@@ -44,9 +45,7 @@ impl ReleaseRequest {
     /// # Errors
     /// As [`Key::new`].
     pub fn pin_path(&mut self) -> Result<()> {
-        let key = Key::new(self.path.as_deref(), None)?;
-        self.path = Some(PathBuf::from(key.path()));
-        Ok(())
+        paths::pin(&mut self.path)
     }
 }
 

@@ -28,11 +28,7 @@ impl Key {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for a path that cannot be resolved or stored,
     /// [`Code::Io`](crate::Code::Io) when the working directory is gone.
     pub fn new(path: Option<&Path>, tag: Option<Tag>) -> Result<Key> {
-        let path = match path {
-            Some(path) => paths::normalise("path", path)?,
-            None => paths::normalise("path", &paths::working_directory()?)?,
-        };
-        Ok(Key { path, tag })
+        Ok(Key { path: paths::resolve_path(path, false)?, tag })
     }
 
     pub(crate) fn stored(path: String, tag: Option<Tag>) -> Key {

@@ -87,9 +87,7 @@ impl ReserveRequest {
     /// # Errors
     /// As [`Key::new`].
     pub fn pin_path(&mut self) -> Result<()> {
-        let key = Key::new(self.path.as_deref(), None)?;
-        self.path = Some(PathBuf::from(key.path()));
-        Ok(())
+        paths::pin(&mut self.path)
     }
 }
 
@@ -267,17 +265,9 @@ impl Registry {
     }
 
     pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
-        let ports = self.settings().ports;
         match (min, max) {
-            (None, None) => Ok(ports),
             (Some(min), Some(max)) => PortRange::new("min", min, max),
-            _ => {
-                let (min, max) = (min.unwrap_or(ports.min()), max.unwrap_or(ports.max()));
-                PortRange::new("ports", min, max).map_err(|_| Error::Config {
-                    setting: "ports",
-                    reason: format!("min {min} is above max {max}; give both ends of the range"),
-                })
-            }
+            (min, max) => self.configuration().range(min, max),
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::occupancy::{Probe, Verdict};
 use crate::owner::{Owner, Owners};
 use crate::port::{Port, PortRange, PortSet};
@@ -120,15 +120,9 @@ impl Registry {
     /// It answers for the moment it looked: a port that is free now may be bound before it is used.
     ///
     /// # Errors
-    /// [`Error::Config`] for a range that ends before it begins, and every error of the database.
+    /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the database.
     pub fn scan(&self, request: &ScanRequest) -> Result<Scan> {
-        let configured = self.settings().ports;
-        let min = request.min.unwrap_or(configured.min());
-        let max = request.max.unwrap_or(configured.max());
-        let range = PortRange::new("ports", min, max).map_err(|_| Error::Config {
-            setting: "ports",
-            reason: format!("min {min} is above max {max}; a port range needs min <= max"),
-        })?;
+        let range = self.configuration().range(request.min, request.max)?;
         // A database that cannot be read is reported before thousands of probes.
         self.connect()?;
         let policy = self.settings().occupancy;

@@ -2,7 +2,6 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::fmt::Write;
 use std::path::Path;
 
 use serde_json::{Map, Value};
@@ -92,27 +91,189 @@ impl ReservedGroup {
     /// # Errors
     /// As [`ReservedGroup::ports_by`].
     pub fn format(&self, format: GroupFormat) -> Result<String> {
-        let statement = |name: &str, port| match format {
-            GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}"),
-            GroupFormat::Export(Shell::Fish) => format!("set -x {name} {port}"),
-            GroupFormat::Export(Shell::PowerShell) => format!("$env:{name}=\"{port}\""),
-            GroupFormat::Dotenv | GroupFormat::Json => format!("{name}={port}"),
-        };
         // Looked at in every format: which one is asked for must not decide whether a group is sound.
         let variables = self.ports_by(GroupKey::Variable)?;
-        let mut text = String::new();
-        if format == GroupFormat::Json {
-            let ports = self.ports_by(GroupKey::Tag)?;
-            let object: Map<_, _> =
-                ports.into_iter().map(|(tag, port)| (tag.to_owned(), Value::from(port.get()))).collect();
-            // The alternate form is the pretty one.
-            let _ = writeln!(text, "{:#}", Value::Object(object));
-            return Ok(text);
+        let line = |(name, port)| match format {
+            GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}\n"),
+            GroupFormat::Export(Shell::Fish) => format!("set -x {name} {port}\n"),
+            GroupFormat::Export(Shell::PowerShell) => format!("$env:{name}=\"{port}\"\n"),
+            GroupFormat::Dotenv | GroupFormat::Json => format!("{name}={port}\n"),
+        };
+        if format != GroupFormat::Json {
+            return Ok(variables.into_iter().map(line).collect());
         }
-        for (name, port) in variables {
-            text += &statement(name, port.get());
-            text.push('\n');
+        let ports = self.ports_by(GroupKey::Tag)?;
+        let object: Map<_, _> =
+            ports.into_iter().map(|(tag, port)| (tag.to_owned(), Value::from(port.get()))).collect();
+        // The alternate form is the pretty one.
+        Ok(format!("{:#}\n", Value::Object(object)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::group::{GroupOutcome, Member};
+    use crate::port::Port;
+    use crate::reservation::{Key, Reservation, Timestamp};
+    use crate::tag::Tag;
+
+    fn detect(variables: &[(&str, &str)]) -> (Shell, Option<String>) {
+        Shell::detect_in(|asked| {
+            variables.iter().find(|(name, _)| *name == asked).map(|(_, value)| OsString::from(value))
+        })
+    }
+
+    #[test]
+    fn a_shell_is_detected_by_its_variables_in_their_order() {
+        let (zsh, fish, windows) =
+            (("ZSH_VERSION", "5.9"), ("FISH_VERSION", "3.7"), ("PSModulePath", "C:\\x"));
+        let login = ("SHELL", "/usr/bin/fish");
+        for (variables, expected) in [
+            (&[][..], Shell::Bash),
+            (&[windows, fish, zsh], Shell::Zsh),
+            (&[windows, fish, ("SHELL", "/bin/zsh")], Shell::Fish),
+            (&[windows, login], Shell::PowerShell),
+            (&[zsh, login], Shell::Zsh),
+            (&[login], Shell::Fish),
+            // Set, but to nothing.
+            (&[("ZSH_VERSION", ""), ("FISH_VERSION", ""), ("PSModulePath", ""), login], Shell::Fish),
+            (&[("SHELL", "")], Shell::Bash),
+            (&[("SHELL", "/")], Shell::Bash),
+            (&[("SHELL", "/bin/zsh")], Shell::Zsh),
+            (&[("SHELL", "/opt/pwsh-7")], Shell::PowerShell),
+            (&[("SHELL", "/opt/powershell/run")], Shell::PowerShell),
+            (&[("SHELL", "/bin/bash")], Shell::Bash),
+            (&[("SHELL", "/usr/bin/dash")], Shell::Bash),
+            (&[("SHELL", "/bin/sh")], Shell::Bash),
+            (&[("SHELL", "ksh")], Shell::Bash),
+        ] {
+            assert_eq!(detect(variables), (expected, None), "{variables:?}");
         }
-        Ok(text)
+    }
+
+    /// Trap 10.
+    #[test]
+    fn a_shell_that_bash_is_only_a_guess_for_is_named() {
+        for name in ["nu", "csh", "tcsh", "elvish", "xonsh", "rc"] {
+            let expected = (Shell::Bash, Some(name.to_owned()));
+            assert_eq!(detect(&[("SHELL", &format!("/usr/bin/{name}"))]), expected);
+            assert_eq!(detect(&[("SHELL", name)]), expected);
+        }
+        #[cfg(unix)]
+        {
+            use std::os::unix::ffi::OsStringExt;
+            let latin = || OsString::from_vec(b"/bin/caf\xe9".to_vec());
+            let guess = Shell::detect_in(|name| (name == "SHELL").then(latin));
+            assert_eq!(guess, (Shell::Bash, Some("caf\u{fffd}".to_owned())));
+        }
+    }
+
+    #[test]
+    fn a_shell_is_named_in_any_case() {
+        for (name, expected) in [
+            ("bash", Shell::Bash),
+            ("SH", Shell::Bash),
+            ("zsh", Shell::Zsh),
+            ("Fish", Shell::Fish),
+            ("PowerShell", Shell::PowerShell),
+            ("pwsh", Shell::PowerShell),
+            ("PS", Shell::PowerShell),
+        ] {
+            assert_eq!(Shell::parse(name).unwrap(), expected);
+        }
+        for bad in ["", "csh", " bash", "bash ", "b\nash", "bashful"] {
+            let error = Shell::parse(bad).unwrap_err();
+            assert!(matches!(error, Error::UnknownShell), "{bad}");
+            assert!(!error.to_string().contains('\n'));
+        }
+    }
+
+    /// A group nobody has checked.
+    fn group(members: &[(&str, &str, u16)]) -> ReservedGroup {
+        let now = Timestamp::now();
+        let member = |(tag, variable, port): &(&str, &str, u16)| Member {
+            reservation: Reservation {
+                port: Port::from_number(*port).unwrap(),
+                key: Key::stored("/w/shop".to_owned(), Some(Tag::new(tag).unwrap())),
+                project: None,
+                task: None,
+                created_at: now,
+                last_used_at: now,
+            },
+            variable: (*variable).to_owned(),
+            refusal: None,
+        };
+        ReservedGroup {
+            file: PathBuf::from("/w/shop/trop.yaml"),
+            path: "/w/shop".to_owned(),
+            members: members.iter().map(member).collect(),
+            outcome: GroupOutcome::Created,
+            cleanup: None,
+        }
+    }
+
+    const FORMATS: [GroupFormat; 6] = [
+        GroupFormat::Export(Shell::Bash),
+        GroupFormat::Export(Shell::Zsh),
+        GroupFormat::Export(Shell::Fish),
+        GroupFormat::Export(Shell::PowerShell),
+        GroupFormat::Dotenv,
+        GroupFormat::Json,
+    ];
+
+    /// Trap 26: in the order of the members, which is that of the tags.
+    #[test]
+    fn each_format_is_exact() {
+        let group = group(&[("a\"b", "Z_1", 1), ("web", "web_PORT", 65535)]);
+        let texts = FORMATS.map(|format| group.format(format).unwrap());
+        assert_eq!(
+            texts,
+            [
+                "export Z_1=1\nexport web_PORT=65535\n",
+                "export Z_1=1\nexport web_PORT=65535\n",
+                "set -x Z_1 1\nset -x web_PORT 65535\n",
+                "$env:Z_1=\"1\"\n$env:web_PORT=\"65535\"\n",
+                "Z_1=1\nweb_PORT=65535\n",
+                "{\n  \"a\\\"b\": 1,\n  \"web\": 65535\n}\n",
+            ]
+        );
+    }
+
+    /// Traps 1, 2, 3, 4: every format looks at every name once more, and nothing is made safe by quoting.
+    #[test]
+    fn names_are_checked_again_where_they_are_written() {
+        let long = "A".repeat(256);
+        for name in [
+            "",
+            "9web",
+            "web port",
+            "a.b",
+            "A-B",
+            "WÉB",
+            "A=1;id",
+            "A\nexport B",
+            "$(id)",
+            "`id`",
+            "'A'",
+            "\u{1b}[2J",
+            "A\0",
+            &long,
+            "first",
+            "FIRST",
+        ] {
+            let group = group(&[("one", "First", 1), ("two", name, 2)]);
+            for format in FORMATS {
+                let error = group.format(format).unwrap_err();
+                assert!(matches!(error, Error::Config { .. }), "{name}");
+                let text = error.to_string();
+                assert!(text.starts_with("validation error: "), "{text}");
+                assert!(name.len() < 3 || name == "first" || !text.contains(name), "{text}");
+            }
+            assert!(group.ports_by(GroupKey::Variable).is_err());
+            assert_eq!(group.ports_by(GroupKey::Tag).unwrap().len(), 2);
+        }
     }
 }

@@ -222,7 +222,7 @@ fn a_lock_is_waited_for_as_long_as_configured_and_not_at_all_for_0() {
     });
 }
 
-/// Somebody else's rollback-mode database, which is locked while it has to become a log-mode one.
+/// Somebody else's rollback-mode database, which is locked while it has to become a log-mode one. Trap 111.
 #[test]
 fn the_switch_to_the_log_waits_too() {
     let scratch = Scratch::made_by(

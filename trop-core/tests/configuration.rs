@@ -10,7 +10,7 @@ use std::time::Duration;
 use common::{Scratch, port, range};
 use trop_core::{
     Code, Configuration, Discovery, Group, Origin, OutputFormat, Registry, RegistryOptions, ReserveRequest,
-    Setting, Uses,
+    ScanRequest, Setting, Uses,
 };
 
 /// A directory for a project, and a data directory beside it.
@@ -164,6 +164,37 @@ fn explicit_values_weigh_most_and_switches_only_turn_on() {
     assert!(!configuration.create);
     options.min = Some(port(6150));
     assert_eq!(Configuration::resolve(options, &place.scratch.dir()).unwrap().ports, range(6150, 6200));
+}
+
+/// A request's end of the range is put over the sources: an offset counts from it, and an error names both origins.
+/// Traps 76, 99.
+#[test]
+fn an_end_of_the_range_in_a_request_is_one_more_source() {
+    let place = Place::new();
+    place.write("trop.yaml", "ports: {min: 6000, max_offset: 1}\n");
+    let registry = Registry::open(place.options()).unwrap();
+    let reserve = |min: Option<u16>, max: Option<u16>| {
+        let mut request = common::request("/p", &format!("{min:?} {max:?}"));
+        (request.min, request.max) = (min.map(port), max.map(port));
+        registry.reserve(&request)
+    };
+    let scan = |min: Option<u16>, max: Option<u16>| {
+        let mut request = ScanRequest::default();
+        (request.min, request.max) = (min.map(port), max.map(port));
+        registry.scan(&request)
+    };
+    assert_eq!(reserve(Some(6500), None).unwrap().reservation.port, port(6500));
+    assert_eq!(scan(Some(6500), None).unwrap().range, range(6500, 6501));
+    assert_eq!(scan(None, Some(6050)).unwrap().range, range(6000, 6050));
+    assert_eq!(scan(None, None).unwrap().range, range(6000, 6001));
+    let file = format!("'{}' line 1", place.project.join("trop.yaml").display());
+    for error in [reserve(None, Some(5999)).unwrap_err(), scan(None, Some(5999)).unwrap_err()] {
+        let text = error.to_string();
+        assert_eq!((error.code(), error.argument()), (Code::Config, Some("ports")));
+        assert!(text.contains(&format!("min 6000 ({file})")), "{text}");
+        assert!(text.contains("max 5999 (argument)"), "{text}");
+    }
+    assert!(scan(Some(65535), None).unwrap_err().to_string().contains("above 65535"));
 }
 
 #[test]

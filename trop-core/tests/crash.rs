@@ -27,6 +27,7 @@ fn victim() {
     }
 }
 
+/// Trap 135.
 #[test]
 fn killed_processes_lose_nothing_and_break_nothing() {
     let scratch = Scratch::new();
@@ -107,4 +108,46 @@ fn killed_while_creating_the_registry() {
         reserve(&registry, "/after", "a").unwrap();
         common::assert_sound(&scratch.database());
     }
+}
+
+/// Edits a file, unless it is killed by the system call whose number is its role.
+#[cfg(target_os = "linux")]
+#[test]
+fn editor() {
+    let Some(number) = common::role() else { return };
+    let file = trop_core::data_dir(None).unwrap().join("x.yaml");
+    common::filter_system_call(number.parse().unwrap(), None, libc::SECCOMP_RET_KILL_PROCESS);
+    trop_core::add_exclusions(&file, &"9000..9100".parse().unwrap(), true).unwrap();
+    say("edited");
+}
+
+/// Killed at each step of an edit, and at none: the file is the old one or the new one. Traps 84, 91, 135.
+#[cfg(target_os = "linux")]
+#[test]
+fn killed_while_editing_a_file() {
+    let old = "# mine\nexcluded_ports:\n  - 9050 # web\n".to_owned() + &"# and so on\n".repeat(1000);
+    let new = old.replace("- 9050 # web\n", "# web\n  - {start: 9000, end: 9100}\n");
+    let renaming = [
+        #[cfg(target_arch = "x86_64")]
+        libc::SYS_rename,
+        libc::SYS_renameat,
+        libc::SYS_renameat2,
+    ];
+    let steps = [libc::SYS_write, libc::SYS_fchown, libc::SYS_fchmod, libc::SYS_fsync];
+    let mut states = Vec::new();
+    for step in steps.into_iter().chain(renaming).chain([libc::SYS_reboot]) {
+        let scratch = Scratch::new();
+        std::fs::create_dir(scratch.dir()).unwrap();
+        let file = scratch.dir().join("x.yaml");
+        std::fs::write(&file, &old).unwrap();
+        let said = Process::start("editor", &step.to_string(), &scratch.dir()).listen();
+        let found = std::fs::read_to_string(&file).unwrap();
+        assert!(found == if said.is_some() { &*new } else { &*old }, "system call {step}: {found:.100}");
+        states.push(said.is_some());
+        // Whatever was left behind is in nobody's way.
+        trop_core::add_exclusions(&file, &"9000..9100".parse().unwrap(), true).unwrap();
+        assert!(std::fs::read_to_string(&file).unwrap() == new);
+    }
+    let killed = states.iter().filter(|edited| !**edited).count();
+    assert!(killed > steps.len() && states.ends_with(&[true]), "{states:?}");
 }

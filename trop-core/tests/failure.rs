@@ -11,10 +11,10 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{
-    Process, Scratch, allow, become_nobody, code, free_ports, isolated, isolated_by, listed, port, range,
-    release, reserve, works,
+    Process, Scratch, allow, become_nobody, code, filter_system_call, free_ports, isolated, isolated_by,
+    listed, port, range, release, reserve, works,
 };
-use trop_core::{Code, Error, Registry, RegistryOptions};
+use trop_core::{Code, Error, Family, Registry, RegistryOptions, ScanRequest};
 
 fn opened(dir: &Path) -> Result<Registry, Error> {
     Registry::open(common::options(dir))
@@ -167,6 +167,7 @@ fn a_database_without_permission() {
     });
 }
 
+/// Trap 97.
 #[test]
 fn low_ports_without_the_right_to_bind_them() {
     isolated("low_ports_without_the_right_to_bind_them", |scratch| {
@@ -291,36 +292,18 @@ fn namespace<'a>(kinds: &[&'a str]) -> Option<Vec<&'a str>> {
 
 /// From now on this thread cannot make IPv6 sockets, as on a host without them.
 fn lose_ipv6() {
-    let step = |code: u32, skipped_if_not: u8, value: u32| libc::sock_filter {
-        code: u16::try_from(code).unwrap(),
-        jt: 0,
-        jf: skipped_if_not,
-        k: value,
-    };
-    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
-    let answer = libc::BPF_RET | libc::BPF_K;
-    // The number of the system call is at the start of seccomp_data, its first argument 16 bytes behind it.
-    let mut filter = [
-        step(load, 0, 0),
-        step(equal, 3, libc::SYS_socket.try_into().unwrap()),
-        step(load, 0, if cfg!(target_endian = "little") { 16 } else { 20 }),
-        step(equal, 1, libc::AF_INET6.try_into().unwrap()),
-        step(answer, 0, libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.cast_unsigned()),
-        step(answer, 0, libc::SECCOMP_RET_ALLOW),
-    ];
-    let program = libc::sock_fprog { len: 6, filter: filter.as_mut_ptr() };
-    // SAFETY: `program` and the filter it points to outlive the calls; the filter concerns this thread and those
-    // it will start.
-    unsafe {
-        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
-        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
-    }
+    let ipv6 = (0, libc::AF_INET6.cast_unsigned());
+    filter_system_call(
+        libc::SYS_socket,
+        Some(ipv6),
+        libc::SECCOMP_RET_ERRNO | libc::EAFNOSUPPORT.cast_unsigned(),
+    );
 }
 
+/// Trap 96.
 #[test]
-fn a_host_without_ipv6_allocates() {
-    isolated("a_host_without_ipv6_allocates", |scratch| {
+fn a_host_without_ipv6_allocates_and_scans() {
+    isolated("a_host_without_ipv6_allocates_and_scans", |scratch| {
         lose_ipv6();
         let error = TcpListener::bind("[::1]:0").unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::EAFNOSUPPORT));
@@ -334,6 +317,11 @@ fn a_host_without_ipv6_allocates() {
             let registry = Registry::open(options.clone()).unwrap();
             assert_eq!(reserve(&registry, "/p", "a").unwrap(), first + 1, "IPv4 is probed all the same");
             release(&registry, "/p", "a").unwrap();
+            let scan = registry.scan(&ScanRequest::default()).unwrap();
+            assert_eq!(scan.doubts, []);
+            let found: Vec<_> =
+                scan.findings.iter().map(|found| (found.port.get(), found.probe.family)).collect();
+            assert_eq!(found, vec![(first, Family::Ipv4); if all { 2 } else { 1 }]);
         }
     });
 }

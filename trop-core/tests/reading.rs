@@ -49,6 +49,7 @@ db.execute('PRAGMA journal_mode = {journal}')"
     }
 }
 
+/// Trap 116.
 #[test]
 fn nothing_needs_to_be_writable() {
     isolated("nothing_needs_to_be_writable", |scratch| {

@@ -443,3 +443,25 @@ fn files_are_private_child() {
         assert_eq!(mode(&dir.join(&name)), 0o600, "{}", name.display());
     }
 }
+
+/// What ends the storms and the killings of other tests fails when there is something to see. Trap 133.
+#[test]
+fn the_check_of_soundness_sees_each_fault() {
+    for fault in [
+        "",
+        "UPDATE trop_free_ports SET free = free | (1 << (5000 & 63)) WHERE word = 5000 >> 6",
+        "UPDATE trop_free_ports SET free = free & ~(1 << (5001 & 63)) WHERE word = 5001 >> 6",
+        "DELETE FROM trop_free_ports WHERE word = 3",
+        // An index of something else than it holds.
+        "UPDATE reservations SET created_at = 1;
+         PRAGMA writable_schema = ON;
+         UPDATE sqlite_schema SET sql = replace(sql, 'last_used_at', 'created_at')
+         WHERE name = 'idx_reservations_last_used'",
+    ] {
+        let scratch = Scratch::new();
+        assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 5000);
+        python(&scratch.database(), &format!("db.executescript({})", Value::from(fault)));
+        let check = std::panic::catch_unwind(|| common::assert_sound(&scratch.database()));
+        assert_eq!(check.is_err(), !fault.is_empty(), "{fault}");
+    }
+}

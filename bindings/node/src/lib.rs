@@ -1,7 +1,8 @@
 //! The native half of the npm package `trop`: results and errors as plain data for `index.js`.
 //!
-//! Nothing here throws. A failed call answers with a [`Failure`], from which `index.js` makes the exception in
-//! its own realm, and `index.js` has checked the types of all arguments.
+//! Nothing here throws. A failed call answers with a [`Failure`](results::Failure), from which `index.js` makes the
+//! exception in its own realm, and `index.js` has checked the types of all arguments. With `later` a call runs on the
+//! pool and returns a promise.
 
 #![allow(
     clippy::must_use_candidate,
@@ -9,95 +10,41 @@
     reason = "the callers are JavaScript, their arguments owned"
 )]
 
-use std::path::{Path, PathBuf};
-use std::time::Duration;
+pub mod call;
+pub mod options;
+pub mod results;
 
-use napi::bindgen_prelude::{AsyncTask, ClassInstance, Either, ToNapiValue, TypeName};
-use napi::{Env, Task};
+use std::path::PathBuf;
+
 use napi_derive::napi;
-use trop_core::{
-    Error, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Result,
-    Tag, contain,
+use trop_core::{Port, Registry, contain, validate};
+
+use call::{Answer, Handle, Place, Returned, answer, run, run_on};
+use options::{
+    CleanOptions, FindOptions, GroupOptions, ListOptions, MigrateOptions, OccupancyOptions, OpenOptions,
+    ReleaseOptions, ReserveOptions, ScanOptions,
 };
-
-/// An open registry.
-#[napi]
-pub struct Handle(Registry);
-
-/// Which registry a call is about: a handle, or the shared one of a data directory or of the default one.
-pub type Place<'a> = Option<Either<String, ClassInstance<'a, Handle>>>;
-
-/// Port, path, tag, project, task, and the seconds of creation and of last use.
-pub type Row = (u16, String, Option<String>, Option<String>, Option<String>, i64, i64);
-
-/// The row, whether it is new, and why the preferred port was not used.
-pub type ReservedRow = (Row, bool, Option<String>);
-
-/// What a failed call answers.
-#[napi(object, object_from_js = false)]
-pub struct Failure {
-    /// The name of the code.
-    pub code: &'static str,
-    /// The number of the code.
-    pub number: i32,
-    /// The argument to blame, if one is.
-    pub argument: Option<&'static str>,
-    /// The operating system's error number.
-    pub errno: Option<i32>,
-    /// The text for people.
-    pub message: String,
-}
-
-/// What every call answers.
-pub type Answer<T> = Either<T, Failure>;
-
-/// The options of a registry; absent ones have the core's defaults.
-#[allow(missing_docs, reason = "they are the core's options")]
-#[napi(object, object_to_js = false)]
-pub struct Options {
-    pub data_dir: Option<String>,
-    pub create: Option<bool>,
-    /// Milliseconds.
-    pub busy_timeout: Option<i64>,
-    pub ports: Option<(i64, i64)>,
-    /// A comma list of ports and ranges.
-    pub excluded: Option<String>,
-    pub skip_occupancy_check: Option<bool>,
-    pub skip_tcp: Option<bool>,
-    pub skip_udp: Option<bool>,
-    pub skip_ipv4: Option<bool>,
-    pub skip_ipv6: Option<bool>,
-    pub check_all_interfaces: Option<bool>,
-}
+use results::{CleanupRows, FindingFields, MigrationRows, ProblemFields, ReservedRow, Row};
 
 /// A handle whose database is not opened yet.
 #[napi]
-pub fn open(options: Options) -> Answer<Handle> {
-    now(|| Registry::open_lazily(registry_options(options)?).map(Handle))
+pub fn open(options: OpenOptions, occupancy: OccupancyOptions) -> Answer<Handle> {
+    answer(contain(|| Registry::open_lazily(options.registry(&occupancy)?).map(Handle)))
 }
 
 /// Opens the database of a handle.
 #[napi]
-pub fn connect(handle: &Handle) -> Answer<bool> {
-    now(|| handle.0.contain(Registry::connect).map(|()| true))
-}
-
-/// As [`connect`], on the pool.
-#[napi]
-pub fn connect_async(handle: &Handle) -> AsyncTask<Job<bool>> {
-    later(|| {
-        let registry = handle.0.clone();
-        Ok(move || registry.contain(Registry::connect).map(|()| true))
-    })
+pub fn connect(place: Place, later: bool) -> Returned<bool> {
+    run_on(place, later, None, || Ok(|registry: &Registry| registry.connect().map(|()| true)))
 }
 
 /// Closes a handle.
 #[napi]
 pub fn close(handle: &Handle) -> Answer<bool> {
-    now(|| {
+    answer(contain(|| {
         handle.0.close();
         Ok(true)
-    })
+    }))
 }
 
 /// The data directory of a handle.
@@ -110,218 +57,146 @@ pub fn data_dir(handle: &Handle) -> String {
 #[napi]
 pub fn reserve(
     place: Place,
-    path: Option<String>,
-    tag: Option<String>,
-    port: Option<i64>,
-    min: Option<i64>,
-    max: Option<i64>,
-    allow_unrelated_path: Option<bool>,
-) -> Answer<ReservedRow> {
-    now(|| {
-        let request = reserve_request(path, tag, port, min, max, allow_unrelated_path)?;
-        registry(place)?.contain(|registry| reserve_row(registry, &request))
+    later: bool,
+    options: ReserveOptions,
+    occupancy: OccupancyOptions,
+) -> Returned<ReservedRow> {
+    run_on(place, later, options.dry_run, || {
+        let request = options.request(&occupancy)?;
+        Ok(move |registry: &Registry| registry.reserve(&request).map(results::reserved))
     })
 }
 
-/// As [`reserve`], on the pool.
+/// Reserves the ports of a group: names and ports.
 #[napi]
-pub fn reserve_async(
+pub fn reserve_group(
     place: Place,
-    path: Option<String>,
-    tag: Option<String>,
-    port: Option<i64>,
-    min: Option<i64>,
-    max: Option<i64>,
-    allow_unrelated_path: Option<bool>,
-) -> AsyncTask<Job<ReservedRow>> {
-    later(|| {
-        let mut request = reserve_request(path, tag, port, min, max, allow_unrelated_path)?;
-        request.pin_path()?;
-        let registry = registry(place)?;
-        Ok(move || registry.contain(|registry| reserve_row(registry, &request)))
+    later: bool,
+    options: GroupOptions,
+    occupancy: OccupancyOptions,
+) -> Returned<Vec<(String, u16)>> {
+    run_on(place, later, options.dry_run, || {
+        let key = options.key();
+        let request = options.request(&occupancy)?;
+        Ok(move |registry: &Registry| {
+            let (_, ports) = registry.reserve_group_with(&request, |group| {
+                let ports = group.ports_by(key)?.into_iter();
+                Ok(ports.map(|(name, port)| (name.to_owned(), port.get())).collect())
+            })?;
+            Ok(ports)
+        })
     })
 }
 
 /// Releases ports and tells how many.
 #[napi]
-pub fn release(
-    place: Place,
-    path: Option<String>,
-    tag: Option<String>,
-    untagged_only: Option<bool>,
-    allow_unrelated_path: Option<bool>,
-) -> Answer<u32> {
-    now(|| {
-        let request = release_request(path, tag, untagged_only, allow_unrelated_path)?;
-        registry(place)?.contain(|registry| release_count(registry, &request))
+pub fn release(place: Place, later: bool, options: ReleaseOptions) -> Returned<u32> {
+    run_on(place, later, options.dry_run, || {
+        let request = options.request()?;
+        // There are fewer ports than that.
+        let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
+        Ok(move |registry: &Registry| registry.release(&request).map(count))
     })
 }
 
-/// As [`release`], on the pool.
+/// Releases one port and tells whether somebody had it.
 #[napi]
-pub fn release_async(
-    place: Place,
-    path: Option<String>,
-    tag: Option<String>,
-    untagged_only: Option<bool>,
-    allow_unrelated_path: Option<bool>,
-) -> AsyncTask<Job<u32>> {
-    later(|| {
-        let mut request = release_request(path, tag, untagged_only, allow_unrelated_path)?;
-        request.pin_path()?;
-        let registry = registry(place)?;
-        Ok(move || registry.contain(|registry| release_count(registry, &request)))
+pub fn release_port(place: Place, later: bool, port: i64, dry_run: Option<bool>) -> Returned<bool> {
+    run_on(place, later, dry_run, || {
+        let port = Port::new("port", port)?;
+        Ok(move |registry: &Registry| Ok(registry.release_port(port, false)?.is_some()))
     })
 }
 
-/// Every reservation.
+/// The reservation of a key.
 #[napi]
-pub fn list(place: Place) -> Answer<Vec<Row>> {
-    now(|| registry(place)?.contain(list_rows))
-}
-
-/// As [`list`], on the pool.
-#[napi]
-pub fn list_async(place: Place) -> AsyncTask<Job<Vec<Row>>> {
-    later(|| {
-        let registry = registry(place)?;
-        Ok(move || registry.contain(list_rows))
+pub fn find(place: Place, later: bool, options: FindOptions) -> Returned<Option<Row>> {
+    run_on(place, later, None, || {
+        let key = options.key()?;
+        Ok(move |registry: &Registry| Ok(registry.find(&key)?.map(results::row)))
     })
 }
 
-/// Runs a synchronous call.
-fn now<T>(call: impl FnOnce() -> Result<T>) -> Answer<T> {
-    contain(call).map_or_else(|error| Either::B(error.into()), Either::A)
+/// The reservation that has a port.
+#[napi]
+pub fn find_port(place: Place, later: bool, port: i64) -> Returned<Option<Row>> {
+    run_on(place, later, None, || {
+        let port = Port::new("port", port)?;
+        Ok(move |registry: &Registry| Ok(registry.find_port(port)?.map(results::row)))
+    })
 }
 
-/// Prepares an asynchronous call here, where defaults still mean what they meant to the caller, and runs the
-/// work it returns on a thread of libuv's pool.
-fn later<T, W>(prepare: impl FnOnce() -> Result<W>) -> AsyncTask<Job<T>>
-where
-    T: ToNapiValue + TypeName + Send + 'static,
-    W: FnOnce() -> Result<T> + Send + 'static,
-{
-    AsyncTask::new(Job(match contain(prepare) {
-        Ok(work) => Some(Box::new(work)),
-        Err(error) => Some(Box::new(|| Err(error))),
-    }))
+/// The reservations that are asked for.
+#[napi]
+pub fn list(place: Place, later: bool, options: ListOptions) -> Returned<Vec<Row>> {
+    run_on(place, later, None, || {
+        let filter = options.filter()?;
+        Ok(move |registry: &Registry| registry.list_filtered(&filter).map(results::rows))
+    })
 }
 
-/// Work for the pool, until it is done.
-pub struct Job<T>(Option<Box<dyn FnOnce() -> Result<T> + Send>>);
-
-impl<T: ToNapiValue + TypeName + Send + 'static> Task for Job<T> {
-    type Output = Answer<T>;
-    type JsValue = Answer<T>;
-
-    fn compute(&mut self) -> napi::Result<Answer<T>> {
-        Ok(now(|| self.0.take().map_or(Err(Error::Closed), |work| work())))
-    }
-
-    fn resolve(&mut self, _env: Env, answer: Answer<T>) -> napi::Result<Answer<T>> {
-        Ok(answer)
-    }
+/// Every project.
+#[napi]
+pub fn projects(place: Place, later: bool) -> Returned<Vec<String>> {
+    run_on(place, later, None, || Ok(Registry::projects))
 }
 
-fn registry(place: Place) -> Result<Registry> {
-    match place {
-        Some(Either::B(handle)) => Ok(handle.0.clone()),
-        Some(Either::A(directory)) => Registry::shared_in(Some(Path::new(&directory))),
-        None => Registry::shared(),
-    }
+/// Removes the reservations whose directory is gone.
+#[napi]
+pub fn prune(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
+    run_on(place, later, options.dry_run, || Ok(|registry: &Registry| registry.prune().map(results::cleanup)))
 }
 
-fn registry_options(given: Options) -> Result<RegistryOptions> {
-    let mut options = RegistryOptions::default();
-    options.data_dir = given.data_dir.map(PathBuf::from);
-    options.create = given.create.unwrap_or(options.create);
-    if let Some(milliseconds) = given.busy_timeout {
-        // `index.js` lets no negative number through.
-        options.busy_timeout = Some(Duration::from_millis(milliseconds.unsigned_abs()));
-    }
-    if let Some((min, max)) = given.ports {
-        options.ports = Some(PortRange::new("ports", Port::new("ports", min)?, Port::new("ports", max)?)?);
-    }
-    if let Some(list) = given.excluded {
-        options.excluded.insert_list("excluded", &list)?;
-    }
-    options.occupancy.skip = given.skip_occupancy_check.unwrap_or_default();
-    options.occupancy.skip_tcp = given.skip_tcp.unwrap_or_default();
-    options.occupancy.skip_udp = given.skip_udp.unwrap_or_default();
-    options.occupancy.skip_ipv4 = given.skip_ipv4.unwrap_or_default();
-    options.occupancy.skip_ipv6 = given.skip_ipv6.unwrap_or_default();
-    options.occupancy.check_all_interfaces = given.check_all_interfaces.unwrap_or_default();
-    Ok(options)
+/// Removes the reservations that were not used for long.
+#[napi]
+pub fn expire(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
+    run_on(place, later, options.dry_run, || {
+        Ok(move |registry: &Registry| registry.expire(options.days).map(results::cleanup))
+    })
 }
 
-fn reserve_request(
-    path: Option<String>,
-    tag: Option<String>,
-    port: Option<i64>,
-    min: Option<i64>,
-    max: Option<i64>,
-    allow_unrelated_path: Option<bool>,
-) -> Result<ReserveRequest> {
-    let port_named = |name, number: Option<i64>| number.map(|number| Port::new(name, number)).transpose();
-    let mut request = ReserveRequest::default();
-    request.path = path.map(PathBuf::from);
-    request.tag = tag.map(|tag| Tag::new(&tag)).transpose()?;
-    request.preferred = port_named("port", port)?;
-    request.min = port_named("min", min)?;
-    request.max = port_named("max", max)?;
-    request.allow_unrelated_path = allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
-    Ok(request)
+/// Removes both.
+#[napi]
+pub fn autoclean(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
+    run_on(place, later, options.dry_run, || {
+        Ok(move |registry: &Registry| registry.autoclean(options.days).map(results::cleanup))
+    })
 }
 
-fn release_request(
-    path: Option<String>,
-    tag: Option<String>,
-    untagged_only: Option<bool>,
-    allow_unrelated_path: Option<bool>,
-) -> Result<ReleaseRequest> {
-    let mut request = ReleaseRequest::default();
-    request.path = path.map(PathBuf::from);
-    request.tag = tag.map(|tag| Tag::new(&tag)).transpose()?;
-    request.untagged_only = untagged_only.unwrap_or(request.untagged_only);
-    request.allow_unrelated_path = allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
-    Ok(request)
+/// Moves reservations to another path.
+#[napi]
+pub fn migrate(place: Place, later: bool, options: MigrateOptions) -> Returned<MigrationRows> {
+    run_on(place, later, options.dry_run, || {
+        let request = options.request()?;
+        Ok(move |registry: &Registry| registry.migrate(&request).map(results::migration))
+    })
 }
 
-fn reserve_row(registry: &Registry, request: &ReserveRequest) -> Result<ReservedRow> {
-    let reserved = registry.reserve(request)?;
-    let refusal = reserved.refusal.map(|refusal| refusal.name().to_owned());
-    Ok((row(reserved.reservation), reserved.created, refusal))
+/// Looks which ports of a range are in use.
+#[napi]
+pub fn scan(place: Place, later: bool, options: ScanOptions) -> Returned<Vec<FindingFields>> {
+    run_on(place, later, None, || {
+        let request = options.request()?;
+        Ok(move |registry: &Registry| {
+            let scan = registry.scan(&request)?;
+            Ok(scan.findings.into_iter().map(FindingFields::from).collect::<Vec<_>>())
+        })
+    })
 }
 
-fn release_count(registry: &Registry, request: &ReleaseRequest) -> Result<u32> {
-    // There are fewer ports than that.
-    Ok(u32::try_from(registry.release(request)?).unwrap_or(u32::MAX))
+/// Checks the whole database.
+#[napi]
+pub fn validate_database(place: Place, later: bool) -> Returned<bool> {
+    run_on(place, later, None, || Ok(|registry: &Registry| registry.validate().map(|()| true)))
 }
 
-fn list_rows(registry: &Registry) -> Result<Vec<Row>> {
-    Ok(registry.list()?.into_iter().map(row).collect())
-}
-
-fn row(reservation: Reservation) -> Row {
-    (
-        reservation.port.get(),
-        reservation.key.path().to_owned(),
-        reservation.key.tag().map(|tag| tag.as_str().to_owned()),
-        reservation.project,
-        reservation.task,
-        reservation.created_at.seconds(),
-        reservation.last_used_at.seconds(),
-    )
-}
-
-impl From<Error> for Failure {
-    fn from(error: Error) -> Failure {
-        Failure {
-            code: error.code().name(),
-            number: error.code().number(),
-            argument: error.argument(),
-            errno: error.errno(),
-            message: error.to_string(),
-        }
-    }
+/// Everything wrong with a configuration file.
+#[napi]
+pub fn validate_config(later: bool, file: String) -> Returned<Vec<ProblemFields>> {
+    run(later, || {
+        let file = PathBuf::from(file);
+        // What cannot be made absolute is not found either.
+        let file = std::path::absolute(&file).unwrap_or(file);
+        Ok(move || Ok(validate(&file)?.into_iter().map(ProblemFields::from).collect::<Vec<_>>()))
+    })
 }

@@ -2,6 +2,7 @@
 
 const assert = require('node:assert/strict');
 const { spawn } = require('node:child_process');
+const fs = require('node:fs');
 const path = require('node:path');
 const { setImmediate } = require('node:timers/promises');
 const { it } = require('node:test');
@@ -14,23 +15,49 @@ async function turns(count) {
 }
 
 it('keeps the event loop running while another process holds the lock', async (t) => {
-  const dataDir = path.join(scratch(t), 'data');
+  const directory = scratch(t);
+  const dataDir = path.join(directory, 'data');
+  const file = path.join(scratch(t), 'trop.yaml');
+  fs.writeFileSync(file, 'reservations: {services: {web: {}}}');
   const registry = new trop.Registry({ dataDir, ports: [21200, 21299], busyTimeout: 60_000 });
-  const held = registry.reserve({ path: '/w/held' });
+  // In directories that exist, so that pruning does not come before the others.
+  const { port } = registry.reserve({ path: __dirname });
+  registry.reserve({ path: directory });
   const locker = await lock(t, dataDir);
   let settled = 0;
+  // More than the pool has threads.
   const calls = [
     registry.reserveAsync({ path: '/w/new' }),
-    registry.releaseAsync({ path: '/w/held' }),
+    registry.reserveGroupAsync({ file }),
+    registry.releaseAsync({ path: '/w/none' }),
+    registry.releasePortAsync(port),
+    registry.migrateAsync(directory, '/w/to'),
+    registry.pruneAsync(),
+    registry.expireAsync(),
+    registry.autocleanAsync(),
     trop.Registry.openAsync({ dataDir, busyTimeout: 60_000 }).then((other) => other.releaseAsync({ path: '/w/none' })),
   ];
   for (const call of calls) call.then(() => settled++);
   await turns(1000);
   assert.equal(settled, 0);
   locker.unlock();
-  const [reserved, released, none] = await Promise.all(calls);
-  assert.ok(reserved.created && reserved.port >= held.port);
-  assert.deepEqual([released, none], [1, 0]);
+  const [reserved, group, released, wasReserved, migration, pruned, expired, cleaned, none] = await Promise.all(calls);
+  assert.ok(reserved.created && wasReserved && group.web > 0);
+  assert.deepEqual([released, none, migration.moves.length], [0, 0, 1]);
+  assert.deepEqual([pruned.expired, expired.expired, cleaned.expired], [[], [], []]);
+});
+
+it('keeps the event loop running while it scans', async (t) => {
+  const registry = new trop.Registry({ dataDir: path.join(scratch(t), 'data') });
+  let turned = 0;
+  let scanned;
+  const scan = registry.scanAsync({ min: 20000, max: 21999 }).finally(() => (scanned = true));
+  while (!scanned) {
+    await setImmediate();
+    turned++;
+  }
+  assert.ok(Array.isArray(await scan));
+  assert.ok(turned > 1);
 });
 
 it('closes while a call waits', async (t) => {
@@ -55,6 +82,8 @@ it('closes while a call waits', async (t) => {
 it('resolves paths and the data directory at the call, not when a thread is free', async (t) => {
   const directory = scratch(t);
   const dataDir = path.join(directory, 'data');
+  fs.mkdirSync(path.join(directory, 'group'));
+  fs.writeFileSync(path.join(directory, 'group', 'trop.yaml'), 'reservations: {services: {web: {}}}');
   new trop.Registry({ dataDir }).close();
   const locker = await lock(t, dataDir);
   const script = `
@@ -70,6 +99,12 @@ it('resolves paths and the data directory at the call, not when a thread is free
       trop.releaseAsync({ path: 'other' }),
       trop.listAsync(),
       trop.Registry.openAsync({ dataDir: 'data' }).then(({ dataDir }) => dataDir),
+      trop.listAsync({ path: 'relative' }),
+      trop.findAsync({ path: 'relative' }),
+      trop.findAsync({ tag: 'default' }),
+      trop.reserveGroupAsync({ file: 'group/trop.yaml', dryRun: true }),
+      trop.migrateAsync('relative', 'moved', { dryRun: true }),
+      trop.validateConfigAsync('group/trop.yaml'),
     ];
     process.env.TROP_DATA_DIR = '/nonexistent/elsewhere';
     process.chdir('/');
@@ -90,13 +125,19 @@ it('resolves paths and the data directory at the call, not when a thread is free
     }
     output += data;
   }
-  const [first, byDefault, relative, released, listed, opened] = JSON.parse(output.replace('called\n', ''));
+  const [first, byDefault, relative, released, listed, opened, filtered, found, foundByDefault, group, moved, problems] =
+    JSON.parse(output.replace('called\n', ''));
   assert.equal(first.path, '/w/first');
   assert.equal(byDefault.path, directory);
   assert.equal(relative.path, path.join(directory, 'relative'));
   assert.equal(released, 0);
   assert.deepEqual(listed.map((row) => row.path), [first.path, byDefault.path, relative.path].sort());
   assert.equal(opened, dataDir);
+  assert.deepEqual(filtered.map((row) => row.path), [relative.path]);
+  assert.deepEqual([found.path, foundByDefault.path], [relative.path, directory]);
+  assert.deepEqual(Object.keys(group), ['web']);
+  assert.deepEqual([moved.from, moved.to], [relative.path, path.join(directory, 'moved')]);
+  assert.deepEqual(problems, []);
 });
 
 it('runs many calls at once', async (t) => {

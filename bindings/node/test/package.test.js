@@ -9,16 +9,23 @@ const vm = require('node:vm');
 const trop = require('trop');
 const { ROOT, scratch, run } = require('./support');
 
-const NAMES = [
+const CALLS = [
   'reserve',
-  'reserveAsync',
+  'reserveGroup',
   'release',
-  'releaseAsync',
+  'releasePort',
+  'find',
+  'findPort',
   'list',
-  'listAsync',
-  'Registry',
-  'TropError',
-];
+  'projects',
+  'prune',
+  'expire',
+  'autoclean',
+  'migrate',
+  'scan',
+  'validateDatabase',
+].flatMap((name) => [name, `${name}Async`]);
+const NAMES = [...CALLS, 'validateConfig', 'validateConfigAsync', 'Registry', 'TropError'];
 
 describe('the package', () => {
   it('is the same as CommonJS and as an ES module', async () => {
@@ -27,6 +34,17 @@ describe('the package', () => {
     assert.deepEqual(Object.keys(trop), NAMES);
     assert.deepEqual(Object.keys(module).sort(), [...NAMES, 'default'].sort());
     for (const name of NAMES) assert.equal(module[name], trop[name]);
+  });
+
+  it('has the calls that its types declare, as functions and as methods', () => {
+    const types = fs.readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
+    const declared = (pattern) => Array.from(types.matchAll(pattern), ([, name]) => name);
+    assert.deepEqual(declared(/^export (?:function|class) (\w+)/gm).sort(), [...NAMES].sort());
+    const methods = Object.getOwnPropertyNames(trop.Registry.prototype);
+    const others = ['constructor', 'dataDir', 'closed', 'close'];
+    assert.deepEqual(methods.sort(), [...CALLS, ...others].sort());
+    assert.deepEqual(declared(/^  (\w+)\(.*;$/gm).sort(), [...CALLS, 'constructor', 'close'].sort());
+    for (const name of CALLS) assert.equal(trop[name].name, name);
   });
 
   for (const [kind, options] of [

@@ -6,7 +6,8 @@ const { once } = require('node:events');
 const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
-const { after } = require('node:test');
+const { after, describe } = require('node:test');
+const trop = require('trop');
 
 const ROOT = path.join(__dirname, '..');
 
@@ -15,6 +16,17 @@ function scratch(t) {
   const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'trop-node-')));
   t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
   return directory;
+}
+
+/** The same tests for the calls and for their asynchronous twins. */
+function bothWays(name, body) {
+  for (const twin of ['', 'Async']) {
+    describe(`${name}: ${twin ? 'asynchronous' : 'synchronous'} calls`, () => {
+      const call = async (object, name, ...args) => object[`${name}${twin}`](...args);
+      const open = async (options) => (twin ? trop.Registry.openAsync(options) : new trop.Registry(options));
+      body(call, open);
+    });
+  }
 }
 
 // Not even a test that fails reaches the user's registry.
@@ -28,6 +40,16 @@ async function run(command, args, { cwd, env } = {}) {
   const [status, signal] = await once(child, 'close');
   if (status !== 0) throw new Error(`${command} ended with ${signal ?? status}: ${output}`);
   return output.trim();
+}
+
+/** Changes a database from another process. */
+async function sql(dataDir, statement) {
+  const script = `
+import sqlite3, sys
+with sqlite3.connect(sys.argv[1], timeout=60) as connection:
+    connection.execute(sys.argv[2])
+`;
+  await run('python3', ['-c', script, path.join(dataDir, 'trop.db'), statement]);
 }
 
 /** Another process that holds the write lock of the database until `unlock` is called. */
@@ -59,4 +81,4 @@ function failure(code, argument) {
   };
 }
 
-module.exports = { ROOT, scratch, run, lock, failure };
+module.exports = { ROOT, bothWays, scratch, run, sql, lock, failure };

@@ -42,6 +42,39 @@ it('loads in worker threads, which get different ports', async (t) => {
   assert.equal(new trop.Registry({ dataDir }).list().length, 40);
 });
 
+it('has every call in worker threads', async (t) => {
+  const directory = scratch(t);
+  const file = path.join(directory, 'trop.yaml');
+  fs.writeFileSync(file, 'reservations: {services: {web: {}, api: {offset: 1}}}');
+  const script = `
+    (async () => {
+      const registry = new trop.Registry(workerData.options);
+      const { port } = registry.reserve({ path: '/w/worker', project: 'shop' });
+      const results = [
+        registry.find({ path: '/w/worker' }).port === port,
+        (await registry.findPortAsync(port)).path,
+        registry.projects(),
+        Object.keys(await registry.reserveGroupAsync({ file: workerData.file })),
+        (await registry.migrateAsync('/w/worker', workerData.directory)).moves.length,
+        registry.autoclean().pruned.length,
+        (await registry.expireAsync({ days: 1 })).expired.length,
+        registry.list({ project: 'shop' }).length,
+        registry.scan({ min: port, max: port }),
+        registry.releasePort(port),
+        trop.validateConfig(workerData.file),
+        await registry.validateDatabaseAsync(),
+      ];
+      parentPort.postMessage(results);
+    })();
+  `;
+  const ports = [21510, 21599];
+  const options = { dataDir: path.join(directory, 'data'), ports, skipOccupancyCheck: true, discovery: false };
+  const worker = start(script, { directory, file, options });
+  const [results] = await once(worker, 'message');
+  await worker.terminate();
+  assert.deepEqual(results, [true, '/w/worker', ['shop'], ['api', 'web'], 1, 0, 0, 1, [], true, [], undefined]);
+});
+
 it('survives the end of workers in the middle of calls', async (t) => {
   const dataDir = path.join(scratch(t), 'data');
   const registry = new trop.Registry({ dataDir });

@@ -11,7 +11,7 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use trop_core::{Error, Port, PortRange, PortSet, Result, Tag};
+use trop_core::{Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Result, Tag};
 
 use crate::errors::exception;
 
@@ -19,17 +19,20 @@ use crate::errors::exception;
 pub(crate) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 pub(crate) fn path(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<PathBuf>> {
-    given
-        .map(|value| extract(argument, value, "a path that the file system encoding can express"))
-        .transpose()
+    given.map(|value| required_path(argument, value)).transpose()
+}
+
+/// A path that has to be given.
+pub(crate) fn required_path(argument: &'static str, given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    extract(argument, given, "a path that the file system encoding can express")
 }
 
 pub(crate) fn tag(given: Given<'_, '_>) -> PyResult<Option<Tag>> {
-    given.map(|value| checked(value.py(), Tag::new(&text("tag", value)?))).transpose()
+    given.map(|value| checked(value.py(), Tag::new(&utf8("tag", value)?))).transpose()
 }
 
 pub(crate) fn port(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<Port>> {
-    given.map(|value| port_number(argument, value)).transpose()
+    given.map(|value| required_port(argument, value)).transpose()
 }
 
 /// Two ports, in a tuple or another sequence.
@@ -38,7 +41,7 @@ pub(crate) fn ports(given: &Bound<'_, PyAny>) -> PyResult<PortRange> {
     let [min, max] = ends.as_slice() else {
         return Err(invalid(given.py(), "ports", "must be a pair of ports (min, max)"));
     };
-    let (min, max) = (port_number("ports", min)?, port_number("ports", max)?);
+    let (min, max) = (required_port("ports", min)?, required_port("ports", max)?);
     checked(given.py(), PortRange::new("ports", min, max))
 }
 
@@ -47,9 +50,9 @@ pub(crate) fn excluded(given: &Bound<'_, PyAny>) -> PyResult<PortSet> {
     let mut set = PortSet::default();
     let mut insert = |entry: &Bound<'_, PyAny>| {
         if entry.is_instance_of::<PyString>() {
-            checked(entry.py(), set.insert_list("excluded", &text("excluded", entry)?))
+            checked(entry.py(), set.insert_list("excluded", &utf8("excluded", entry)?))
         } else {
-            port_number("excluded", entry).map(|port| set.insert(port))
+            required_port("excluded", entry).map(|port| set.insert(port))
         }
     };
     if given.is_instance_of::<PyString>() {
@@ -70,12 +73,83 @@ pub(crate) fn seconds(argument: &'static str, given: &Bound<'_, PyAny>) -> PyRes
         .map_err(|_| invalid(given.py(), argument, &format!("{seconds:?} is not {accepted}")))
 }
 
-fn port_number(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Port> {
+/// A number of days; 0 is refused by the core.
+pub(crate) fn days(given: Given<'_, '_>) -> PyResult<Option<u32>> {
+    let accepted = "a number of days (1 to 4294967295)";
+    given
+        .map(|value| {
+            let days: i64 = extract("days", value, accepted)?;
+            u32::try_from(days).map_err(|_| invalid(value.py(), "days", &format!("{days} is not {accepted}")))
+        })
+        .transpose()
+}
+
+pub(crate) fn text(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<String>> {
+    given.map(|value| Ok(utf8(argument, value)?.into_owned())).transpose()
+}
+
+/// A project or task to store, or the wish to store none, which is the switch called `clear`.
+pub(crate) fn field(
+    py: Python<'_>,
+    argument: &'static str,
+    given: Given<'_, '_>,
+    clear: &'static str,
+    is_cleared: bool,
+) -> PyResult<Field> {
+    match (text(argument, given)?, is_cleared) {
+        (Some(_), true) => Err(invalid(py, clear, &format!("cannot be combined with {argument}"))),
+        (Some(text), false) => Ok(Field::Set(text)),
+        (None, true) => Ok(Field::Clear),
+        (None, false) => Ok(Field::Omitted),
+    }
+}
+
+pub(crate) fn group_key(given: Given<'_, '_>) -> PyResult<GroupKey> {
+    let Some(value) = given else { return Ok(GroupKey::Tag) };
+    match &*utf8("by", value)? {
+        "tag" => Ok(GroupKey::Tag),
+        "variable" => Ok(GroupKey::Variable),
+        _ => Err(invalid(value.py(), "by", "must be \"tag\" or \"variable\"")),
+    }
+}
+
+/// Which configuration files are read: at most one of the three says something.
+pub(crate) fn discovery(
+    py: Python<'_>,
+    is_on: bool,
+    start_dir: Given<'_, '_>,
+    config_file: Given<'_, '_>,
+) -> PyResult<Discovery> {
+    match (is_on, path("start_dir", start_dir)?, path("config_file", config_file)?) {
+        (true, None, None) => Ok(Discovery::WorkingDirectory),
+        (true, Some(start), None) => Ok(Discovery::From(start)),
+        (true, None, Some(file)) => Ok(Discovery::File(file)),
+        (false, None, None) => Ok(Discovery::Off),
+        (false, _, _) => Err(invalid(py, "discovery", "cannot be off with a start_dir or config_file")),
+        (true, Some(_), Some(_)) => Err(invalid(py, "config_file", "cannot be combined with start_dir")),
+    }
+}
+
+/// The switches of the occupancy check, in the order of the keywords.
+pub(crate) fn occupancy(switches: [bool; 6]) -> OccupancyPolicy {
+    let mut policy = OccupancyPolicy::default();
+    [
+        policy.skip,
+        policy.skip_tcp,
+        policy.skip_udp,
+        policy.skip_ipv4,
+        policy.skip_ipv6,
+        policy.check_all_interfaces,
+    ] = switches;
+    policy
+}
+
+pub(crate) fn required_port(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Port> {
     let number: i64 = extract(argument, value, "a port number (1 to 65535)")?;
     checked(value.py(), Port::new(argument, number))
 }
 
-fn text<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
+fn utf8<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {
     extract(argument, value, "text that UTF-8 can express")
 }
 

@@ -2,8 +2,10 @@
 
 mod arguments;
 mod errors;
+mod operations;
 mod registry;
 mod reservation;
+mod results;
 
 #[pyo3::pymodule(gil_used = false)]
 mod _trop {
@@ -11,7 +13,9 @@ mod _trop {
     use pyo3::types::PyDict;
 
     #[pymodule_export]
-    use super::registry::{Registry, list, release, reserve};
+    use super::operations::{Operations, validate_config};
+    #[pymodule_export]
+    use super::registry::Registry;
     #[pymodule_export]
     use super::reservation::{Reservation, restore};
 
@@ -25,6 +29,7 @@ mod _trop {
         for code in trop_core::Code::ALL {
             codes.set_item(code.name(), code.number())?;
         }
-        module.add("CODES", codes)
+        module.add("CODES", codes)?;
+        module.add("_machine", Operations::of_the_machine())
     }
 }

@@ -6,10 +6,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTzInfo};
 use trop_core::{Refusal, Reserved, Tag};
 
+use crate::results;
+
 /// A port that belongs to a path and a tag until it is released, as the registry had it at one moment.
 ///
 /// It is an integer wherever Python asks for one. Two are equal when the registry held the same, whatever
-/// `created` and `refusal` say about the calls that returned them.
+/// `created`, `refusal` and `cleanup` say about the calls that returned them.
 #[pyclass(frozen, eq, hash, module = "trop")]
 pub(crate) struct Reservation {
     /// The port number.
@@ -35,6 +37,9 @@ pub(crate) struct Reservation {
     /// Why the port asked for was not used: `outside_range`, `reserved`, `excluded` or `occupied`.
     #[pyo3(get)]
     refusal: Option<String>,
+    /// What had to be removed because the range was exhausted; else `None`.
+    #[pyo3(get)]
+    cleanup: Option<Py<PyAny>>,
 }
 
 type Stored<'a> = (u16, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, i64, i64);
@@ -67,12 +72,23 @@ impl Reservation {
     }
 
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, impl IntoPyObject<'py>)> {
-        let state = (self.stored(), self.created, self.refusal.as_deref());
+        let state = (self.stored(), self.created, self.refusal.as_deref(), self.cleanup.as_ref());
         Ok((py.import("trop._trop")?.getattr("_restore")?, state))
     }
 }
 
 impl Reservation {
+    /// What `reserve` returns.
+    pub(crate) fn of(py: Python<'_>, reserved: Reserved) -> PyResult<Reservation> {
+        let cleanup = reserved.cleanup.map(|cleanup| results::cleanup(py, cleanup)).transpose()?;
+        Ok(Reservation {
+            created: reserved.created,
+            refusal: reserved.refusal.map(Refusal::name).map(str::to_owned),
+            cleanup: cleanup.map(Bound::unbind),
+            ..reserved.reservation.into()
+        })
+    }
+
     fn stored(&self) -> Stored<'_> {
         (
             self.port,
@@ -110,16 +126,7 @@ impl From<trop_core::Reservation> for Reservation {
             last_used_at: held.last_used_at.seconds(),
             created: false,
             refusal: None,
-        }
-    }
-}
-
-impl From<Reserved> for Reservation {
-    fn from(reserved: Reserved) -> Reservation {
-        Reservation {
-            created: reserved.created,
-            refusal: reserved.refusal.map(Refusal::name).map(str::to_owned),
-            ..reserved.reservation.into()
+            cleanup: None,
         }
     }
 }
@@ -127,7 +134,12 @@ impl From<Reserved> for Reservation {
 /// Makes a reservation again that was pickled or copied.
 #[pyfunction]
 #[pyo3(name = "_restore")]
-pub(crate) fn restore(stored: Stored<'_>, created: bool, refusal: Option<String>) -> Reservation {
+pub(crate) fn restore(
+    stored: Stored<'_>,
+    created: bool,
+    refusal: Option<String>,
+    cleanup: Option<Py<PyAny>>,
+) -> Reservation {
     let (port, path, tag, project, task, created_at, last_used_at) = stored;
     Reservation {
         port,
@@ -139,6 +151,7 @@ pub(crate) fn restore(stored: Stored<'_>, created: bool, refusal: Option<String>
         last_used_at,
         created,
         refusal,
+        cleanup,
     }
 }
 

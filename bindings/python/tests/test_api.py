@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import copy
 import gc
+import inspect
+import multiprocessing
 import operator
 import os
 import pickle
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 import trop
+from calls import changing, make_project, reading
 
 
 def test_reserving_again_returns_the_same_port(registry: trop.Registry) -> None:
@@ -90,6 +93,8 @@ def test_min_and_max_replace_the_range(registry: trop.Registry) -> None:
     chosen = [registry.reserve("/a", tag, min=25000, max=25999).port for tag in "abc"]
     assert chosen == sorted(set(chosen))
     assert 25000 <= chosen[0] <= chosen[-1] <= 25999
+    with pytest.raises(trop.ExhaustedError, match=rf"{chosen[0]}\.\.{chosen[0]} exhausted: 1 reserved"):
+        registry.reserve("/b", min=chosen[0], max=chosen[0], disable_autoprune=True)
 
 
 @pytest.mark.parametrize(
@@ -160,16 +165,42 @@ def test_the_module_uses_the_registry_of_the_machine(
     assert trop.release(held.path, "web") == 1
 
 
+def test_the_functions_of_the_module_are_the_calls_of_a_registry() -> None:
+    calls = {name for name in dir(trop.Registry) if not name.startswith("_")} - {
+        "close",
+        "closed",
+        "data_dir",
+    }
+    functions = {name for name in trop.__all__ if inspect.isbuiltin(getattr(trop, name))}
+    assert functions == calls | {"validate_config"}
+    for name in calls:
+        function, method = getattr(trop, name), getattr(trop.Registry, name)
+        assert (function.__name__, function.__doc__) == (name, method.__doc__)
+        assert "Raises" in function.__doc__
+        parameters = [*inspect.signature(method).parameters.values()][1:]
+        assert [*inspect.signature(function).parameters.values()] == parameters
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+def test_a_function_of_the_module_is_sent_to_other_processes_by_name(method: str) -> None:
+    assert pickle.loads(pickle.dumps(trop.reserve)) == trop.reserve
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        held = pool.apply(trop.reserve, ("/a", "web"))
+    assert trop.list() == [held]
+
+
 def test_a_closed_registry_says_so(data_dir: Path) -> None:
+    make_project()
     with trop.Registry(data_dir) as registry:
         assert not registry.closed
         assert repr(registry) == f"<trop.Registry {data_dir}, open>"
     assert registry.closed
     assert repr(registry) == f"<trop.Registry {data_dir}, closed>"
     registry.close()
-    for call in (registry.reserve, registry.release, registry.list):
-        with pytest.raises(trop.ClosedError):
+    for call in changing(registry) + reading(registry):
+        with pytest.raises(trop.ClosedError) as raised:
             call()
+        assert (raised.value.code, raised.value.number) == ("TROP_CLOSED", -14)
 
 
 def test_an_exception_passes_through_the_with_block(data_dir: Path) -> None:

@@ -16,7 +16,13 @@ BAD_PORTS = [0, -1, 65536, 70000, 2**31, 2**63, -(2**63) - 1, 10**30, 10**5000]
 BAD_TAGS = ["", "  ", "x" * 300, "é" * 128, "a\0b", "\udcff", "\ud800"]
 BAD_PATHS = ["", "a\0b", "/caf\udce9", "/\ud800", "/..", "~nobody/x"]
 
+BAD_TEXTS = ["\udcff", "\ud800"]
+BAD_DAYS = [0, -1, 2**32, 2**63, -(2**63) - 1, 10**5000]
+
 RESERVE = [
+    *[({name: tag}, name) for name in ("project", "task") for tag in BAD_TAGS],
+    ({"project": "x", "clear_project": True}, "clear_project"),
+    ({"task": "x", "clear_task": True}, "clear_task"),
     *[({name: port}, name) for name in ("port", "min", "max") for port in BAD_PORTS],
     *[({"tag": tag}, "tag") for tag in BAD_TAGS],
     *[({"path": path}, "path") for path in BAD_PATHS],
@@ -27,8 +33,25 @@ RELEASE = [
     *[({"path": path}, "path") for path in BAD_PATHS],
     ({"tag": "x", "untagged_only": True}, "untagged_only"),
 ]
+OTHERS = [
+    *[(name, (port,), {}, "port") for name in ("release_port", "find_port") for port in BAD_PORTS],
+    *[("find", (path,), {}, "path") for path in BAD_PATHS],
+    *[("find", (None, tag), {}, "tag") for tag in BAD_TAGS],
+    *[("list", (), {"path": path}, "path") for path in BAD_PATHS],
+    *[("list", (), {name: text}, name) for name in ("project", "tag") for text in BAD_TEXTS],
+    *[(name, (days,), {}, "days") for name in ("expire", "autoclean") for days in BAD_DAYS],
+    *[("migrate", (path, "/to"), {}, "from") for path in BAD_PATHS],
+    *[("migrate", ("/from", path), {}, "to") for path in BAD_PATHS],
+    *[("scan", (), {name: port}, name) for name in ("min", "max") for port in BAD_PORTS],
+    *[("reserve_group", (), {"by": by}, "by") for by in ("", "port", "Tag", *BAD_TEXTS)],
+    *[("reserve_group", ("trop.yaml",), {"task": task}, "task") for task in BAD_TAGS],
+    *[("reserve_group", (file,), {}, "file") for file in ("", "missing", ".", "a\0b", "\ud800")],
+    *[("validate_config", (file,), {}, "file") for file in ("", "missing", ".", "a\0b", "\ud800")],
+]
 REGISTRY = [
     *[({"data_dir": path}, "data_dir") for path in ("", "a\0b", "\ud800")],
+    *[({"start_dir": path}, "start_dir") for path in ("", "missing", "a\0b", "\ud800")],
+    *[({"config_file": path}, "config_file") for path in ("", "missing", ".", "a\0b", "\ud800")],
     *[({"ports": ports}, "ports") for ports in ((9000, 8000), (0, 1), (1, 65536), (1,), (1, 2, 3), ())],
     *[({"ports": (1, port)}, "ports") for port in BAD_PORTS],
     *[({"excluded": [port]}, "excluded") for port in BAD_PORTS],
@@ -36,6 +59,23 @@ REGISTRY = [
     ({"excluded": "5001, x"}, "excluded"),
     *[({"busy_timeout": t}, "busy_timeout") for t in (-1, -0.5, math.nan, math.inf, 1e300, 2147484, 10**400)],
 ]
+
+
+PROBES = ["skip_occupancy_check", "skip_tcp", "skip_udp", "skip_ipv4", "skip_ipv6", "check_all_interfaces"]
+PERMISSIONS = ["allow_unrelated_path", "allow_project_change", "allow_task_change", "force"]
+CHOICES = ["overwrite", "ignore_occupied", "ignore_exclusions", "disable_autoprune", "disable_autoexpire"]
+SWITCHES = {
+    "Registry": [*PROBES, "create", "discovery", "variables"],
+    "reserve": [*PROBES, *PERMISSIONS, *CHOICES, "clear_project", "clear_task", "dry_run"],
+    "reserve_group": [*PROBES, *PERMISSIONS, "dry_run"],
+    "release": ["untagged_only", "recursive", "allow_unrelated_path", "dry_run"],
+    "release_port": ["dry_run"],
+    "prune": ["dry_run"],
+    "expire": ["dry_run"],
+    "autoclean": ["dry_run"],
+    "migrate": ["recursive", "force", "dry_run"],
+}
+POSITIONAL = {"release_port": (1,), "migrate": ("/a", "/b")}
 
 
 def argument_name(value: object) -> str | None:
@@ -71,6 +111,20 @@ def test_release_refuses(registry: trop.Registry, arguments: dict[str, object], 
     assert registry.list() == kept
 
 
+@pytest.mark.parametrize(("name", "values", "options", "argument"), OTHERS, ids=argument_name)
+def test_every_other_call_refuses(
+    registry: trop.Registry, name: str, values: tuple[Any, ...], options: dict[str, Any], argument: str
+) -> None:
+    Path("trop.yaml").write_text("reservations: {services: {web: }}\n")
+    kept = [registry.reserve(), registry.reserve(tag="x")]
+    for owner in (registry, trop):
+        if call := getattr(owner, name, None):
+            with pytest.raises(trop.Error) as raised:
+                call(*values, **options)
+            assert blames(raised.value, argument)
+    assert registry.list() == kept
+
+
 @pytest.mark.parametrize(("arguments", "argument"), REGISTRY, ids=argument_name)
 def test_a_registry_refuses(data_dir: Path, arguments: dict[str, object], argument: str) -> None:
     with pytest.raises(trop.Error) as raised:
@@ -102,8 +156,27 @@ class BytesPath:
         (lambda: trop.Registry(excluded=[5000.0]), "excluded"),
         (lambda: trop.Registry(excluded=[None]), "excluded"),
         (lambda: trop.Registry(busy_timeout="1"), "busy_timeout"),
-        (lambda: trop.Registry(create="no"), "create"),
-        (lambda: trop.reserve(allow_unrelated_path=None), "allow_unrelated_path"),
+        (lambda: trop.Registry(start_dir=b"/a"), "start_dir"),
+        (lambda: trop.Registry(config_file=1), "config_file"),
+        (lambda: trop.reserve(project=1), "project"),
+        (lambda: trop.reserve(task=b"x"), "task"),
+        (lambda: trop.reserve_group(b"trop.yaml"), "file"),
+        (lambda: trop.reserve_group(task=1), "task"),
+        (lambda: trop.reserve_group(by=1), "by"),
+        (lambda: trop.release_port(None), "port"),
+        (lambda: trop.find(1), "path"),
+        (lambda: trop.find(tag=1), "tag"),
+        (lambda: trop.find_port("1"), "port"),
+        (lambda: trop.list(project=1), "project"),
+        (lambda: trop.list(tag=b"x"), "tag"),
+        (lambda: trop.list(path=b"/"), "path"),
+        (lambda: trop.expire(1.0), "days"),
+        (lambda: trop.autoclean("1"), "days"),
+        (lambda: trop.migrate(None, "/to"), "from"),
+        (lambda: trop.migrate("/from", b"/to"), "to"),
+        (lambda: trop.scan(min="1"), "min"),
+        (lambda: trop.scan(max=1.0), "max"),
+        (lambda: trop.validate_config(b"trop.yaml"), "file"),
     ],
 )
 def test_a_wrong_type_is_a_type_error_that_names_the_argument(
@@ -111,6 +184,18 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(
 ) -> None:
     with pytest.raises(TypeError, match=f"'{argument}'"):
         call()
+    assert not data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "switch"), [(name, switch) for name in SWITCHES for switch in SWITCHES[name]]
+)
+def test_a_switch_is_true_or_false(data_dir: Path, name: str, switch: str) -> None:
+    # In a note, which Python 3.10 does not have.
+    names_it = f"'{switch}'" if sys.version_info >= (3, 11) else "bool"
+    for value in (None, 0, 1, "yes"):
+        with pytest.raises(TypeError, match=names_it):
+            getattr(trop, name)(*POSITIONAL.get(name, ()), **{switch: value})
     assert not data_dir.exists()
 
 
@@ -127,6 +212,9 @@ def test_what_the_callers_own_code_raises_passes_through() -> None:
 
     for call in (
         lambda: trop.reserve(Broken()),
+        lambda: trop.migrate("/a", Broken()),
+        lambda: trop.expire(Broken()),
+        lambda: trop.validate_config(Broken()),
         lambda: trop.reserve(port=Broken()),
         lambda: trop.Registry(excluded=Broken()),  # type: ignore[arg-type]
         lambda: trop.Registry(excluded=(1 // 0 for _ in "x")),

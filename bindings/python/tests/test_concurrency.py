@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import trop
+from calls import changing, make_project, reading
 
 Lock = Callable[[], AbstractContextManager[Callable[[], None]]]
 
@@ -25,11 +26,13 @@ forks = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:Depre
 
 
 @pytest.mark.parametrize("owner", ["registry", "module"])
-@pytest.mark.parametrize("name", ["reserve", "release"])
+@pytest.mark.parametrize("number", range(8))
 def test_other_threads_run_while_a_call_waits_for_the_lock(
-    registry: trop.Registry, write_lock: Lock, owner: str, name: str
+    data_dir: Path, write_lock: Lock, owner: str, number: int
 ) -> None:
-    call = getattr(registry if owner == "registry" else trop, name)
+    make_project()
+    registry: Any = trop.Registry(data_dir) if owner == "registry" else trop
+    call = changing(registry)[number]
     call()
     entering = threading.Event()
 
@@ -49,6 +52,35 @@ def test_other_threads_run_while_a_call_waits_for_the_lock(
             waiting.result()
         finally:
             sys.setswitchinterval(interval)
+
+
+def test_readers_and_dry_runs_do_not_wait_for_the_lock(data_dir: Path, write_lock: Lock) -> None:
+    make_project()
+    with trop.Registry(data_dir, busy_timeout=0) as registry:
+        registry.reserve("/a")
+        with write_lock():
+            for call in changing(registry):
+                with pytest.raises(trop.BusyError):
+                    call()
+            for call in reading(registry):
+                call()
+
+
+def test_threads_make_every_call_at_once(data_dir: Path) -> None:
+    make_project()
+    with trop.Registry(data_dir, ports=(20000, 20019)) as registry:
+        calls = changing(registry) + reading(registry)
+        barrier = threading.Barrier(8)
+
+        def work(number: int) -> None:
+            barrier.wait()
+            for call in calls[number:] + calls[:number]:
+                call()
+
+        with ThreadPoolExecutor(8) as threads:
+            for worker in [threads.submit(work, number) for number in range(8)]:
+                worker.result()
+        registry.validate_database()
 
 
 def test_threads_share_a_registry(registry: trop.Registry) -> None:
@@ -123,6 +155,29 @@ def test_a_registry_works_in_parent_and_children(
     assert set(registry.list()) == everything
     assert len({reservation.port for reservation in everything}) == 51
     assert registry.reserve("/parent", "before").port == before.port
+
+
+@forks
+def test_every_call_works_in_a_child(data_dir: Path) -> None:
+    make_project()
+    with trop.Registry(data_dir, ports=(20000, 20019)) as registry:
+        before = registry.reserve("/parent")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                for call in changing(registry) + reading(registry):
+                    call()
+                registry.reserve("/child")
+                status = 0
+            finally:
+                os._exit(status)
+        assert os.waitpid(child, 0)[1] == 0
+        # Pruned and reserved by the child.
+        assert registry.find("/parent") is None
+        assert registry.find("/child") is not None
+        assert registry.reserve("/parent").created_at >= before.created_at
+        registry.validate_database()
 
 
 @forks

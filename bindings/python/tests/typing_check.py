@@ -29,6 +29,41 @@ def use_the_module() -> int:
     return trop.release(untagged_only=True) + int(reservation)
 
 
+def use_the_other_calls() -> None:
+    held = trop.reserve("a", project="shop", task="x", clear_project=False, overwrite=True, dry_run=True)
+    if held.cleanup:
+        assert_type(held.cleanup, trop.Cleanup)
+    assert_type(trop.reserve_group(Path("trop.yaml"), by="variable", task="x"), dict[str, int])
+    trop.reserve_group(by="port")  # type: ignore[arg-type]
+    trop.reserve_group("trop.yaml", "x")  # type: ignore[call-arg]
+    assert_type(trop.release(recursive=True, dry_run=True), int)
+    assert_type(trop.release_port(held, dry_run=True), bool)
+    assert_type(trop.find("a", "web"), trop.Reservation | None)
+    assert_type(trop.find_port(5000), trop.Reservation | None)
+    assert_type(trop.list(project="shop", tag="web", path=Path("a")), builtins.list[trop.Reservation])
+    trop.list("shop")  # type: ignore[call-arg]
+    assert_type(trop.projects(), builtins.list[str])
+    cleanup = trop.autoclean(7, dry_run=True)
+    assert_type(cleanup, trop.Cleanup)
+    assert_type(
+        cleanup.pruned + trop.prune().pruned + trop.expire(days=7).expired, tuple[trop.Reservation, ...]
+    )
+    assert_type([(kept.path, kept.cause) for kept in cleanup.preserved], builtins.list[tuple[str, str]])
+    cleanup.days = 1  # type: ignore[misc]
+    migration = trop.migrate("a", Path("b"), recursive=True, force=True, dry_run=True)
+    assert_type(migration, trop.Migration)
+    assert_type(
+        [(move.reservation.port, move.to) for move in migration.moves], builtins.list[tuple[int, str]]
+    )
+    trop.migrate(from_="a", to="b")  # type: ignore[call-arg]
+    for finding in trop.scan(min=5000, max=6000):
+        assert_type(finding, trop.Finding)
+        assert_type(finding["process_id"], int | None)
+        finding["pid"]  # type: ignore[typeddict-item]
+    assert_type([problem["line"] for problem in trop.validate_config("trop.yaml")], builtins.list[int])
+    trop.validate_database()
+
+
 def use_a_registry() -> None:
     with trop.Registry("data", ports=(5000, 6000), excluded=[1, "2..3"], busy_timeout=1) as registry:
         assert_type(registry, trop.Registry)
@@ -37,6 +72,9 @@ def use_a_registry() -> None:
         assert_type(registry.closed, bool)
         registry.reserve(tag="web")
     trop.Registry(excluded="5000, 5002", skip_tcp=True, create=False)
+    trop.Registry(discovery=False, variables=False)
+    trop.Registry(start_dir=Path("a"))
+    trop.Registry(config_file="trop.yaml")
     trop.Registry(None, (1, 2))  # type: ignore[call-arg]
     trop.Registry(timeout=1)  # type: ignore[call-arg]
 

@@ -32,6 +32,7 @@ const EXAMPLES: &str = "\
 Examples:
   PORT=$(trop reserve)            the port of this directory
   DB=$(trop reserve --tag db)     a second one, for its database
+  eval \"$(trop autoreserve)\"      the ports of all services in trop.yaml, as variables
   trop list                       who has which port
   trop port-info 5000             who has this port
   trop validate trop.yaml         whether a configuration file is right

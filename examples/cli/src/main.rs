@@ -37,7 +37,7 @@ fn main() -> ExitCode {
 fn fail(error: &Error) -> ExitCode {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
-        Error::MigrationConflict { .. } | Error::GroupConflict { .. } => " (--force)",
+        Error::MigrationConflict { .. } | Error::GroupConflict { is_forced: false, .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",

@@ -2,11 +2,14 @@
 
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
+use std::borrow::Cow;
+use std::path::Path;
+
 use clap::Args;
 use serde_json::Value;
-use trop_core::{Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
+use trop_core::{Finding, OccupancyPolicy, PortOccupancy, Verdict};
 
-use crate::output::{Format, cannot_write, escape};
+use crate::output::{Record, escape};
 
 /// Each switches one kind of probe off or on.
 #[derive(Args)]
@@ -50,68 +53,41 @@ impl Probes {
     }
 }
 
-const COLUMNS: [&str; 11] = [
-    "port",
-    "status",
-    "reserved",
-    "protocol",
-    "address_family",
-    "scope",
-    "address",
-    "process_id",
-    "process_name",
-    "user",
-    "owner_status",
-];
+impl Record<11> for Finding {
+    const COLUMNS: [&str; 11] = [
+        "port",
+        "status",
+        "reserved",
+        "protocol",
+        "address_family",
+        "scope",
+        "address",
+        "process_id",
+        "process_name",
+        "user",
+        "owner_status",
+    ];
+    const HEADINGS: [&str; 11] = [
+        "Port", "Status", "Reserved", "Protocol", "Family", "Scope", "Address", "PID", "Process", "User",
+        "Owner",
+    ];
 
-const HEADINGS: [&str; 11] = [
-    "Port", "Status", "Reserved", "Protocol", "Family", "Scope", "Address", "PID", "Process", "User", "Owner",
-];
-
-/// What a scan found, in one format.
-pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> {
-    match format {
-        Format::Table => Ok(table(findings).into_bytes()),
-        Format::Json => json(findings).map_err(|error| cannot_write(error.into())),
-        Format::Csv => delimited(findings, b',').map_err(cannot_write),
-        Format::Tsv => delimited(findings, b'\t').map_err(cannot_write),
+    fn json(&self) -> Value {
+        self.to_json()
     }
-}
 
-fn table(findings: &[Finding]) -> String {
-    let mut table = HEADINGS.join("\t") + "\n";
-    for finding in findings {
-        let fields = fields(finding);
-        table += &fields.each_ref().map(|field| escape(field)).join("\t");
-        table.push('\n');
+    fn fields(&self) -> [Cow<'_, str>; 11] {
+        let record = self.to_json();
+        Finding::COLUMNS.map(|column| match &record[column] {
+            Value::Null => "unavailable".into(),
+            Value::String(text) => text.clone().into(),
+            other => other.to_string().into(),
+        })
     }
-    table
-}
 
-fn json(findings: &[Finding]) -> serde_json::Result<Vec<u8>> {
-    let rows: Vec<_> = findings.iter().map(Finding::to_json).collect();
-    let mut text = serde_json::to_vec_pretty(&rows)?;
-    text.push(b'\n');
-    Ok(text)
-}
-
-fn delimited(findings: &[Finding], delimiter: u8) -> std::io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for finding in findings {
-        writer.write_record(fields(finding))?;
+    fn cells(&self, _home: Option<&Path>) -> [Cow<'_, str>; 11] {
+        self.fields()
     }
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)
-}
-
-/// One record in the order of [`COLUMNS`].
-fn fields(finding: &Finding) -> [String; 11] {
-    let record = finding.to_json();
-    COLUMNS.map(|column| match &record[column] {
-        Value::Null => "unavailable".to_owned(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    })
 }
 
 /// What is known of one port, in lines.

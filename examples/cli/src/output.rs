@@ -7,11 +7,10 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue};
+use serde_json::Value;
 use trop_core::{Error, OutputFormat, Reservation, Result, Tag};
 
 use crate::help;
-
-const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
 
 /// How a list is printed.
 #[derive(Clone, Copy, ValueEnum)]
@@ -135,29 +134,55 @@ fn written(result: io::Result<()>) -> Result<()> {
     }
 }
 
-pub(crate) fn cannot_write(source: io::Error) -> Error {
+fn cannot_write(source: io::Error) -> Error {
     Error::Io { action: "write to", path: "standard output".into(), source }
 }
 
-/// All reservations in one format; the table shortens `home`, if given, to `~`.
-pub(crate) fn list(reservations: &[Reservation], format: Format, home: Option<&Path>) -> Result<Vec<u8>> {
+/// What a list shows of one thing, in each format.
+pub(crate) trait Record<const N: usize> {
+    const COLUMNS: [&str; N];
+    const HEADINGS: [&str; N];
+
+    fn json(&self) -> Value;
+    /// For csv and tsv.
+    fn fields(&self) -> [Cow<'_, str>; N];
+    /// For the table; the paths of a list may be shorter there.
+    fn cells(&self, home: Option<&Path>) -> [Cow<'_, str>; N];
+}
+
+/// All records in one format, with its header; the table shortens `home`, if given, to `~`.
+///
+/// # Errors
+/// [`Error::Io`] when the text cannot be made.
+pub(crate) fn records<const N: usize, R: Record<N>>(
+    records: &[R],
+    format: Format,
+    home: Option<&Path>,
+) -> Result<Vec<u8>> {
     match format {
-        Format::Table => Ok(table(reservations, home).into_bytes()),
-        Format::Json => json(reservations).map_err(|error| cannot_write(error.into())),
-        Format::Csv => delimited(reservations, b',').map_err(cannot_write),
-        Format::Tsv => delimited(reservations, b'\t').map_err(cannot_write),
+        Format::Table => {
+            let rows = records.iter().map(|record| record.cells(home).map(|cell| escape(&cell).into_owned()));
+            let lines = std::iter::once(R::HEADINGS.map(str::to_owned)).chain(rows);
+            Ok(lines.map(|line| line.join("\t") + "\n").collect::<String>().into_bytes())
+        }
+        Format::Json => {
+            let rows: Vec<_> = records.iter().map(R::json).collect();
+            let mut text = serde_json::to_vec_pretty(&rows).map_err(|error| cannot_write(error.into()))?;
+            text.push(b'\n');
+            Ok(text)
+        }
+        Format::Csv => delimited(records, b',').map_err(cannot_write),
+        Format::Tsv => delimited(records, b'\t').map_err(cannot_write),
     }
 }
 
-fn table(reservations: &[Reservation], home: Option<&Path>) -> String {
-    let mut table = COLUMNS.join("\t").to_uppercase() + "\n";
-    for reservation in reservations {
-        let mut fields = fields(reservation).map(|field| field.unwrap_or("-".into()));
-        fields[1] = shorten(reservation.key.path(), home);
-        table += &fields.each_ref().map(|field| escape(field)).join("\t");
-        table.push('\n');
+fn delimited<const N: usize, R: Record<N>>(records: &[R], delimiter: u8) -> io::Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
+    writer.write_record(R::COLUMNS)?;
+    for record in records {
+        writer.write_record(record.fields().each_ref().map(|field| field.as_bytes()))?;
     }
-    table
+    writer.into_inner().map_err(csv::IntoInnerError::into_error)
 }
 
 /// The path with the home directory it lies below written as `~`.
@@ -170,24 +195,26 @@ fn shorten<'p>(path: &'p str, home: Option<&Path>) -> Cow<'p, str> {
     }
 }
 
-fn json(reservations: &[Reservation]) -> serde_json::Result<Vec<u8>> {
-    let rows: Vec<_> = reservations.iter().map(Reservation::to_json).collect();
-    let mut text = serde_json::to_vec_pretty(&rows)?;
-    text.push(b'\n');
-    Ok(text)
-}
+impl Record<7> for Reservation {
+    const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
+    const HEADINGS: [&str; 7] = ["PORT", "PATH", "TAG", "PROJECT", "TASK", "CREATED_AT", "LAST_USED_AT"];
 
-fn delimited(reservations: &[Reservation], delimiter: u8) -> io::Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new().delimiter(delimiter).from_writer(Vec::new());
-    writer.write_record(COLUMNS)?;
-    for reservation in reservations {
-        writer.write_record(fields(reservation).map(|field| field.unwrap_or_default().into_owned()))?;
+    fn json(&self) -> Value {
+        self.to_json()
     }
-    writer.into_inner().map_err(csv::IntoInnerError::into_error)
+
+    fn fields(&self) -> [Cow<'_, str>; 7] {
+        values(self).map(Option::unwrap_or_default)
+    }
+
+    fn cells(&self, home: Option<&Path>) -> [Cow<'_, str>; 7] {
+        let mut cells = values(self).map(|value| value.unwrap_or("-".into()));
+        cells[1] = shorten(self.key.path(), home);
+        cells
+    }
 }
 
-/// One reservation in the order of [`COLUMNS`].
-fn fields(reservation: &Reservation) -> [Option<Cow<'_, str>>; 7] {
+fn values(reservation: &Reservation) -> [Option<Cow<'_, str>>; 7] {
     [
         Some(reservation.port.to_string().into()),
         Some(reservation.key.path().into()),

@@ -14,7 +14,7 @@ const PROJECT_FILE: &str = "trop.yaml";
 /// The project's file that is not shared, beside or instead of the other.
 const PRIVATE_FILE: &str = "trop.local.yaml";
 /// The user's file, in the data directory.
-const USER_FILE: &str = "config.yaml";
+pub(crate) const USER_FILE: &str = "config.yaml";
 
 /// The largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
@@ -97,7 +97,7 @@ pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>>
 }
 
 /// Refuses a file that is missing or is something else.
-fn check_named(argument: &'static str, file: &Path) -> Result<()> {
+pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
@@ -128,18 +128,19 @@ pub(super) fn load(path: &Path, kind: Kind) -> Result<Layer> {
     let text = contents(path).map_err(|error| unreadable(path, &error))?;
     let (layer, problems) = read(path, kind, text);
     log::trace!("trop: configuration file '{}'", path.display());
-    match problems.as_slice() {
-        [] => Ok(layer),
-        [first, more @ ..] => {
-            let Problem { path, line, field, reason } = first;
-            let more = match more.len() {
-                0 => String::new(),
-                count => format!(" (and {count} more: trop validate lists them)"),
-            };
-            let reason = format!("invalid in '{}' line {line}: {reason}{more}", path.display());
-            Err(Error::Config { setting: field, reason })
-        }
-    }
+    accept(&problems)?;
+    Ok(layer)
+}
+
+/// The first problem as an error, if there is any.
+fn accept(problems: &[Problem]) -> Result<()> {
+    let [Problem { path, line, field, reason }, more @ ..] = problems else { return Ok(()) };
+    let more = match more.len() {
+        0 => String::new(),
+        count => format!(" (and {count} more: trop validate lists them)"),
+    };
+    let reason = format!("invalid in '{}' line {line}: {reason}{more}", path.display());
+    Err(Error::Config { setting: field, reason })
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> Error {
@@ -156,9 +157,32 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 pub fn validate(path: &Path) -> Result<Vec<Problem>> {
     check_named("file", path)?;
     let text = contents(path).map_err(|source| Error::io("read", path, source))?;
-    let kind =
-        if path.file_name().is_some_and(|name| name == USER_FILE) { Kind::User } else { Kind::Project };
-    Ok(read(path, kind, text).1)
+    Ok(read(path, kind_of(path), text).1)
+}
+
+/// Judges a text as [`validate`] would judge a file of this name that has it.
+///
+/// # Errors
+/// [`Error::Config`] for the first problem.
+pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
+    accept(&read(path, kind_of(path), Ok(text.to_owned())).1)
+}
+
+/// The text of a file that is to be edited; empty if there is none.
+///
+/// # Errors
+/// [`Error::Io`] when it cannot be read; [`Error::Config`] when it breaks a rule.
+pub(crate) fn text(path: &Path) -> Result<String> {
+    let text = match contents(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        other => other.map_err(|source| Error::io("read", path, source))?,
+    };
+    accept(&read(path, kind_of(path), text.clone()).1)?;
+    Ok(text.unwrap_or_default())
+}
+
+fn kind_of(path: &Path) -> Kind {
+    if path.file_name().is_some_and(|name| name == USER_FILE) { Kind::User } else { Kind::Project }
 }
 
 fn read(path: &Path, kind: Kind, text: Result<String, &'static str>) -> (Layer, Vec<Problem>) {

@@ -86,7 +86,8 @@ pub(super) enum GroupChange {
     #[default]
     Inherit,
     Replace(Group),
-    Clear,
+    /// The origin is the null.
+    Clear(Origin),
 }
 
 /// What one source says; what it does not say is inherited.

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use files::{Discovery, validate};
+pub(crate) use files::{USER_FILE, check, check_named, text};
 pub use group::{Group, Service, is_variable_name};
 pub use layer::{Origin, OutputFormat};
 pub use schema::Problem;
@@ -62,8 +63,12 @@ pub struct Configuration {
     pub output_format: OutputFormat,
     /// The project files that were read, the one with less weight first.
     pub project_files: Vec<PathBuf>,
-    group: Option<Group>,
+    group: GroupChange,
     origins: BTreeMap<Setting, Origin>,
+    min: Option<Sourced<Port>>,
+    upper: Option<Sourced<Upper>>,
+    /// How messages call the caller's own values.
+    argument: &'static str,
 }
 
 impl Configuration {
@@ -102,16 +107,15 @@ impl Configuration {
         if options.variables {
             layer.merge(variables::read(options.uses)?);
         }
-        let (wait, uses) = (options.busy_timeout, options.uses);
-        let origin = Origin::Argument(options.origin);
+        let (wait, uses, argument) = (options.busy_timeout, options.uses, options.origin);
         layer.merge(explicit(options));
-        let ports = match range(&layer) {
+        let ports = match range(layer.min.as_ref(), layer.upper.as_ref()) {
             Ok(range) => range,
             Err(error) if uses.includes(Uses::PORTS) => return Err(error),
             Err(_) => PortRange::default(),
         };
-        let wait = wait.map(|value| Sourced { value, origin });
-        let resolved = settle(layer, ports, wait, project_files);
+        let wait = wait.map(|value| Sourced { value, origin: Origin::Argument(argument) });
+        let resolved = settle(layer, ports, wait, project_files, argument);
         log::trace!(
             "trop: ports {} ({} to {}), lock wait {} s, project files: {}",
             resolved.ports,
@@ -129,24 +133,42 @@ impl Configuration {
         self.origins.get(&setting).cloned().unwrap_or(Origin::Default)
     }
 
+    /// The range with one of its ends, or both, replaced by a request.
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it ends before it begins; it says where both ends come from.
+    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+        if min.is_none() && max.is_none() {
+            return Ok(self.ports);
+        }
+        let origin = Origin::Argument(self.argument);
+        let min = min.map(|value| Sourced { value, origin: origin.clone() });
+        let max = max.map(|value| Sourced { value: Upper::Max(value), origin });
+        range(min.as_ref().or(self.min.as_ref()), max.as_ref().or(self.upper.as_ref()))
+    }
+
     /// The group the project's files define, fit to be reserved.
     ///
     /// # Errors
-    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no services; [`Error::Config`] when its base lies outside the
-    /// effective port range.
+    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no
+    /// services; [`Error::Config`] when its base lies outside the effective port range.
     pub fn group(&self) -> Result<&Group> {
-        let Some(group) = &self.group else {
-            let files: Vec<_> =
-                self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
-            let reason = match files.as_slice() {
-                [] => {
-                    let reason =
-                        "there is no trop.yaml or trop.local.yaml in the start directory or above it";
-                    return Err(Error::NoProjectFile { reason: reason.to_owned() });
-                }
-                files => format!("there are no `reservations` in {}", files.join(" and ")),
-            };
-            return Err(Error::NoGroup { reason });
+        let group = match &self.group {
+            GroupChange::Replace(group) => group,
+            GroupChange::Clear(origin) => {
+                let reason = format!("`reservations: null` in {origin} removes the group");
+                return Err(Error::NoGroup { reason });
+            }
+            GroupChange::Inherit if self.project_files.is_empty() => {
+                let reason = "none was given, and none was found or looked for".to_owned();
+                return Err(Error::NoProjectFile { reason });
+            }
+            GroupChange::Inherit => {
+                let files: Vec<_> =
+                    self.project_files.iter().map(|file| format!("'{}'", file.display())).collect();
+                let reason = format!("there are no `reservations` in {}", files.join(" and "));
+                return Err(Error::NoGroup { reason });
+            }
         };
         if group.services.is_empty() {
             let reason = format!(
@@ -197,13 +219,13 @@ fn explicit(options: RegistryOptions) -> Layer {
 }
 
 /// The effective range, judged when all sources are known: a higher one may repair what lower ones spoil together.
-fn range(layer: &Layer) -> Result<PortRange> {
+fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<PortRange> {
     let default = PortRange::default();
-    let (min, min_origin) = match &layer.min {
+    let (min, min_origin) = match min {
         Some(min) => (min.value, min.origin.clone()),
         None => (default.min(), Origin::Default),
     };
-    let (max, max_origin) = match &layer.upper {
+    let (max, max_origin) = match upper {
         Some(Sourced { value: Upper::Max(max), origin }) => (*max, origin.clone()),
         Some(Sourced { value: Upper::Offset(offset), origin }) => {
             let max = min.get().checked_add(*offset).and_then(Port::from_number).ok_or_else(|| {
@@ -228,6 +250,7 @@ fn settle(
     ports: PortRange,
     explicit_wait: Option<Sourced<Duration>>,
     project_files: Vec<PathBuf>,
+    argument: &'static str,
 ) -> Configuration {
     let mut origins: BTreeMap<Setting, Origin> =
         layer.switches.iter().map(|(setting, switch)| (*setting, switch.origin.clone())).collect();
@@ -269,12 +292,12 @@ fn settle(
         project: layer.project.map(|project| project.value),
         task: layer.task.map(|task| task.value),
         excluded: layer.excluded,
-        group: match layer.group {
-            GroupChange::Replace(group) => Some(group),
-            GroupChange::Inherit | GroupChange::Clear => None,
-        },
+        group: layer.group,
         project_files,
         origins,
+        min: layer.min,
+        upper: layer.upper,
+        argument,
     }
 }
 

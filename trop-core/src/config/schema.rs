@@ -171,8 +171,10 @@ impl<'a> Reader<'a> {
         }
         layer.group = match fields.get("reservations") {
             Some(node) => group::read(self, node, stated).map_or(GroupChange::Inherit, GroupChange::Replace),
-            None if has_null(root, "reservations") && kind == Kind::Project => GroupChange::Clear,
-            None => GroupChange::Inherit,
+            None => match null(root, "reservations") {
+                Some(node) if kind == Kind::Project => GroupChange::Clear(self.sourced((), node.line).origin),
+                _ => GroupChange::Inherit,
+            },
         };
         layer
     }
@@ -359,12 +361,13 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Whether the top level has the key with the value null.
-fn has_null(root: &Node, name: &str) -> bool {
-    let Value::Map(entries) = &root.value else { return false };
-    entries.iter().any(|(key, value)| {
+/// The key of the top level if it has the value null.
+fn null<'n>(root: &'n Node, name: &str) -> Option<&'n Node> {
+    let Value::Map(entries) = &root.value else { return None };
+    let found = entries.iter().find(|(key, value)| {
         matches!((&key.value, &value.value), (Value::Plain(key) | Value::Quoted(key), Value::Null) if key == name)
-    })
+    });
+    found.map(|(key, _)| key)
 }
 
 /// A key in a message, unless it is anything but a word.

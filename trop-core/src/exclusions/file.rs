@@ -45,15 +45,6 @@ impl Editing {
         }
     }
 
-    /// The text; none when there is no file.
-    pub(super) fn read(&self) -> Result<Option<Vec<u8>>> {
-        match fs::read(&self.path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Error::io("read", &self.path, error)),
-        }
-    }
-
     /// Replaces the file, which keeps its permissions and owner; a new one is private to the user.
     pub(super) fn replace(&self, text: &str) -> Result<()> {
         let failed = |error| Error::io("write", &self.path, error);

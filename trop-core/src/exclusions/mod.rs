@@ -1,18 +1,29 @@
 //! `exclude`, `compact-exclusions`: editing the `excluded_ports` of one configuration file.
 
+mod document;
 mod file;
-mod target;
+mod layout;
 mod text;
 
 use std::path::{Path, PathBuf};
 
+use crate::config;
 use crate::error::{Error, Result};
 use crate::port::{PortRange, PortSet};
 use crate::registry::Registry;
 use file::Editing;
 use text::Edit;
 
-pub use target::ExclusionFile;
+/// The file whose exclusions are edited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExclusionFile {
+    /// The project's `trop.local.yaml`, else its `trop.yaml`, as the registry found them.
+    #[default]
+    Project,
+    /// `config.yaml` in the data directory, made if it is missing.
+    Global,
+}
 
 /// What to exclude, and where that is written down.
 #[derive(Clone, Debug)]
@@ -30,7 +41,7 @@ impl ExcludeRequest {
     /// Excludes ports in the project's file, unless somebody has one of them.
     #[must_use]
     pub fn new(ports: PortRange) -> ExcludeRequest {
-        ExcludeRequest { ports, file: ExclusionFile::Discovered, force: false }
+        ExcludeRequest { ports, file: ExclusionFile::Project, force: false }
     }
 }
 
@@ -49,6 +60,24 @@ pub struct ExclusionEdit {
 }
 
 impl Registry {
+    /// The path of a file whose exclusions can be edited.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] when the registry found no project file.
+    pub fn exclusion_file(&self, file: ExclusionFile) -> Result<PathBuf> {
+        match file {
+            ExclusionFile::Global => Ok(self.data_dir().join(config::USER_FILE)),
+            // Never the user's own file instead: that would change every project's settings.
+            ExclusionFile::Project => self.configuration().project_files.last().cloned().ok_or_else(|| {
+                Error::invalid(
+                    "file",
+                    "there is no trop.yaml or trop.local.yaml at or above the working directory; \
+                     make one, or use --global for the file of all projects",
+                )
+            }),
+        }
+    }
+
     /// Adds ports to the exclusions of one file; ports that are there already are no error.
     ///
     /// # Errors
@@ -56,7 +85,7 @@ impl Registry {
     /// [`Error::Config`] when the file is not valid; [`Error::Io`]; every error of the database. The file is
     /// unchanged then.
     pub fn exclude(&self, request: &ExcludeRequest) -> Result<ExclusionEdit> {
-        let path = request.file.locate(self.data_dir())?;
+        let path = self.exclusion_file(request.file)?;
         // Asked in any case: a database that cannot answer is no "not reserved".
         let reserved = self.taken_ports(request.ports)?;
         let first = reserved.iter().next().filter(|_| !request.force);
@@ -85,7 +114,7 @@ pub fn add_exclusions(path: &Path, ports: &PortSet, compact: bool) -> Result<Exc
             edit.after = compacted.after;
             edit.text = compacted.text.or(edit.text);
         }
-        Ok(edit)
+        Some(edit)
     })
 }
 
@@ -95,38 +124,71 @@ pub fn add_exclusions(path: &Path, ports: &PortSet, compact: bool) -> Result<Exc
 /// [`Error::InvalidArgument`] when there is no such file, [`Error::Config`] when it is not valid, [`Error::Io`].
 /// The file is unchanged then.
 pub fn compact_exclusions(path: &Path, dry_run: bool) -> Result<ExclusionEdit> {
-    let invalid = |what: &str| Err(Error::invalid("path", format!("'{}' {what}", path.display())));
-    match std::fs::metadata(path) {
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return invalid("is not a file"),
-        Err(error)
-            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) =>
-        {
-            return invalid("was not found");
-        }
-        Err(error) => return Err(Error::io("inspect", path, error)),
-    }
+    config::check_named("path", path)?;
     edit(path, dry_run, text::compact)
 }
 
-fn edit(
-    path: &Path,
-    dry_run: bool,
-    change: impl FnOnce(&str) -> Result<Edit, String>,
-) -> Result<ExclusionEdit> {
-    let refused = |reason: String| Error::Config {
-        setting: "excluded_ports",
-        reason: format!("'{}': {reason}; the file was not changed", path.display()),
-    };
+fn edit(path: &Path, dry_run: bool, change: impl FnOnce(&str) -> Option<Edit>) -> Result<ExclusionEdit> {
     let editing = Editing::begin(path)?;
-    let bytes = editing.read()?.unwrap_or_default();
-    let whole =
-        String::from_utf8(bytes).map_err(|_| refused("parse error: it is not valid UTF-8".to_owned()))?;
+    let whole = config::text(path)?;
     let (mark, text) = whole.split_at(if whole.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 });
-    let edit = change(text).map_err(refused)?;
+    let edit = change(text).ok_or_else(|| Error::Config {
+        setting: document::KEY,
+        reason: format!(
+            "'{}': it is written in a form that trop cannot edit; change it by hand",
+            path.display()
+        ),
+    })?;
     let changed = edit.text.is_some();
-    if let Some(text) = edit.text.filter(|_| !dry_run) {
-        editing.replace(&[mark, &text].concat())?;
+    if let Some(text) = edit.text {
+        let whole = [mark, &text].concat();
+        config::check(path, &whole)?;
+        if !dry_run {
+            editing.replace(&whole)?;
+        }
     }
     Ok(ExclusionEdit { path: path.to_path_buf(), changed, before: edit.before, after: edit.after })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A file that breaks any rule is never rewritten, not even where its list alone could be. Traps 87, 90.
+    #[test]
+    fn what_is_invalid_or_beyond_editing_is_refused_and_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.yaml");
+        let ports = "1000".parse().unwrap();
+        for bad in [
+            "excluded_ports: [0]",
+            "excluded_ports: [9..5]",
+            "excluded_ports: [{start: 9, end: 5}]",
+            "excluded_ports: [{start: 9}]",
+            "excluded_ports: [{start: 1, end: 2, step: 1}]",
+            "excluded_ports: [70000]",
+            "excluded_ports: 5",
+            "excluded_ports: [[5]]",
+            "excluded_ports: [5]\nexcluded_ports: [6]",
+            "excluded_ports: [1, 2]\nunknown: 1",
+            "excluded_ports: [1, 2]\nports: {max: 5}",
+            "excluded_ports: []\n---\nproject: b",
+            "project: [",
+            "- 1",
+            "just text",
+            // Valid, and beyond an editor that keeps all else.
+            "excluded_ports: [&a 5, 6]",
+            "excluded_ports: [5, *a]",
+            "excluded_ports: &a [5, 6]",
+            "excluded_ports: [{start: 0x10, end: 0x20}, 33]",
+        ] {
+            std::fs::write(&path, bad).unwrap();
+            for result in [add_exclusions(&path, &ports, true), compact_exclusions(&path, false)] {
+                let error = result.expect_err(bad);
+                assert_eq!(error.code(), crate::Code::Config, "{bad}: {error}");
+                assert!(error.to_string().contains("x.yaml'"), "{error}");
+            }
+            assert_eq!(std::fs::read_to_string(&path).unwrap(), bad);
+        }
+    }
 }

@@ -10,7 +10,7 @@ use crate::reservation::{Key, Reservation, Timestamp};
 use crate::tag::{self, Tag};
 
 macro_rules! select_where {
-    ($condition:literal) => {
+    ($condition:expr) => {
         concat!(
             "SELECT path, tag, port, project, task, created_at, last_used_at FROM reservations WHERE ",
             $condition
@@ -22,6 +22,13 @@ macro_rules! select_where {
 macro_rules! not_leased {
     () => {
         "NOT EXISTS (SELECT 1 FROM trop_leases AS lease WHERE lease.port = reservations.port)"
+    };
+}
+
+/// What [`select`] selects.
+macro_rules! selected {
+    () => {
+        "(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2)"
     };
 }
 
@@ -140,11 +147,11 @@ pub(crate) fn select(
         Selection::Untagged => Some(""),
         Selection::All => None,
     };
-    let sql = concat!(
-        select_where!("(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2) AND "),
-        not_leased!(),
-        " ORDER BY path, tag"
-    );
+    let sql = if may_have_leases(connection)? {
+        concat!(select_where!(selected!()), " AND ", not_leased!(), " ORDER BY path, tag")
+    } else {
+        concat!(select_where!(selected!()), " ORDER BY path, tag")
+    };
     let below = recursive.then(|| below(path));
     let (after, before) = below.as_ref().map_or((None, None), |(after, before)| (Some(after), Some(before)));
     let mut statement = connection.prepare_cached(sql)?;

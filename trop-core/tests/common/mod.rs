@@ -372,6 +372,39 @@ pub(crate) fn become_nobody() {
     }
 }
 
+/// From now on this system call of this thread ends in a seccomp `action`, if the argument of this number has this value
+/// or none is given.
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "system calls the standard library does not have")]
+pub(crate) fn filter_system_call(number: libc::c_long, argument: Option<(u32, u32)>, action: u32) {
+    let step = |code: u32, skipped_if_not: u8, value: u32| libc::sock_filter {
+        code: u16::try_from(code).unwrap(),
+        jt: 0,
+        jf: skipped_if_not,
+        k: value,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let equal = libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K;
+    let answer = libc::BPF_RET | libc::BPF_K;
+    // The number of the system call is at the start of seccomp_data, its arguments from 16 bytes behind it.
+    let low_half = if cfg!(target_endian = "little") { 16 } else { 20 };
+    let mut filter = vec![step(load, 0, 0)];
+    let number = number.try_into().unwrap();
+    if let Some((index, value)) = argument {
+        filter.extend([step(equal, 3, number), step(load, 0, low_half + 8 * index), step(equal, 1, value)]);
+    } else {
+        filter.push(step(equal, 1, number));
+    }
+    filter.extend([step(answer, 0, action), step(answer, 0, libc::SECCOMP_RET_ALLOW)]);
+    let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
+    // SAFETY: `program` and the filter it points to outlive the calls; the filter concerns this thread and those
+    // it will start.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);
+    }
+}
+
 pub(crate) fn allow(path: &Path, mode: u32) {
     fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }

@@ -1,14 +1,48 @@
-import trop, { Registry, reserveAsync, releaseAsync, listAsync, type Reservation } from 'trop';
+import trop, {
+  Registry,
+  autocleanAsync,
+  findAsync,
+  findPortAsync,
+  listAsync,
+  migrateAsync,
+  projectsAsync,
+  releaseAsync,
+  releasePortAsync,
+  reserveAsync,
+  reserveGroupAsync,
+  scanAsync,
+  validateConfigAsync,
+  validateDatabaseAsync,
+  type Cleanup,
+  type Finding,
+  type Migration,
+  type Problem,
+  type Reservation,
+} from 'trop';
 
 const { port, created }: { port: number; created: boolean } = await reserveAsync({ tag: 'web' });
+const ports: Record<string, number> = await reserveGroupAsync({ file: 'trop.yaml' });
 const all: Reservation[] = await listAsync();
+const mine: Reservation | null = await findAsync({ tag: 'web' });
+const theirs: Reservation | null = await findPortAsync(5000);
+const projects: string[] = await projectsAsync();
 const released: number = await releaseAsync({ tag: 'web' });
+const wasReserved: boolean = await releasePortAsync(port);
+const cleanup: Cleanup = await autocleanAsync({ days: 7 });
+const migration: Migration = await migrateAsync('a', 'b');
+const findings: Finding[] = await scanAsync();
+const problems: Problem[] = await validateConfigAsync('trop.yaml');
+await validateDatabaseAsync();
 
 const registry: trop.Registry = await Registry.openAsync({ busyTimeout: 0, create: false, skipUdp: true });
 const again: trop.Reserved = await registry.reserveAsync();
+const pruned: Cleanup = await registry.pruneAsync({ dryRun: true });
+const expired: Cleanup = await registry.expireAsync({ days: 7 });
 registry.close();
 
 // @ts-expect-error: a promise has no port
 trop.reserveAsync().port;
+// @ts-expect-error: of the module only
+registry.validateConfigAsync('trop.yaml');
 // @ts-expect-error: opened, not assigned
 registry.dataDir = 'elsewhere';

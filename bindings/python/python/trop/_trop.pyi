@@ -6,14 +6,26 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Literal, SupportsIndex, TypeAlias, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
+
+from ._results import Cleanup, Finding, Migration, Problem
 
 _StrPath: TypeAlias = str | PathLike[str]
 
-__all__ = ["CODES", "Registry", "Reservation", "__version__", "_restore", "list", "release", "reserve"]
+__all__ = [
+    "CODES",
+    "Registry",
+    "Reservation",
+    "_Operations",
+    "__version__",
+    "_machine",
+    "_restore",
+    "validate_config",
+]
 
 CODES: Final[dict[str, int]]
 __version__: Final[str]
+_machine: Final[_Operations]
 
 @final
 class Reservation:
@@ -35,14 +47,100 @@ class Reservation:
     def created(self) -> bool: ...
     @property
     def refusal(self) -> Literal["outside_range", "reserved", "excluded", "occupied"] | None: ...
+    @property
+    def cleanup(self) -> Cleanup | None: ...
     def __int__(self) -> int: ...
     def __index__(self) -> int: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
+@disjoint_base
+class _Operations:
+    def reserve(
+        self,
+        path: _StrPath | None = None,
+        tag: str | None = None,
+        *,
+        port: SupportsIndex | None = None,
+        min: SupportsIndex | None = None,
+        max: SupportsIndex | None = None,
+        project: str | None = None,
+        task: str | None = None,
+        clear_project: bool = False,
+        clear_task: bool = False,
+        overwrite: bool = False,
+        ignore_occupied: bool = False,
+        ignore_exclusions: bool = False,
+        allow_unrelated_path: bool = True,
+        allow_project_change: bool = False,
+        allow_task_change: bool = False,
+        force: bool = False,
+        disable_autoprune: bool = False,
+        disable_autoexpire: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+        dry_run: bool = False,
+    ) -> Reservation: ...
+    def reserve_group(
+        self,
+        file: _StrPath | None = None,
+        *,
+        task: str | None = None,
+        by: Literal["tag", "variable"] = "tag",
+        allow_unrelated_path: bool = True,
+        allow_project_change: bool = False,
+        allow_task_change: bool = False,
+        force: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+        dry_run: bool = False,
+    ) -> dict[str, int]: ...
+    def release(
+        self,
+        path: _StrPath | None = None,
+        tag: str | None = None,
+        *,
+        untagged_only: bool = False,
+        recursive: bool = False,
+        allow_unrelated_path: bool = True,
+        dry_run: bool = False,
+    ) -> int: ...
+    def release_port(self, port: SupportsIndex, *, dry_run: bool = False) -> bool: ...
+    def find(self, path: _StrPath | None = None, tag: str | None = None) -> Reservation | None: ...
+    def find_port(self, port: SupportsIndex) -> Reservation | None: ...
+    def list(
+        self, *, project: str | None = None, tag: str | None = None, path: _StrPath | None = None
+    ) -> builtins.list[Reservation]: ...
+    def projects(self) -> builtins.list[str]: ...
+    def prune(self, *, dry_run: bool = False) -> Cleanup: ...
+    def expire(self, days: SupportsIndex | None = None, *, dry_run: bool = False) -> Cleanup: ...
+    def autoclean(self, days: SupportsIndex | None = None, *, dry_run: bool = False) -> Cleanup: ...
+    def migrate(
+        self,
+        from_: _StrPath,
+        to: _StrPath,
+        /,
+        *,
+        recursive: bool = False,
+        force: bool = False,
+        dry_run: bool = False,
+    ) -> Migration: ...
+    def scan(
+        self, *, min: SupportsIndex | None = None, max: SupportsIndex | None = None
+    ) -> builtins.list[Finding]: ...
+    def validate_database(self) -> None: ...
+
 @final
-class Registry:
+class Registry(_Operations):
     def __new__(
         cls,
         data_dir: _StrPath | None = None,
@@ -51,6 +149,10 @@ class Registry:
         excluded: str | Iterable[SupportsIndex | str] | None = (),
         busy_timeout: float | None = None,
         create: bool = True,
+        discovery: bool = True,
+        start_dir: _StrPath | None = None,
+        config_file: _StrPath | None = None,
+        variables: bool = True,
         skip_occupancy_check: bool = False,
         skip_tcp: bool = False,
         skip_udp: bool = False,
@@ -62,25 +164,6 @@ class Registry:
     def data_dir(self) -> Path: ...
     @property
     def closed(self) -> bool: ...
-    def reserve(
-        self,
-        path: _StrPath | None = None,
-        tag: str | None = None,
-        *,
-        port: SupportsIndex | None = None,
-        min: SupportsIndex | None = None,
-        max: SupportsIndex | None = None,
-        allow_unrelated_path: bool = True,
-    ) -> Reservation: ...
-    def release(
-        self,
-        path: _StrPath | None = None,
-        tag: str | None = None,
-        *,
-        untagged_only: bool = False,
-        allow_unrelated_path: bool = True,
-    ) -> int: ...
-    def list(self) -> builtins.list[Reservation]: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
     def __exit__(
@@ -91,25 +174,10 @@ class Registry:
         /,
     ) -> None: ...
 
-def reserve(
-    path: _StrPath | None = None,
-    tag: str | None = None,
-    *,
-    port: SupportsIndex | None = None,
-    min: SupportsIndex | None = None,
-    max: SupportsIndex | None = None,
-    allow_unrelated_path: bool = True,
-) -> Reservation: ...
-def release(
-    path: _StrPath | None = None,
-    tag: str | None = None,
-    *,
-    untagged_only: bool = False,
-    allow_unrelated_path: bool = True,
-) -> int: ...
-def list() -> builtins.list[Reservation]: ...
+def validate_config(file: _StrPath) -> builtins.list[Problem]: ...
 def _restore(
     stored: tuple[int, str, str | None, str | None, str | None, int, int],
     created: bool,
     refusal: str | None,
+    cleanup: Cleanup | None,
 ) -> Reservation: ...

@@ -81,8 +81,10 @@ pub(crate) fn run(
     let (shell, guess) = shell(&options)?;
     let dry_run = options.dry_run;
     let format = options.format;
-    let mut request = options.request()?;
+    // A named file that is missing comes before settings that are wrong, and no group before no database.
     let registry = global.registry_with(|options| options.discovery = discovery)?;
+    let mut request = options.request()?;
+    registry.group()?;
     let registry = if dry_run { registry.rehearsal()? } else { registry };
     let print = |group: &ReservedGroup| match format {
         Format::Export => group.format(GroupFormat::Export(shell)),
@@ -109,7 +111,12 @@ pub(crate) fn run(
         report
             .note(format!("Warning: the output is for bash, which '{name}' may not understand; see --shell"));
     }
-    notes(&group, &mut report);
+    for (member, service) in group.members.iter().zip(&registry.group()?.services) {
+        if let (Some(refusal), Some(port)) = (member.refusal, service.preferred) {
+            let (tag, reason) = (member.tag(), reserve::obstacle(refusal));
+            report.note(format!("Warning: preferred port {port} of '{tag}' was not used: {reason}"));
+        }
+    }
     if let Some(cleanup) = &group.cleanup {
         clean::tell_automatic(cleanup, &mut report);
     }
@@ -153,16 +160,6 @@ impl Options {
 fn ports(group: &ReservedGroup) -> String {
     let count = group.members.len();
     if count == 1 { "1 port".to_owned() } else { format!("{count} ports") }
-}
-
-/// Which preferred ports were not used.
-fn notes(group: &ReservedGroup, report: &mut Report) {
-    for member in &group.members {
-        if let Some(refusal) = member.refusal {
-            let reason = reserve::obstacle(refusal);
-            report.note(format!("Warning: the preferred port of '{}' was not used: {reason}", member.tag()));
-        }
-    }
 }
 
 /// A line for each service, with the number in front: a tag must not look like a statement.

@@ -50,7 +50,7 @@ impl List {
         let format = self.format.unwrap_or_else(|| registry.configuration().output_format.into());
         let reservations = registry.list_filtered(&filter)?;
         let home = std::env::home_dir().filter(|_| !self.show_full_paths);
-        Ok(Report::result(output::list(&reservations, format, home.as_deref())?))
+        Ok(Report::result(output::records(&reservations, format, home.as_deref())?))
     }
 }
 

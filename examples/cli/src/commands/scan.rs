@@ -6,8 +6,8 @@ use clap::Args;
 use trop_core::{ExclusionFile, Result, ScanRequest, add_exclusions};
 
 use crate::args::{Global, port};
-use crate::occupancy::{self, Probes};
-use crate::output::{Format, Report};
+use crate::occupancy::Probes;
+use crate::output::{self, Format, Report};
 
 /// Find the ports that something on this machine has bound
 ///
@@ -43,24 +43,22 @@ pub(crate) struct Scan {
 
 impl Scan {
     pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let mut request = ScanRequest::default();
-        request.min = port("min port", self.min)?;
-        request.max = port("max port", self.max)?;
-        let registry = global.registry_with(|options| self.probes.apply(&mut options.occupancy))?;
+        let (min, max) = (port("min port", self.min)?, port("max port", self.max)?);
+        let verbose = global.verbose;
+        // Settings of the highest rank, so that they can repair a range that lower ones spoil.
+        let registry = global.registry_with(|options| {
+            options.min = min;
+            options.max = max;
+            self.probes.apply(&mut options.occupancy);
+        })?;
 
         // No file to write to is found out before the work is done.
-        let file = if self.autoexclude {
-            Some(ExclusionFile::Discovered.locate(registry.data_dir())?)
-        } else {
-            None
-        };
-        let scan = registry.scan(&request)?;
-        let edit = match file {
-            Some(file) => Some(add_exclusions(&file, &scan.unreserved(), self.autocompact)?),
-            None => None,
-        };
+        let file = self.autoexclude.then(|| registry.exclusion_file(ExclusionFile::Project)).transpose()?;
+        let scan = registry.scan(&ScanRequest::default())?;
+        let edit =
+            file.map(|file| add_exclusions(&file, &scan.unreserved(), self.autocompact)).transpose()?;
 
-        let mut report = Report::result(occupancy::findings(&scan.findings, self.format)?);
+        let mut report = Report::result(output::records(&scan.findings, self.format, None)?);
         let unreserved = scan.unreserved().iter().count();
         if unreserved > 0 {
             let verb = if unreserved == 1 { "port is" } else { "ports are" };
@@ -71,10 +69,14 @@ impl Scan {
             report.note(format!("{what} {}", edit.path.display()));
         }
         if let Some(first) = scan.doubts.first() {
-            report.note(format!(
-                "{} probes could not tell, so their ports count as possibly occupied; the first: {first}",
-                scan.doubts.len()
-            ));
+            let count = scan.doubts.len();
+            let told = "could not tell, so their ports count as possibly occupied";
+            if verbose {
+                scan.doubts.iter().for_each(|doubt| report.note(format!("Possibly occupied: {doubt}")));
+                report.note(format!("{count} probes {told}"));
+            } else {
+                report.note(format!("{count} probes {told}; the first: {first}"));
+            }
         }
         Ok(report)
     }

@@ -40,6 +40,23 @@ fn overwriting_takes_the_preferred_or_lowest_port_and_keeps_the_creation() {
     assert_eq!(machine.rows().len(), 1);
 }
 
+/// What became of its port later moves no key, and no probe is made for it. Trap 36.
+#[test]
+fn an_existing_key_keeps_a_port_that_is_bound_excluded_and_out_of_range() {
+    let machine = Machine::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let own = listener.local_addr().unwrap().port();
+    let ends = own.to_string();
+    assert_eq!(machine.reserve(["--min", &ends, "--max", &ends, SKIP]), own);
+    age(&machine);
+    machine.sql("UPDATE reservations SET last_used_at = 2000");
+    fs::write(machine.path("work/trop.yaml"), format!("excluded_ports: [{own}]\n")).unwrap();
+    assert_eq!(machine.reserve(["--min", "25000", "--max", "25001"]), own);
+    assert_eq!(port(&machine.trop(["reserve", "--port", "25000", "--ignore-occupied"])), own);
+    assert_eq!(created(&machine, own), "1970-01-01 00:16:40");
+    assert_ne!(machine.rows()[0]["last_used_at"], "1970-01-01 00:33:20", "refreshed");
+}
+
 #[test]
 fn an_overwrite_that_finds_nothing_leaves_the_row() {
     let machine = Machine::new();
@@ -156,6 +173,74 @@ fn each_half_of_the_cleanup_can_be_switched_off() {
             machine.refuses(6, &tokens, arguments());
             assert!(!machine.trop(arguments()).stderr.contains("after cleanup"));
         }
+    }
+}
+
+/// Traps 38, 70, 71.
+#[test]
+fn the_switches_of_the_cleanup_come_from_every_source() {
+    let force = |force: bool| FULL.into_iter().chain(force.then_some("--force"));
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        for forced in [false, true] {
+            let machine = full();
+            let write = |text: &str| fs::write(machine.path(file), text).unwrap();
+            write("disable_autoprune: true\ndisable_autoexpire: true\n");
+            machine.refuses(6, &["exhausted", "automatic pruning and expiration disabled"], force(forced));
+            // One switch the other way, from a source that weighs more.
+            let mut command = machine.command(force(forced));
+            assert_eq!(port(&run(command.env("TROP_DISABLE_AUTOEXPIRE", "false"))), 25201, "{file}");
+        }
+        let machine = full();
+        fs::write(machine.path(file), "cleanup: {expire_after_days: 4294967295}\ndisable_autoprune: true\n")
+            .unwrap();
+        machine.refuses(6, &["after cleanup", "automatic pruning disabled"], FULL);
+        let mut command = machine.command(FULL);
+        assert_eq!(port(&run(command.env("TROP_EXPIRE_AFTER_DAYS", "30"))), 25201, "{file}");
+    }
+    for variable in ["TROP_DISABLE_AUTOPRUNE", "TROP_DISABLE_AUTOEXPIRE"] {
+        let machine = full();
+        let half = machine.command(FULL).env(variable, "1").output().unwrap();
+        let expected = if variable.ends_with("PRUNE") { 25201 } else { 25200 };
+        assert_eq!(port(&half.into()), expected, "{variable}");
+    }
+    let machine = full();
+    let mut command = machine.command(force(true));
+    command.env("TROP_DISABLE_AUTOPRUNE", "1").env("TROP_DISABLE_AUTOEXPIRE", "1");
+    machine.refuses_command(6, &["automatic pruning and expiration disabled"], &mut command);
+}
+
+/// Traps 70, 71, 75.
+#[test]
+fn what_is_probed_and_permitted_comes_from_every_source() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let used = socket.local_addr().unwrap().port().to_string();
+    let reserve = ["reserve", "--min", &used, "--max", &used];
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        let machine = Machine::new();
+        machine.reserve(["--project", "shop", "--task", "cart", SKIP, "--tag", "sticky"]);
+        let write = |text: &str| fs::write(machine.path(file), text).unwrap();
+        write("occupancy_check: {skip_udp: true}\n");
+        // Another leaf from the command line leaves this one as it is.
+        machine.reserve(reserve[1..].iter().chain(&["--skip-ipv6"]));
+        assert_eq!(machine.trop(["release", "--untagged-only"]).code, 0);
+        let mut command = machine.command(reserve);
+        machine.refuses_command(6, &["exhausted"], command.env("TROP_SKIP_UDP", "off"));
+        for leaf in ["skip", "skip_ip4"] {
+            write(&format!("occupancy_check: {{{leaf}: true}}\n"));
+            machine.reserve(&reserve[1..]);
+            assert_eq!(machine.trop(["release", "--untagged-only"]).code, 0);
+        }
+        let sticky = |field: &'static str| ["reserve", "--tag", "sticky", field, "other"];
+        write("allow_change_project: true\n");
+        machine.refuses(1, &["sticky field 'task'"], sticky("--task"));
+        assert_eq!(machine.trop(sticky("--project")).code, 0);
+        write("allow_change_task: true\n");
+        machine.refuses(1, &["sticky field 'project'"], ["reserve", "--tag", "sticky", "--clear-project"]);
+        assert_eq!(machine.trop(sticky("--task")).code, 0);
+        write("allow_change: true\n");
+        machine.reserve(["--tag", "sticky", "--clear-project", "--clear-task"]);
+        let mut command = machine.command(sticky("--project"));
+        machine.refuses_command(1, &["sticky field 'project'"], command.env("TROP_ALLOW_CHANGE", "0"));
     }
 }
 

@@ -125,6 +125,7 @@ fn bad_settings_are_refused_before_anything_is_touched() {
     assert_eq!(machine.trop(["list", "--busy-timeout", "2147483"]).code, 0);
 }
 
+/// Trap 65.
 #[test]
 fn unresolvable_paths_are_refused_before_anything_is_touched() {
     let machine = Machine::new();
@@ -183,6 +184,7 @@ fn global_options_stand_before_or_after_the_subcommand() {
     assert!(machine.path("relative/trop.db").exists());
 }
 
+/// Trap 130.
 #[test]
 fn the_registry_is_in_the_home_directory_by_default() {
     let machine = Machine::new();

@@ -1,9 +1,9 @@
 //! `prune`, `expire` and `autoclean`.
 
 use std::fs::{self, File};
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error};
+use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, run};
 
 const COMMANDS: [&str; 3] = ["prune", "expire", "autoclean"];
 
@@ -194,7 +194,7 @@ fn verbose_has_a_line_for_each_row() {
     }
 }
 
-/// Trap 54.
+/// Traps 54, 119.
 #[test]
 fn a_refused_row_keeps_all_of_them() {
     for command in COMMANDS {
@@ -226,6 +226,33 @@ fn a_dry_run_creates_nothing_and_needs_no_lock() {
         lock.release();
         assert_eq!(machine.rows().len(), 5);
     }
+}
+
+/// Trap 50.
+#[test]
+fn a_directory_behind_closed_doors_is_kept() {
+    let machine = Machine::new();
+    let doors = machine.directory("work/closed");
+    for path in ["closed/there", "closed/gone"] {
+        machine.reserve(["--quiet", "--path", path, "--skip-occupancy-check"]);
+    }
+    machine.directory("work/closed/there");
+    fs::set_permissions(&doors, fs::Permissions::from_mode(0o000)).unwrap();
+    fs::set_permissions(machine.database(), fs::Permissions::from_mode(0o666)).unwrap();
+    let before = machine.rows();
+    for command in ["prune", "autoclean"] {
+        let outcome = run(&mut machine.as_nobody([command]));
+        assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{outcome:?}");
+        for path in ["there", "gone"] {
+            let warning = format!("{}/{path}': permission denied; reservation preserved", doors.display());
+            assert!(outcome.stderr.contains(&warning), "{warning}: {outcome:?}");
+        }
+        assert!(outcome.stderr.contains("Removed 0"), "{outcome:?}");
+        assert_eq!(run(&mut machine.as_nobody([command, "--quiet"])).stderr, "");
+        assert_eq!(machine.rows(), before);
+    }
+    fs::set_permissions(&doors, fs::Permissions::from_mode(0o755)).unwrap();
+    assert!(run(&mut machine.as_nobody(["prune"])).stderr.contains("Removed 1"));
 }
 
 #[test]

@@ -333,21 +333,81 @@ fn the_order_of_faults_is_that_of_the_contract() {
     lock.release();
 }
 
-/// As root everything is readable, and this tests nothing.
 #[test]
 fn a_file_without_permission_to_read_it_is_not_passed_over() {
-    let machine = Machine::new();
     for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
-        write(&machine, file, "ports: {min: 6000}\n");
+        let machine = Machine::new();
+        write(&machine, file, "excluded_ports: [8080, 8081]\n");
         let path = machine.path(file);
         fs::set_permissions(&path, fs::Permissions::from_mode(0o000)).unwrap();
-        if fs::read(&path).is_ok() {
-            return;
+        for command in [&["list"][..], &["exclude", "9000"], &["reserve"]] {
+            machine.refuses_command(7, &["cannot read", text(&path)], &mut machine.as_nobody(command));
         }
-        machine.refuses(7, &["cannot read", text(&path)], ["list"]);
-        machine.refuses(5, &[text(&path)], ["validate", text(&path)]);
-        fs::remove_file(&path).unwrap();
+        for command in ["validate", "compact-exclusions"] {
+            machine.refuses_command(5, &[text(&path)], &mut machine.as_nobody([command, text(&path)]));
+        }
     }
+}
+
+/// The flag weighs most, then the variable, the private file, the project's, and git; and each can be said not to count.
+#[test]
+fn the_project_and_the_task_come_from_the_heaviest_source() {
+    let machine = Machine::new();
+    assert!(
+        Command::new("git")
+            .args(["init", "-q", "-b", "trunk"])
+            .arg(machine.work())
+            .status()
+            .unwrap()
+            .success()
+    );
+    let stored = |arguments: &[&str], variables: &[(&str, &str)]| {
+        let tag = machine.rows().len().to_string();
+        let mut command = with(&machine, &["reserve", "--tag", &tag], variables);
+        assert_eq!(run(command.args(arguments)).code, 0);
+        let row = machine.rows().into_iter().find(|row| row["tag"] == tag.as_str()).unwrap();
+        (row["project"].as_str().map(str::to_owned), row["task"].as_str().map(str::to_owned))
+    };
+    let pair = |project: &str, task: &str| (Some(project.to_owned()), Some(task.to_owned()));
+    assert_eq!(stored(&[], &[]), pair("work", "trunk"));
+    write(&machine, "work/trop.yaml", "project: ' shared '\n");
+    assert_eq!(stored(&[], &[]), pair("shared", "trunk"));
+    write(&machine, "work/trop.local.yaml", "project: private\n");
+    assert_eq!(stored(&[], &[]), pair("private", "trunk"));
+    let variables = [("TROP_PROJECT", " variable "), ("TROP_TASK", "later")];
+    assert_eq!(stored(&[], &variables), pair("variable", "later"));
+    assert_eq!(stored(&["--project", "flag ", "--task", "now"], &variables), pair("flag", "now"));
+    assert_eq!(stored(&["--clear-project", "--clear-task"], &variables), (None, None));
+    // An explicit value of any source is one that must not change what is stored.
+    let refused = &mut with(&machine, &["reserve", "--tag", "0"], &[]);
+    machine.refuses_command(1, &["sticky field 'project'", "'work'", "'private'"], refused);
+}
+
+#[test]
+fn the_home_directory_has_two_names() {
+    let machine = Machine::new();
+    let home = machine.directory("home");
+    for variable in ["HOME", "USERPROFILE"] {
+        let shows = |arguments: &[&str], expected: &Path| {
+            let mut command = machine.command(arguments);
+            command.env_remove("TROP_DATA_DIR").env_remove("HOME").env(variable, &home);
+            assert_eq!(run(&mut command).stdout, format!("{}\n", text(expected)), "{variable}");
+        };
+        shows(&["show-data-dir"], &home.join(".trop"));
+        shows(&["show-path", "--path", "~"], &home);
+        shows(&["show-path", "--path", "~/a/./b/../c/"], &home.join("a/c"));
+    }
+}
+
+/// The format of lists is theirs alone: what a scan prints is asked for each time.
+#[test]
+fn the_output_format_is_for_list_only() {
+    let machine = Machine::new();
+    write(&machine, "work/trop.yaml", "output_format: json\n");
+    let scan = ["scan", "--min", "20000", "--max", "20000"];
+    let outcome = run(&mut with(&machine, &scan, &[("TROP_OUTPUT_FORMAT", "csv")]));
+    assert_eq!((outcome.code, outcome.stdout.starts_with("Port\t")), (0, true), "{outcome:?}");
+    assert_eq!(machine.trop(["list"]).stdout, "[]\n");
 }
 
 /// Trap 66.

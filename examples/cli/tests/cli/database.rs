@@ -1,14 +1,16 @@
 //! Databases that are locked, damaged, foreign or missing.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use crate::support::{Machine, Outcome, assert_failure, port};
+use crate::support::{Machine, Outcome, assert_failure, port, run, text};
 
 const NOTHING: [&str; 0] = [];
 const EVERY_COMMAND: [&[&str]; 4] = [&["reserve"], &["release"], &["list"], &["port-info", "5000"]];
 
+/// Trap 110.
 #[test]
 fn a_lock_is_waited_for_as_long_as_configured() {
     let machine = Machine::new();
@@ -27,6 +29,40 @@ fn a_lock_is_waited_for_as_long_as_configured() {
     lock.release();
 }
 
+/// Who may only read can look at everything, and is told what is missing for the rest. Trap 116.
+#[test]
+fn reading_needs_no_right_to_write() {
+    let machine = Machine::new();
+    let port = machine.reserve(NOTHING).to_string();
+    let before = fs::read(machine.database()).unwrap();
+    let as_reader = |arguments: &[&str]| {
+        let mut command = machine.as_nobody(arguments);
+        fs::set_permissions(machine.database(), fs::Permissions::from_mode(0o444)).unwrap();
+        fs::set_permissions(machine.path("data"), fs::Permissions::from_mode(0o555)).unwrap();
+        run(&mut command)
+    };
+    for arguments in [
+        &["list"][..],
+        &["list-projects"],
+        &["assert-reservation"],
+        &["assert-port", &port],
+        &["port-info", &port],
+        &["scan", "--min", "20000", "--max", "20000"],
+        &["assert-data-dir", "--validate"],
+        &["prune", "--dry-run"],
+        &["reserve", "--dry-run"],
+    ] {
+        let outcome = as_reader(arguments);
+        assert_eq!(outcome.code, 0, "{arguments:?}: {outcome:?}");
+    }
+    for arguments in [&["reserve"][..], &["release"], &["prune"]] {
+        assert_failure(&as_reader(arguments), 5, &[text(&machine.path("data"))]);
+    }
+    assert_eq!(fs::read(machine.database()).unwrap(), before);
+    assert_eq!(fs::read_dir(machine.path("data")).unwrap().count(), 1);
+    fs::set_permissions(machine.path("data"), fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 #[test]
 fn a_lock_that_goes_away_in_time_is_no_failure() {
     let machine = Machine::new();
@@ -39,6 +75,7 @@ fn a_lock_that_goes_away_in_time_is_no_failure() {
     assert_eq!((port(&outcome), outcome.stderr.as_str()), (before, ""));
 }
 
+/// Trap 110.
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let machine = Machine::new();
@@ -86,6 +123,7 @@ fn a_damaged_row_is_refused_with_the_name_of_its_field() {
     }
 }
 
+/// Trap 119.
 #[test]
 fn a_rule_of_another_program_refuses_the_whole_change() {
     let machine = Machine::new();

@@ -140,9 +140,13 @@ fn concurrent_editors_lose_nothing() {
 fn compacting_an_invalid_file_changes_nothing() {
     let machine = Machine::new();
     let file = machine.path("work/x.yaml");
-    for bad in
-        ["excluded_ports: [9..5]\n", "excluded_ports: [0]\n", "excluded_ports: [1\n", "a: 1\n---\nb: 2\n"]
-    {
+    for bad in [
+        "excluded_ports: [9..5]\n",
+        "excluded_ports: [0]\n",
+        "excluded_ports: [1\n",
+        "project: a\n---\nproject: b\n",
+        "excluded_ports: [1, 2]\nports: {max: 5}\n",
+    ] {
         fs::write(&file, bad).unwrap();
         assert_failure(&machine.trop(["compact-exclusions", "x.yaml"]), 7, &["x.yaml"]);
         assert_eq!(fs::read_to_string(&file).unwrap(), bad);
@@ -165,6 +169,9 @@ fn compacting_merges_and_says_so() {
     assert_eq!(fs::read_to_string(&file).unwrap(), after);
     assert!(succeeds(&machine.trop(["compact-exclusions", "x.yaml"])).contains("already optimal"));
     assert_eq!(succeeds(&machine.trop(["--quiet", "compact-exclusions", "x.yaml"])), "");
+    fs::write(&file, "excluded_ports:\n- 8083..8090\n- 8080..8085\n").unwrap();
+    assert!(succeeds(&machine.trop(["compact-exclusions", "x.yaml"])).contains("Compacted"));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "excluded_ports:\n- {start: 8080, end: 8090}\n");
     fs::write(&file, "project: a\n").unwrap();
     assert!(succeeds(&machine.trop(["compact-exclusions", "x.yaml"])).contains("no excluded ports"));
     assert!(!machine.path("data").exists());
@@ -184,4 +191,29 @@ fn autoexclude_adds_what_is_occupied_and_not_reserved() {
     fs::write(machine.path("work/trop.yaml"), PROJECT).unwrap();
     assert_eq!(machine.trop(scan).code, 0);
     assert_eq!(project(&machine), PROJECT, "{after}");
+}
+
+/// The list is compacted only after something was added to it.
+#[test]
+fn autocompact_follows_an_addition_only() {
+    let machine = Machine::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let scan = |more: &[&str]| {
+        let range = ["scan", "--min", &port.to_string(), "--max", &port.to_string()].map(str::to_owned);
+        let more = more.iter().map(|flag| (*flag).to_owned());
+        assert_eq!(machine.trop(range.into_iter().chain(more)).code, 0);
+        project(&machine)
+    };
+    let scattered = format!("excluded_ports: [9, 8, {port}]\n");
+    fs::write(machine.path("work/trop.yaml"), &scattered).unwrap();
+    assert_eq!(scan(&["--autoexclude", "--autocompact"]), scattered);
+    fs::write(machine.path("work/trop.yaml"), "excluded_ports: [9, 8]\n").unwrap();
+    assert_eq!(scan(&["--autocompact"]), "excluded_ports: [9, 8]\n");
+    assert_eq!(
+        scan(&["--autoexclude", "--autocompact"]),
+        format!("excluded_ports: [{{start: 8, end: 9}}, {port}]\n")
+    );
+    fs::write(machine.path("work/trop.yaml"), "excluded_ports: [9, 8]\n").unwrap();
+    assert_eq!(scan(&["--autoexclude"]), format!("excluded_ports: [9, 8, {port}]\n"));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Machine, Outcome, assert_failure, run, text};
+use crate::support::{Machine, Outcome, Program, assert_failure, run, text};
 
 const NOTHING: [&str; 0] = [];
 
@@ -158,21 +158,14 @@ fn overwrite_is_refused_while_another_process_has_the_database() {
     lock.release();
     assert_eq!(names(&machine), ["trop.db"]);
 
-    let program = "import sqlite3, sys\n\
+    let reading = "import sqlite3, sys\n\
          connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
          connection.execute('SELECT * FROM reservations').fetchall()\n\
          print('open', flush=True)\n\
          sys.stdin.read()";
-    let mut python = std::process::Command::new("python3");
-    python.args(["-c", program]).arg(machine.database());
-    let piped = std::process::Stdio::piped;
-    let mut reader = python.stdin(piped()).stdout(piped()).spawn().unwrap();
-    let mut line = String::new();
-    let output = reader.stdout.take().unwrap();
-    std::io::BufRead::read_line(&mut std::io::BufReader::new(output), &mut line).unwrap();
+    let reader = Program::start(reading, &[machine.database().as_os_str()]);
     machine.refuses(2, &["database lock timeout"], ["init", "--overwrite", "--busy-timeout", "0"]);
-    drop(reader.stdin.take());
-    assert!(reader.wait().unwrap().success());
+    reader.release();
     assert_eq!(machine.rows().len(), 1);
     init(&machine, &["--overwrite"]);
     assert!(machine.rows().is_empty());
@@ -215,7 +208,7 @@ fn a_configuration_is_written_only_where_there_is_none() {
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["not overwritten"]);
 }
 
-/// Every key of the user file with its default, and nothing else. Trap 81.
+/// Every key of the user file with its default, and nothing else: uncommented it is valid and changes nothing. Trap 81.
 #[test]
 fn the_template_shows_the_real_settings_and_defaults() {
     let machine = Machine::new();
@@ -255,6 +248,32 @@ fn the_template_shows_the_real_settings_and_defaults() {
     ];
     assert_eq!(settings, expected);
     assert!(template.contains("max_offset"), "not together with max, so only in words");
+
+    let effective = || {
+        let mut options = trop_core::RegistryOptions::default();
+        options.data_dir = Some(machine.path("data"));
+        options.discovery = trop_core::Discovery::From(machine.path("work"));
+        options.variables = false;
+        let registry = trop_core::Registry::open_lazily(options).unwrap();
+        let c = registry.configuration();
+        format!(
+            "{:?}",
+            (
+                (c.ports, &c.excluded, c.occupancy, c.expire_after_days, c.busy_timeout, c.output_format),
+                (c.create, c.disable_autoprune, c.disable_autoexpire),
+                (c.allow_unrelated_path, c.allow_change_project, c.allow_change_task),
+            )
+        )
+    };
+    let defaults = effective();
+    let uncommented: String =
+        template.lines().map(|line| line.strip_prefix("# ").unwrap_or(line).to_owned() + "\n").collect();
+    let file = machine.path("data/config.yaml");
+    fs::write(&file, &uncommented).unwrap();
+    assert_eq!(machine.trop(["validate", text(&file)]).code, 0);
+    assert_eq!(effective(), defaults);
+    fs::write(&file, uncommented.replace("5000", "5001")).unwrap();
+    assert_ne!(effective(), defaults, "the file is read");
 }
 
 /// Traps 42, 44.
@@ -274,12 +293,23 @@ fn a_dry_run_tells_and_changes_nothing() {
     assert_eq!(names(&machine), ["trop.db"]);
 }
 
+/// Traps 79, 129.
 #[test]
 fn quiet_is_silent_and_bad_settings_come_first() {
     let machine = Machine::new();
     let silent = Outcome { code: 0, stdout: String::new(), stderr: String::new() };
     assert_eq!(machine.trop(["init", "--dry-run", "--quiet"]), silent);
     assert_failure(&machine.trop(["init", "--busy-timeout", "2147484"]), 7, &["must not exceed 2147483"]);
+    for (variable, value) in [
+        ("TROP_BUSY_TIMEOUT", "x"),
+        ("TROP_BUSY_TIMEOUT", "2147484"),
+        ("TROP_MAXIMUM_LOCK_WAIT_SECONDS", "-1"),
+        ("TROP_DISABLE_AUTOINIT", "maybe"),
+    ] {
+        for arguments in [&["init", "--with-config"][..], &["init", "--dry-run"]] {
+            machine.refuses_command(7, &[variable], machine.command(arguments).env(variable, value));
+        }
+    }
     assert!(!machine.path("data").exists());
     assert_eq!(machine.trop(["init", "--quiet", "--with-config"]), silent);
     assert_eq!(names(&machine), ["config.yaml", "trop.db"]);

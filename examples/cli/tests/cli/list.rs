@@ -32,6 +32,7 @@ fn result(machine: &Machine, arguments: &[&str]) -> String {
     outcome.stdout
 }
 
+/// Traps 69, 127, 136.
 #[test]
 fn each_format_is_as_it_was() {
     let machine = machine();
@@ -60,6 +61,7 @@ fn an_empty_list_is_the_header_or_an_empty_array() {
     assert!(machine.database().exists());
 }
 
+/// Trap 69.
 #[test]
 fn strange_home_directories_shorten_nothing() {
     let machine = machine();
@@ -71,6 +73,7 @@ fn strange_home_directories_shorten_nothing() {
     assert_eq!(slash, result(&machine, &["list"]));
 }
 
+/// Trap 121.
 #[test]
 fn a_reader_that_leaves_early_ends_the_list_quietly() {
     let machine = Machine::new();

@@ -249,6 +249,7 @@ fn a_destination_that_does_not_exist_is_accepted_with_a_warning() {
     fs::remove_dir(there).unwrap();
 }
 
+/// Trap 119.
 #[test]
 fn a_rule_that_refuses_one_row_refuses_all() {
     let machine = machine(&FAMILY);

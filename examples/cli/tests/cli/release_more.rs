@@ -102,7 +102,7 @@ fn unrelated_paths_need_permission_recursively_too() {
     assert_note(&machine.trop(["release", "--path", path, "--recursive", "--force"]), "Released 1 port");
 }
 
-/// Trap 49.
+/// Traps 49, 119.
 #[test]
 fn a_refused_row_keeps_all_of_them() {
     let machine = machine();

@@ -134,6 +134,7 @@ fn processes_that_ask_for_one_key_get_one_port_and_others_get_others() {
     assert_eq!(machine.rows().len(), 5);
 }
 
+/// Traps 120, 127.
 #[test]
 fn hostile_tags_are_stored_as_they_are() {
     let machine = Machine::new();

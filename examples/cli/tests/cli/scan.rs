@@ -4,7 +4,7 @@ use std::net::{TcpListener, UdpSocket};
 
 use serde_json::{Value, json};
 
-use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error};
+use crate::support::{Machine, Outcome, Program, assert_failure, assert_syntax_error, run, text};
 
 const HEADER: &str =
     "port,status,reserved,protocol,address_family,scope,address,process_id,process_name,user,owner_status";
@@ -85,6 +85,40 @@ fn a_reserved_port_says_so_and_is_not_counted() {
     assert!(table.stdout.lines().nth(1).unwrap().starts_with(&port), "{table:?}");
 }
 
+/// The policy of files and variables counts, switched off as a whole too. Trap 98.
+#[test]
+fn the_effective_policy_is_that_of_every_look() {
+    let machine = Machine::new();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = number(udp.local_addr().unwrap().port());
+    let found = |flags: &[&str], variables: &[(&str, &str)]| {
+        let mut command = machine.command(["scan", "--min", &port, "--max", &port, "--format", "json"]);
+        let scanned = json_of(&run(command.args(flags).envs(variables.iter().copied()))).len();
+        let mut command = machine.command(["port-info", &port, "--include-occupancy"]);
+        let told = run(command.args(flags).envs(variables.iter().copied())).stdout;
+        assert_eq!(told.contains("Port is currently in use"), scanned > 0, "{told}");
+        (scanned, told.contains("switch every probe off"))
+    };
+    assert_eq!(found(&[], &[]), (1, false));
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        for (policy, expected) in [
+            ("skip: true", (0, true)),
+            ("skip_udp: true", (0, false)),
+            ("skip_ip4: true", (0, false)),
+            ("skip_tcp: true, skip_ip6: true", (1, false)),
+            ("check_all_interfaces: true", (2, false)),
+        ] {
+            std::fs::write(machine.path(file), format!("occupancy_check: {{{policy}}}\n")).unwrap();
+            assert_eq!(found(&[], &[]), expected, "{file}: {policy}");
+        }
+        // The variable weighs more; a flag adds its own leaf.
+        assert_eq!(found(&["--skip-tcp"], &[]), (2, false), "{file}");
+        assert_eq!(found(&[], &[("TROP_CHECK_ALL_INTERFACES", "no")]), (1, false), "{file}");
+        std::fs::remove_file(machine.path(file)).unwrap();
+    }
+    assert_eq!(found(&[], &[("TROP_SKIP_OCCUPANCY_CHECK", "1")]), (0, true));
+}
+
 /// Trap 93.
 #[test]
 fn each_flag_removes_its_own_probes_only() {
@@ -140,6 +174,123 @@ fn nothing_found_is_a_header_or_an_empty_array() {
     assert_eq!(with("json"), "[]\n");
     assert_eq!(with("csv"), format!("{HEADER}\n"));
     assert!(with("table").starts_with("Port\t"));
+}
+
+/// What a program calls itself stays where it belongs in every format. Traps 127, 136.
+#[cfg(target_os = "linux")]
+#[test]
+fn each_format_is_as_it_was() {
+    let machine = Machine::new();
+    let script = "import socket, sys\n\
+         open('/proc/self/comm', 'w').write('e\\x1b[2J\\n\",\\tx)')\n\
+         listener = socket.socket()\n\
+         listener.bind(('127.0.0.1', 0))\n\
+         listener.listen()\n\
+         print(listener.getsockname()[1], flush=True)\n\
+         sys.stdin.read()";
+    let program = Program::start(script, &[]);
+    let port = program.said().to_owned();
+    let user = Program::start("import getpass\nprint(getpass.getuser())", &[]).said().to_owned();
+    // What differs from run to run.
+    let stable = |outcome: Outcome| {
+        assert_eq!(outcome.code, 0, "{outcome:?}");
+        let text = outcome.stdout.replace(&port, "PORT").replace(&user, "USER");
+        // A small number may be part of something else.
+        [("\t", "\t"), (",", ","), (": ", ",\n"), (": ", "\n")].iter().fold(text, |text, (before, after)| {
+            text.replace(&format!("{before}{}{after}", program.id()), &format!("{before}PID{after}"))
+        })
+    };
+    for (format, golden) in [
+        ("table", include_str!("../golden/scan.table")),
+        ("json", include_str!("../golden/scan.json")),
+        ("csv", include_str!("../golden/scan.csv")),
+        ("tsv", include_str!("../golden/scan.tsv")),
+    ] {
+        let arguments = ["scan", "--min", &port, "--max", &port, "--quiet", "--format", format];
+        assert_eq!(stable(machine.trop(arguments)), golden, "{format}");
+    }
+    let info = stable(machine.trop(["port-info", &port, "--include-occupancy"]));
+    assert_eq!(info, include_str!("../golden/port-info.txt"));
+    program.release();
+}
+
+/// The offset counts from the effective lower end, wherever that comes from. Trap 99.
+#[test]
+fn the_range_of_a_scan_may_be_given_by_its_offset() {
+    let machine = Machine::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let found = |min: u16, arguments: &[&str]| {
+        let ports = format!("ports: {{min: {min}, max_offset: 1}}\n");
+        std::fs::write(machine.path("work/trop.yaml"), ports).unwrap();
+        let range = ["scan", "--format", "json"];
+        let records = json_of(&machine.trop(range.iter().chain(arguments)));
+        records.iter().filter(|record| record["port"] == port).count()
+    };
+    let (below, above) = (number(port - 1), number(port + 1));
+    assert_eq!(found(port - 1, &[]), 1);
+    assert_eq!(found(port - 2, &[]), 0);
+    assert_eq!(found(port - 2, &["--min", &below]), 1);
+    assert_eq!(found(port - 2, &["--max", &above]), 1);
+    assert_failure(
+        &machine.trop(["scan", "--max", "1024"]),
+        7,
+        &[text(&machine.path("work/trop.yaml")), "max 1024 (command line)"],
+    );
+}
+
+/// Trap 97.
+#[test]
+fn ports_that_may_not_be_bound_are_doubts_and_end_nothing() {
+    let file = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let Some(first) = std::fs::read_to_string(file).ok().and_then(|text| text.trim().parse::<u16>().ok())
+    else {
+        return;
+    };
+    let Some(listener) = (first..first + 20).find_map(|port| TcpListener::bind(("127.0.0.1", port)).ok())
+    else {
+        return;
+    };
+    let bound = listener.local_addr().unwrap().port();
+    let machine = Machine::new();
+    if first < 3 {
+        return; // Everybody may bind every port here.
+    }
+    let (low, high) = (number(first - 2), number(bound));
+    let scan = |more: &[&str]| {
+        let arguments = ["scan", "--min", &low, "--max", &high, "--skip-ipv6", "--format", "json"];
+        run(&mut machine.as_nobody(arguments.iter().chain(more)))
+    };
+    let outcome = scan(&[]);
+    let bound_ports: Vec<_> = json_of(&outcome).iter().map(|record| record["port"].clone()).collect();
+    assert!(bound_ports.contains(&json!(bound)), "{outcome:?}");
+    assert!(bound_ports.iter().all(|port| port.as_u64() >= Some(first.into())), "{outcome:?}");
+    assert!(outcome.stderr.contains("4 probes could not tell"), "{outcome:?}");
+    assert!(outcome.stderr.contains("Permission denied"), "{outcome:?}");
+    let verbose = scan(&["--verbose"]);
+    for doubt in [format!("TCP probe of 127.0.0.1:{low}"), format!("UDP probe of 127.0.0.1:{}", first - 1)] {
+        let line = format!("Possibly occupied: {doubt} (IPv4 localhost): ");
+        assert!(verbose.stderr.contains(&line), "{line}: {verbose:?}");
+    }
+    assert_eq!(verbose.stderr.matches("Possibly occupied: ").count(), 4, "{verbose:?}");
+    assert_eq!(scan(&["--quiet"]).stderr, "");
+    // The same doubts keep a reservation away from these ports, and are named when there are no others.
+    let low = ["reserve", "--min", &low, "--max", &number(first - 1)].map(str::to_owned);
+    assert_failure(&run(&mut machine.as_nobody(&low)), 6, &["exhausted", "TCP probe of 127.0.0.1:"]);
+}
+
+/// Trap 103.
+#[test]
+fn nothing_is_promised_about_the_next_moment() {
+    let machine = Machine::new();
+    let bound = TcpListener::bind("127.0.0.1:0").unwrap();
+    let free = number(bound.local_addr().unwrap().port());
+    drop(bound);
+    let info = machine.trop(["port-info", &free, "--include-occupancy"]).stdout;
+    assert!(info.contains("free (nothing has it at this moment)"), "{info}");
+    assert!(machine.trop(["scan", "--help"]).stdout.contains("may be bound before it is used"));
+    let readme = include_str!("../../../../README.md");
+    assert!(readme.contains("trop cannot prevent a program that does not use it from binding the port"));
 }
 
 /// Trap 92.

@@ -7,6 +7,7 @@ use std::os::unix::fs::symlink;
 
 use crate::support::{Machine, run, text};
 
+/// Trap 130.
 #[test]
 fn the_data_directory_is_shown_as_it_is_configured() {
     let machine = Machine::new();

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
@@ -67,6 +69,27 @@ impl Machine {
         command
     }
 
+    /// As `command`, without the rights of root: with those of whoever runs the tests if that is somebody else.
+    pub(crate) fn as_nobody<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
+        // Who owns what was just made; and a new user must be able to read the program and write the registry.
+        if fs::metadata(&self.root).unwrap().uid() != 0 {
+            return self.command(arguments);
+        }
+        let program = self.path("trop");
+        if !program.exists() {
+            fs::copy(env!("CARGO_BIN_EXE_trop"), &program).unwrap();
+        }
+        for (path, mode) in [(&self.root, 0o755), (&self.directory("data"), 0o777), (&program, 0o755)] {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        }
+        let like = self.command(arguments);
+        let mut command = Command::new(program);
+        command.args(like.get_args()).current_dir(self.path("work")).env_clear();
+        command.envs(like.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.stdin(Stdio::null()).uid(65534).gid(65534);
+        command
+    }
+
     pub(crate) fn trop<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Outcome {
         run(&mut self.command(arguments))
     }
@@ -120,61 +143,71 @@ impl Machine {
     /// Starts the command while another process holds the write lock, and lets that process run SQL and commit once
     /// the command waits for the lock, or has read what it will decide on.
     pub(crate) fn waits_for(&self, command: &mut Command, sql: &str) -> Outcome {
-        let program = "import sqlite3, sys\n\
-             connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-             connection.execute('BEGIN IMMEDIATE')\n\
-             print('locked', flush=True)\n\
-             sys.stdin.read()\n\
-             connection.execute(sys.argv[2])\n\
-             connection.execute('COMMIT')";
-        let mut python = Command::new("python3");
-        python.args(["-c", program]).arg(self.database()).arg(sql);
-        let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
+        let lock = self.lock_and(sql);
         let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         // It has the database's shared memory mapped once it has begun to read, and then it waits.
         let maps = format!("/proc/{}/maps", waiting.id());
         while !std::fs::read_to_string(&maps).unwrap_or_default().contains("trop.db-shm") {
             std::thread::yield_now();
         }
-        drop(child.stdin.take());
-        assert!(child.wait().unwrap().success());
+        lock.release();
         waiting.wait_with_output().unwrap().into()
     }
 
     /// Another process that holds the write lock from now on.
-    pub(crate) fn lock(&self) -> Lock {
-        let program = "import sqlite3, sys\n\
+    pub(crate) fn lock(&self) -> Program {
+        self.lock_and("SELECT 1")
+    }
+
+    fn lock_and(&self, sql: &str) -> Program {
+        let script = "import sqlite3, sys\n\
              connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
              connection.execute('BEGIN IMMEDIATE')\n\
              print('locked', flush=True)\n\
              sys.stdin.read()\n\
-             connection.execute('ROLLBACK')";
+             connection.execute(sys.argv[2])\n\
+             connection.execute('COMMIT')";
+        let program = Program::start(script, &[self.database().as_os_str(), sql.as_ref()]);
+        assert_eq!(program.said(), "locked");
+        program
+    }
+}
+
+/// Another program, in Python: it says a line when it is ready, and goes on when its input ends.
+pub(crate) struct Program {
+    child: Child,
+    said: String,
+}
+
+impl Program {
+    pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> Program {
         let mut python = Command::new("python3");
-        python.args(["-c", program]).arg(self.database());
+        python.args(["-c", script]).args(arguments);
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        assert_eq!(line, "locked\n");
-        Lock(child)
+        let mut said = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();
+        Program { child, said }
     }
-}
 
-pub(crate) struct Lock(Child);
+    pub(crate) fn said(&self) -> &str {
+        self.said.trim_end()
+    }
 
-impl Lock {
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Lets it go on, to its end.
     pub(crate) fn release(mut self) {
-        drop(self.0.stdin.take());
-        assert!(self.0.wait().unwrap().success());
+        drop(self.child.stdin.take());
+        assert!(self.child.wait().unwrap().success());
     }
 }
 
-impl Drop for Lock {
+impl Drop for Program {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 

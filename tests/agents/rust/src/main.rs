@@ -6,9 +6,11 @@ use std::io::{self, BufRead, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde_json::Value;
 use trop_core::{
-    Error, Port, PortRange, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Result,
-    Tag,
+    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, MigrateRequest, Port,
+    PortRange, Problem, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Reserved,
+    Result, ScanRequest, Tag,
 };
 
 /// A command's fields, decoded to bytes.
@@ -38,25 +40,31 @@ fn main() -> io::Result<()> {
 }
 
 fn run(registry: &mut Option<Registry>, verb: &str, fields: &Fields) -> Result<Answer> {
-    if verb == "open" {
-        *registry = None;
-        *registry = Some(Registry::open(fields.opening()?)?);
-        return Ok(Vec::new());
-    }
-    let registry = registry.as_ref().ok_or(Error::Closed)?;
     match verb {
-        "reserve" => {
-            let reserved = registry.reserve(&fields.reserve()?)?;
-            let Reservation { port, key, .. } = reserved.reservation;
-            let mut answer = vec![
-                ("port", port.to_string()),
-                ("path", key.path().to_owned()),
-                ("created", u8::from(reserved.created).to_string()),
-            ];
-            answer.extend(key.tag().map(|tag| ("tag", tag.to_string())));
-            answer.extend(reserved.refusal.map(|refusal| ("refusal", refusal.name().to_owned())));
-            Ok(answer)
+        "open" => {
+            *registry = None;
+            *registry = Some(Registry::open(fields.opening()?)?);
+            Ok(Vec::new())
         }
+        "validate_config" => {
+            let problems = trop_core::validate(&fields.path("file").unwrap_or_default())?;
+            Ok(json(problems.iter().map(Problem::to_json).collect()))
+        }
+        "close" => {
+            registry.as_ref().ok_or(Error::Closed)?.close();
+            Ok(Vec::new())
+        }
+        _ => {
+            let registry = registry.as_ref().ok_or(Error::Closed)?;
+            let rehearsal = if fields.flag("dry_run", false) { Some(registry.rehearsal()?) } else { None };
+            operate(rehearsal.as_ref().unwrap_or(registry), verb, fields)
+        }
+    }
+}
+
+fn operate(registry: &Registry, verb: &str, fields: &Fields) -> Result<Answer> {
+    match verb {
+        "reserve" => Ok(reserved(&registry.reserve(&fields.reserve()?)?)),
         "storm" => {
             let mut request = fields.reserve()?;
             let mut ports = Vec::new();
@@ -66,17 +74,89 @@ fn run(registry: &mut Option<Registry>, verb: &str, fields: &Fields) -> Result<A
             }
             Ok(vec![("ports", ports.join(","))])
         }
-        "release" => Ok(vec![("count", registry.release(&fields.release()?)?.to_string())]),
+        "reserve_group" => {
+            let by = match fields.text("by")? {
+                None | Some("tag") => GroupKey::Tag,
+                Some("variable") => GroupKey::Variable,
+                Some(_) => return Err(invalid("by", "it is neither tag nor variable")),
+            };
+            let group = registry.reserve_group(&fields.reserve_group()?)?;
+            let ports =
+                group.ports_by(by)?.into_iter().map(|(name, port)| (name.to_owned(), port.get().into()));
+            Ok(json(Value::Object(ports.collect())))
+        }
+        "release" => Ok(count(registry.release(&fields.release()?)?)),
+        "release_port" => {
+            let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
+            Ok(count(usize::from(registry.release_port(port, false)?.is_some())))
+        }
+        "find" => {
+            let key = Key::new(fields.path("path").as_deref(), fields.tag()?)?;
+            Ok(json(registry.find(&key)?.map_or(Value::Null, |found| found.to_json())))
+        }
+        "find_port" => {
+            let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
+            Ok(json(registry.find_port(port)?.map_or(Value::Null, |found| found.to_json())))
+        }
         "list" => {
-            let list = registry.list()?.iter().map(Reservation::to_json).collect();
-            Ok(vec![("json", serde_json::Value::Array(list).to_string())])
+            let mut filter = Filter::default();
+            filter.project = fields.text("project")?.map(str::to_owned);
+            filter.tag = fields.text("tag")?.map(str::to_owned);
+            filter.path = fields.path("path");
+            Ok(json(registry.list_filtered(&filter)?.iter().map(Reservation::to_json).collect()))
         }
-        "close" => {
-            registry.close();
-            Ok(Vec::new())
+        "projects" => Ok(json(registry.projects()?.into())),
+        "prune" => Ok(cleaned(&registry.prune()?)),
+        "expire" => Ok(cleaned(&registry.expire(fields.days()?)?)),
+        "autoclean" => Ok(cleaned(&registry.autoclean(fields.days()?)?)),
+        "migrate" => {
+            let path = |name| fields.path(name).unwrap_or_default();
+            let mut request = MigrateRequest::new(path("from"), path("to"));
+            request.recursive = fields.flag("recursive", false);
+            request.force = fields.flag("force", false);
+            let migration = registry.migrate(&request)?;
+            Ok(vec![
+                ("moved", migration.moves.len().to_string()),
+                ("conflicts", migration.conflicts.len().to_string()),
+            ])
         }
+        "scan" => {
+            let mut request = ScanRequest::default();
+            request.min = fields.port("min")?;
+            request.max = fields.port("max")?;
+            Ok(json(registry.scan(&request)?.findings.iter().map(Finding::to_json).collect()))
+        }
+        "validate_database" => registry.validate().map(|()| Vec::new()),
         _ => Err(invalid("verb", "is unknown")),
     }
+}
+
+fn reserved(reserved: &Reserved) -> Answer {
+    let Reservation { port, key, project, task, .. } = &reserved.reservation;
+    let mut answer = vec![
+        ("port", port.to_string()),
+        ("path", key.path().to_owned()),
+        ("created", u8::from(reserved.created).to_string()),
+    ];
+    answer.extend(key.tag().map(|tag| ("tag", tag.to_string())));
+    answer.extend(project.clone().map(|project| ("project", project)));
+    answer.extend(task.clone().map(|task| ("task", task)));
+    answer.extend(reserved.refusal.map(|refusal| ("refusal", refusal.name().to_owned())));
+    answer.extend(reserved.cleanup.iter().flat_map(cleaned));
+    answer
+}
+
+fn cleaned(cleanup: &Cleanup) -> Answer {
+    vec![("pruned", cleanup.pruned.len().to_string()), ("expired", cleanup.expired.len().to_string())]
+}
+
+fn count(count: usize) -> Answer {
+    vec![("count", count.to_string())]
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "every caller has just made it")]
+fn json(value: Value) -> Answer {
+    vec![("json", value.to_string())]
 }
 
 impl Fields {
@@ -88,7 +168,7 @@ impl Fields {
     /// Rust's text is UTF-8 by construction; other bytes fail where a caller would make the text.
     fn text(&self, name: &'static str) -> Result<Option<&str>> {
         let bytes = self.0.get(name);
-        bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| invalid(name, "it is not UTF-8"))).transpose()
+        bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| invalid(name, "it is not valid UTF-8"))).transpose()
     }
 
     fn number(&self, name: &'static str) -> Result<Option<i64>> {
@@ -119,6 +199,11 @@ impl Fields {
         self.text("tag")?.map(Tag::new).transpose()
     }
 
+    fn days(&self) -> Result<Option<u32>> {
+        let days = self.number("days")?;
+        days.map(|days| days.try_into().map_err(|_| invalid("days", "it is out of range"))).transpose()
+    }
+
     fn opening(&self) -> Result<RegistryOptions> {
         let mut options = RegistryOptions::default();
         options.data_dir = self.path("data_dir");
@@ -135,6 +220,13 @@ impl Fields {
         if let Some(list) = self.text("excluded")? {
             options.excluded = list.parse()?;
         }
+        options.discovery = match (self.path("start_dir"), self.path("config_file")) {
+            (Some(directory), _) => Discovery::From(directory),
+            (_, Some(file)) => Discovery::File(file),
+            _ if self.flag("discovery", true) => Discovery::default(),
+            _ => Discovery::Off,
+        };
+        options.variables = self.flag("variables", true);
         Ok(options)
     }
 
@@ -142,11 +234,42 @@ impl Fields {
         let mut request = ReserveRequest::default();
         request.path = self.path("path");
         request.tag = self.tag()?;
+        request.project = self.field("project", "clear_project")?;
+        request.task = self.field("task", "clear_task")?;
         request.preferred = self.port("port")?;
         request.min = self.port("min")?;
         request.max = self.port("max")?;
+        request.occupancy.skip = self.flag("skip_occupancy_check", false);
+        request.overwrite = self.flag("overwrite", false);
+        request.ignore_occupied = self.flag("ignore_occupied", false);
+        request.ignore_exclusions = self.flag("ignore_exclusions", false);
         request.allow_unrelated_path = self.flag("allow_unrelated_path", true);
+        request.allow_project_change = self.flag("allow_project_change", false);
+        request.allow_task_change = self.flag("allow_task_change", false);
+        request.force = self.flag("force", false);
+        request.disable_autoprune = self.flag("disable_autoprune", false);
+        request.disable_autoexpire = self.flag("disable_autoexpire", false);
         Ok(request)
+    }
+
+    fn reserve_group(&self) -> Result<GroupRequest> {
+        let mut request = GroupRequest::default();
+        request.file = self.path("file");
+        request.task = self.text("task")?.map(str::to_owned);
+        request.occupancy.skip = self.flag("skip_occupancy_check", false);
+        request.allow_unrelated_path = self.flag("allow_unrelated_path", true);
+        request.allow_project_change = self.flag("allow_project_change", false);
+        request.allow_task_change = self.flag("allow_task_change", false);
+        request.force = self.flag("force", false);
+        Ok(request)
+    }
+
+    fn field(&self, text: &'static str, clear: &str) -> Result<Field> {
+        Ok(match self.text(text)? {
+            Some(text) => Field::Set(text.to_owned()),
+            None if self.flag(clear, false) => Field::Clear,
+            None => Field::Omitted,
+        })
     }
 
     fn release(&self) -> Result<ReleaseRequest> {
@@ -154,6 +277,8 @@ impl Fields {
         request.path = self.path("path");
         request.tag = self.tag()?;
         request.untagged_only = self.flag("untagged_only", false);
+        request.recursive = self.flag("recursive", false);
+        request.allow_unrelated_path = self.flag("allow_unrelated_path", true);
         Ok(request)
     }
 }

@@ -1,0 +1,132 @@
+//! What the calls answer, as plain data from which `index.js` makes values of its own realm.
+
+#![allow(missing_docs, reason = "they are the core's results")]
+
+use napi_derive::napi;
+use trop_core::{Cleanup, Error, Finding, Migration, Problem, Reservation, Reserved};
+
+/// Port, path, tag, project, task, and the seconds of creation and of last use.
+pub type Row = (u16, String, Option<String>, Option<String>, Option<String>, i64, i64);
+
+/// The row, whether it is new, why the preferred port was not used, and what had to be cleaned up.
+pub type ReservedRow = (Row, bool, Option<String>, Option<CleanupRows>);
+
+/// The rows that were pruned and that expired, path and cause of what was preserved, and the days.
+pub type CleanupRows = (Vec<Row>, Vec<Row>, Vec<(String, String)>, u32);
+
+/// The two paths, each row that moves with its new path, and the rows in the way.
+pub type MigrationRows = (String, String, Vec<(Row, String)>, Vec<Row>);
+
+/// What a failed call answers.
+#[napi(object, object_from_js = false)]
+pub struct Failure {
+    /// The name of the code.
+    pub code: &'static str,
+    /// The number of the code.
+    pub number: i32,
+    /// The argument to blame, if one is.
+    pub argument: Option<&'static str>,
+    /// The operating system's error number.
+    pub errno: Option<i32>,
+    /// The text for people.
+    pub message: String,
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct FindingFields {
+    pub port: u16,
+    pub status: &'static str,
+    pub reserved: bool,
+    pub protocol: &'static str,
+    pub address_family: &'static str,
+    pub scope: &'static str,
+    pub address: String,
+    pub process_id: Option<u32>,
+    pub process_name: Option<String>,
+    pub user: Option<String>,
+    pub owner_status: &'static str,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct ProblemFields {
+    pub path: String,
+    pub line: u32,
+    pub field: &'static str,
+    pub reason: String,
+}
+
+pub fn row(reservation: Reservation) -> Row {
+    (
+        reservation.port.get(),
+        reservation.key.path().to_owned(),
+        reservation.key.tag().map(|tag| tag.as_str().to_owned()),
+        reservation.project,
+        reservation.task,
+        reservation.created_at.seconds(),
+        reservation.last_used_at.seconds(),
+    )
+}
+
+pub fn rows(reservations: Vec<Reservation>) -> Vec<Row> {
+    reservations.into_iter().map(row).collect()
+}
+
+pub fn reserved(reserved: Reserved) -> ReservedRow {
+    let refusal = reserved.refusal.map(|refusal| refusal.name().to_owned());
+    (row(reserved.reservation), reserved.created, refusal, reserved.cleanup.map(cleanup))
+}
+
+pub fn cleanup(cleanup: Cleanup) -> CleanupRows {
+    let preserved = cleanup.preserved.into_iter().map(|kept| (kept.path, kept.cause)).collect();
+    (rows(cleanup.pruned), rows(cleanup.expired), preserved, cleanup.days)
+}
+
+pub fn migration(migration: Migration) -> MigrationRows {
+    let moves = migration.moves.into_iter().map(|moved| {
+        let to = moved.key.path().to_owned();
+        (row(moved.before), to)
+    });
+    (migration.from, migration.to, moves.collect(), rows(migration.conflicts))
+}
+
+impl From<Finding> for FindingFields {
+    fn from(finding: Finding) -> FindingFields {
+        FindingFields {
+            port: finding.port.get(),
+            status: finding.status(),
+            reserved: finding.reserved,
+            protocol: finding.probe.protocol.name(),
+            address_family: finding.probe.family.name(),
+            scope: finding.probe.scope.name(),
+            address: finding.probe.address().to_string(),
+            owner_status: finding.owner.status(),
+            process_id: finding.owner.process_id,
+            process_name: finding.owner.process_name,
+            user: finding.owner.user,
+        }
+    }
+}
+
+impl From<Problem> for ProblemFields {
+    fn from(problem: Problem) -> ProblemFields {
+        ProblemFields {
+            path: problem.path.to_string_lossy().into_owned(),
+            // Files are not that long.
+            line: u32::try_from(problem.line).unwrap_or(u32::MAX),
+            field: problem.field,
+            reason: problem.reason,
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure {
+            code: error.code().name(),
+            number: error.code().number(),
+            argument: error.argument(),
+            errno: error.errno(),
+            message: error.to_string(),
+        }
+    }
+}

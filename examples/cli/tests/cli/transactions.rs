@@ -1,0 +1,64 @@
+//! Each operation is one transaction, counted where SQLite writes them down.
+
+use std::fs;
+
+use crate::support::{Machine, Program, run, text};
+
+/// How many transactions the log of a database holds: each ends with a frame that says how large the file is now.
+fn commits(machine: &Machine) -> usize {
+    let log = fs::read(machine.path("data/trop.db-wal")).unwrap();
+    let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
+    let (page, salt) = (usize::try_from(number(8)).unwrap(), number(16));
+    (32..log.len())
+        .step_by(24 + page)
+        .take_while(|frame| number(frame + 8) == salt)
+        .filter(|frame| number(frame + 4) != 0)
+        .count()
+}
+
+/// Traps 49, 119.
+#[test]
+fn every_change_is_one_transaction_and_a_look_is_none() {
+    let machine = Machine::new();
+    machine.reserve([""; 0]);
+    // While somebody has it open, the log grows and nothing is taken out of it.
+    let reading = "import sqlite3, sys\n\
+         connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
+         connection.execute('BEGIN')\n\
+         connection.execute('SELECT * FROM reservations').fetchall()\n\
+         print('open', flush=True)\n\
+         sys.stdin.read()";
+    let reader = Program::start(reading, &[machine.database().as_os_str()]);
+    let mut before = 0;
+    let mut expect = |count: usize, arguments: &[&str]| {
+        let outcome = run(machine.command(arguments).args(["--data-dir", text(&machine.path("data"))]));
+        assert_eq!(outcome.code, 0, "{arguments:?}: {outcome:?}");
+        let now = commits(&machine);
+        assert_eq!(now - before, count, "{arguments:?}");
+        before = now;
+    };
+    let range = ["--min", "25400", "--max", "25402", "--skip-occupancy-check"];
+    let reserve = |more: &[&'static str]| [&["reserve", "--quiet"], &range[..], more].concat();
+    expect(1, &reserve(&["--tag", "a"]));
+    expect(1, &reserve(&["--path", "gone/b", "--tag", "b"]));
+    expect(1, &reserve(&["--path", "gone/c"]));
+    expect(1, &reserve(&["--tag", "a", "--overwrite"]));
+    // The range is full, cleaned up, and tried again.
+    expect(1, &reserve(&["--tag", "d"]));
+    expect(0, &reserve(&["--tag", "e", "--dry-run"]));
+    expect(1, &reserve(&["--path", "gone/e"]));
+    expect(1, &["migrate", "--quiet", "--recursive", "--from", ".", "--to", "moved"]);
+    expect(0, &["release", "--quiet", "--path", "moved", "--recursive", "--dry-run"]);
+    expect(1, &["release", "--quiet", "--path", "moved", "--recursive"]);
+    for command in ["prune", "autoclean"] {
+        for path in ["gone/x", "gone/y"] {
+            expect(1, &["reserve", "--quiet", "--path", path, "--skip-occupancy-check"]);
+        }
+        expect(1, &[command]);
+    }
+    for look in [&["list"][..], &["port-info", "5000"], &["prune", "--dry-run"], &["list-projects"]] {
+        expect(0, look);
+    }
+    assert!(machine.rows().is_empty());
+    reader.release();
+}

@@ -1,0 +1,96 @@
+"""How the tests themselves are made: what no single test can show."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from collections import Counter
+from pathlib import Path
+
+import agents
+import traps
+from agents import ROOT
+
+
+def make(*arguments: str) -> str:
+    """What make prints, here without anything it was started with."""
+    command = ["make", "--no-print-directory", "-C", str(ROOT), *arguments]
+    env = {name: value for name, value in os.environ.items() if name not in ("MAKEFLAGS", "TROP_DATA_DIR")}
+    return subprocess.run(command, env=env, check=True, capture_output=True, text=True).stdout
+
+
+def sources_with_tests() -> dict[str, str]:
+    """The files with tests, and what is in them."""
+    paths = [path for path in traps.sources() if path != Path(__file__)]
+    texts = {path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8") for path in paths}
+    kinds = re.compile(r"(^|/)tests?/|_test\.go$|^examples/.*test")
+    return {name: text for name, text in texts.items() if kinds.search(name) or "#[cfg(test)]" in text}
+
+
+def test_a_test_without_a_directory_of_its_own_fails(tmp_path: Path) -> None:
+    """Every test target names a data directory that nobody can make, root included. Trap 131."""
+    directory = make("-s", "--eval=test-show: ; @echo $$TROP_DATA_DIR", "test-show").strip()
+    forgetful = {**os.environ, "TROP_DATA_DIR": directory, "HOME": str(tmp_path)}
+    for command in ("reserve", "list", "init"):
+        done = subprocess.run(
+            [agents.CLI, command], cwd=tmp_path, env=forgetful, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stdout) == (5, ""), done
+    assert list(tmp_path.iterdir()) == []
+
+
+# What sleeps decides nothing: a watchdog, and forks at different moments.
+SLEEPS = Counter({"trop-core/tests/common/mod.rs": 1, "trop-core/tests/fork.rs": 2})
+
+
+def test_no_test_waits_by_sleeping() -> None:
+    """Nor is one run again until it passes. Trap 132."""
+    sleeping = re.compile(r"\bsleep\(|\bSleep\(|setTimeout\(|\bsleep [0-9]")
+    found = Counter({name: len(sleeping.findall(text)) for name, text in sources_with_tests().items()})
+    assert +found == SLEEPS
+    again = re.compile(r"reruns|@flaky|\bflaky\(|retryTimes|test-timeouts-retry")
+    assert [name for name, text in sources_with_tests().items() if again.search(text)] == []
+
+
+def test_no_test_is_switched_off() -> None:
+    """One may find that this machine cannot run it, and say so; none is off where it stands. Trap 134."""
+    off = re.compile(
+        r"#\[ignore|mark\.skip\b|mark\.xfail|\b(?:it|test|describe)\.(?:skip|todo|only)\(|\bxit\("
+    )
+    assert [name for name, text in sources_with_tests().items() if off.search(text)] == []
+
+
+def test_everything_is_part_of_the_one_command() -> None:
+    """`make test` runs the tests of every folder that has any, and so does integration. Trap 134."""
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+    plan = make("-n", "test")
+    ran = {
+        "trop-core": "cargo test --workspace --exclude trop-cli",
+        "trop-ffi": "cargo test --workspace --exclude trop-cli",
+        "examples/cli": "cargo test -p trop-cli",
+        "tests/c": "sh tests/c/run.sh",
+        "bindings/go": "cd bindings/go && go test ./...",
+        "bindings/python": "cd bindings/python && ../../.venv/bin/python -m pytest",
+        "bindings/node": "cd bindings/node && npm test",
+        "examples/pytest": "cd examples/pytest",
+        "examples/jest": "cd examples/jest",
+        "tests": ".venv/bin/python -m pytest tests",
+    }
+    for folder, command in ran.items():
+        assert command in plan, folder
+    missed = [
+        name for name in sources_with_tests() if not name.startswith(tuple(f"{folder}/" for folder in ran))
+    ]
+    assert missed == []
+    run = (ROOT / "tests" / "c" / "run.sh").read_text()
+    assert [path.name for path in (ROOT / "tests" / "c").glob("*.c") if path.stem not in run] == []
+
+
+def test_the_list_of_traps_is_checked_by_something_that_fails() -> None:
+    """The checker sees an item without a test and a number that is none. Trap 133."""
+    listed = traps.items((ROOT / "tests" / "traps.md").read_text(encoding="utf-8"))
+    assert list(listed) == list(range(1, 138))
+    assert traps.named(["/// Trap 1.", "# Traps 2, 30.", "Trap 4 is not named so", "Traps 5"]) == {1, 2, 30}
+    assert traps.report({1: "one", 2: "two"}, {1, 3}) == ["2. two", "3 is no trap"]
+    assert traps.report({1: "one"}, {1}) == []

@@ -1,0 +1,56 @@
+"""Prints the items of traps.md that no test names, and fails if there are any."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SUFFIXES = {".rs", ".py", ".js", ".mjs", ".cts", ".mts", ".go", ".c", ".h", ".sh"}
+
+
+def items(text: str) -> dict[int, str]:
+    """The items of the list by their numbers."""
+    return {int(number): line for number, line in re.findall(r"^(\d+)\. (.+)$", text, re.MULTILINE)}
+
+
+def named(texts: Iterable[str]) -> set[int]:
+    """The numbers in comments such as `Trap 58.` and `Traps 57, 61.`."""
+    lists = (found for text in texts for found in re.findall(r"\bTraps? (\d+(?:, \d+)*)\.", text))
+    return {int(number) for found in lists for number in found.split(", ")}
+
+
+def sources() -> list[Path]:
+    """The files of the project that may hold tests, this one aside."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    paths = (ROOT / name for name in listed.split("\0") if name)
+    return [path for path in paths if path.suffix in SUFFIXES and path != Path(__file__) and path.exists()]
+
+
+def report(listed: dict[int, str], found: set[int]) -> list[str]:
+    """What is wrong: items without a test, and numbers that are no item."""
+    missing = [f"{number}. {line}" for number, line in sorted(listed.items()) if number not in found]
+    return missing + [f"{number} is no trap" for number in sorted(found - listed.keys())]
+
+
+def main() -> int:
+    """0 if every item has a test."""
+    listed = items((ROOT / "tests" / "traps.md").read_text(encoding="utf-8"))
+    wrong = report(listed, named(path.read_text(encoding="utf-8") for path in sources()))
+    for line in wrong:
+        print(line)
+    print(f"{len(listed)} traps, {len(wrong) or 'none'} without a test")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
