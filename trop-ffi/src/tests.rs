@@ -12,6 +12,7 @@ use crate::clean::*;
 use crate::error::*;
 use crate::flags::*;
 use crate::group::*;
+use crate::lease::*;
 use crate::lookup::*;
 use crate::options::{Options, read};
 use crate::registry::*;
@@ -111,7 +112,14 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
     let group = trop_group_options { flags: u32::MAX, ..trop_group_options::DEFAULT };
     let clean = trop_clean_options { flags: u32::MAX, ..trop_clean_options::DEFAULT };
     let migrate = trop_migrate_options { flags: u32::MAX, ..trop_migrate_options::DEFAULT };
-    let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
+    let lease = trop_lease_options { flags: u32::MAX, ..trop_lease_options::DEFAULT };
+    let (mut reservation, mut json, mut leased) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut held = ptr::null_mut();
+    // SAFETY: everything lives long enough.
+    unsafe {
+        assert_eq!(trop_lease(registry, ptr::null(), &raw mut held, ptr::null_mut()), TROP_OK);
+    }
+    let mut socket = 0;
     let mut statuses = || {
         // SAFETY: everything lives long enough; no call leaves anything to be freed.
         unsafe {
@@ -126,18 +134,29 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
                 trop_clean(registry, &raw const clean, &raw mut json, ptr::null_mut()),
                 trop_migrate(registry, &raw const migrate, &raw mut json, ptr::null_mut()),
                 trop_scan(registry, 0, 0, &raw mut json, ptr::null_mut()),
+                trop_lease(registry, &raw const lease, &raw mut leased, ptr::null_mut()),
+                trop_lease_many(registry, 1, &raw const lease, &raw mut leased, ptr::null_mut()),
+                trop_explain(registry, 0, &raw mut json, ptr::null_mut()),
+                trop_lease_listen(held, ptr::null(), -2, &raw mut socket, ptr::null_mut()),
+                trop_lease_bind(held, 0, ptr::null(), &raw mut socket, ptr::null_mut()),
+                trop_lease_wait_listening(held, -2, ptr::null_mut()),
             ]
         }
     };
-    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 10]);
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 16]);
     // SAFETY: the registry is live.
     let error = unsafe { &*registry }.run(|_| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
     assert_eq!(error.code(), Code::Panic);
-    assert_eq!(statuses(), [TROP_ERR_PANIC; 10]);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 16]);
     // SAFETY: as above; closing and freeing stay allowed.
     unsafe {
         assert_eq!(trop_projects(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
         assert_eq!(trop_validate_database(registry, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_leases(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_own_leases(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_lease_close(held, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_lease_is_open(held), 0);
+        trop_lease_free(held);
         trop_registry_close(registry);
         trop_registry_free(registry);
     }
