@@ -358,8 +358,8 @@
 typedef struct trop_error trop_error;
 
 /**
- * A port that belongs to this process until the lease is closed or freed, its registry is closed or freed, or the
- * process ends in any way. Any number of threads may use it at once, and it may be freed after its registry.
+ * A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
+ * is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be freed after its registry.
  *
  * A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
  * nothing. A program started by exec has nothing of it.
@@ -1089,14 +1089,16 @@ int32_t trop_open(const struct trop_open_options *options,
 
 /**
  * Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
- * not interrupted. Closing twice and NULL are allowed. Reservations stay.
+ * not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of the process-wide
+ * registry.
  *
  * registry: the registry; still to be freed with trop_registry_free.
  */
 void trop_registry_close(struct trop_registry *registry);
 
 /**
- * Closes a registry and frees its memory. NULL is allowed. No other thread may use it any more. Reservations stay.
+ * Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may use it any
+ * more.
  *
  * registry: the registry; it is gone afterwards.
  */

@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define MIN 21000
@@ -536,6 +537,35 @@ static void lease_in_the_child(void)
     MUST(trop_lease_wait_listening(inherited, -1, &error));
 }
 
+static int64_t stranger;
+
+static void lease_what_another_listens_on(void)
+{
+    close((int)stranger); /* the parent keeps its own */
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.min = options.max = MAX;
+    trop_lease_handle *lease = leased(&options);
+    time_t before = time(NULL);
+    int32_t status = trop_lease_wait_listening(lease, 60000, &error);
+    char expected[40];
+    snprintf(expected, sizeof(expected), "process %d ", (int)getppid());
+    if (status == TROP_OK)
+        return; /* this system does not tell who listens */
+    CHECK(strstr(trop_error_message(error), expected) != NULL && time(NULL) - before < 50);
+    CHECK_ERROR(status, TROP_ERR_NOT_LISTENING, NULL);
+}
+
+static void listeners_that_are_strangers_are_named(void)
+{
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.min = options.max = MAX;
+    trop_lease_handle *lease = leased(&options);
+    MUST(trop_lease_listen(lease, NULL, -1, &stranger, &error));
+    trop_lease_free(lease);
+    in_child(lease_what_another_listens_on);
+    close((int)stranger);
+}
+
 static void a_child_that_exits_first_ends_nothing(void)
 {
     inherited = leased(NULL);
@@ -650,6 +680,7 @@ int main(void)
     a_port_can_be_held(probing);
     trop_registry_free(probing);
     threads_share_a_registry_and_a_lease();
+    listeners_that_are_strangers_are_named();
     a_child_that_exits_first_ends_nothing();
     a_lease_lasts_until_the_last_child_ends();
     a_program_that_is_started_has_nothing_of_the_lease();
