@@ -357,7 +357,9 @@ fn leases_end_while_the_database_is_locked() {
         drop(lock);
         let again = [lease(impatient), lease(patient)];
         assert_eq!(again.map(|lease| trop_lease_port(lease)), ports);
-        again.into_iter().for_each(|lease| trop_lease_free(lease));
+        for lease in again {
+            trop_lease_free(lease);
+        }
         trop_registry_free(impatient);
         trop_registry_free(patient);
     }
