@@ -80,7 +80,8 @@ pub unsafe extern "C" fn trop_lease_options_init(options: *mut trop_lease_option
 }
 
 /// A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
-/// is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be freed after its registry.
+/// is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be
+/// freed after its registry.
 ///
 /// A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
 /// nothing. A program started by exec has nothing of it.
