@@ -137,10 +137,11 @@ test-python: python cli ## Tests of the Python module
 test-node: node cli ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
-test-examples: examples cli python ## The pytest and Jest examples
+test-examples: examples cli python ## The pytest, Jest and Go examples
 	rm -rf target/example-data
 	cd examples/pytest && TROP_DATA_DIR="$(CURDIR)/target/example-data" ../../$(PYTHON) -m pytest -n 4
 	cd examples/jest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
+	cd examples/go && TROP_DATA_DIR="$(CURDIR)/target/example-data" go test .
 
 test-together: build agents ## Tests of all languages together
 	$(PYTHON) -m pytest tests
