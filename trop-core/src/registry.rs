@@ -225,7 +225,7 @@ impl Registry {
             options: self.0.options.clone(),
             settings: self.0.settings.clone(),
             configuration: self.0.configuration.clone(),
-            tenure: Tenure::default(),
+            tenure: self.0.tenure.rehearsal(),
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
         })))

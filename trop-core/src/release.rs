@@ -56,8 +56,9 @@ impl Registry {
     /// # Errors
     /// [`Error::Leased`], [`Error::Busy`] and every error of the database. Nothing is changed then.
     pub fn release_port(&self, port: Port, force: bool) -> Result<Option<Holder>> {
-        let may_end = |lease: &LeaseInfo| force || !lease.alive || self.has_leased(port);
-        self.seat().with(|database| {
+        let own = self.own_lease(port);
+        let may_end = |lease: &LeaseInfo| force || !lease.alive || own.is_some();
+        let released = self.seat().with(|database| {
             database.write(|transaction| match self.holder_in(transaction, port)? {
                 None => Ok(None),
                 Some(Holder::Reservation(row)) => {
@@ -74,7 +75,11 @@ impl Registry {
                     command: lease.command.unwrap_or_default(),
                 }),
             })
-        })
+        })?;
+        if let (Some(Holder::Lease(_)), Some(serial)) = (&released, own) {
+            self.forget_lease(port, serial);
+        }
+        Ok(released)
     }
 
     /// Releases the selected reservations, all or none, and tells how many there were; none is no error.

@@ -104,9 +104,18 @@ impl Registry {
         })
     }
 
-    /// Whether this registry leases a port in this process.
-    pub(crate) fn has_leased(&self, port: Port) -> bool {
-        self.tenure().with(|state| state.live.contains_key(&port))
+    /// The serial number of the lease that this registry has of a port in this process.
+    pub(crate) fn own_lease(&self, port: Port) -> Option<i64> {
+        self.tenure().with(|state| state.live.get(&port).copied())
+    }
+
+    /// Forgets a lease that was ended by other means than closing it.
+    pub(crate) fn forget_lease(&self, port: Port, serial: i64) {
+        self.tenure().with(|state| {
+            if state.live.get(&port) == Some(&serial) {
+                state.live.remove(&port);
+            }
+        });
     }
 
     /// The ports of a range that somebody has; not those of leases that have ended.

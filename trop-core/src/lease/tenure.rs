@@ -43,6 +43,11 @@ impl Default for State {
 }
 
 impl Tenure {
+    /// What a rehearsal has: no owner, but the same right to end the leases there are.
+    pub(crate) fn rehearsal(&self) -> Tenure {
+        Tenure(Mutex::new(State { live: self.with(|state| state.live.clone()), ..State::default() }))
+    }
+
     pub(super) fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
         store::locked(|| {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
