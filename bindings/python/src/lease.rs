@@ -9,7 +9,7 @@ use pyo3::types::{IntoPyDict, PyList};
 use trop_core::contain;
 
 use crate::arguments::{self, Given};
-use crate::operations::detached;
+use crate::operations::{Operations, detached};
 
 /// A port that belongs to this process until the lease is closed, or the process ends in whatever way.
 ///
@@ -17,26 +17,30 @@ use crate::operations::detached;
 /// is garbage, and with its registry. A child made by `fork` shares it: it lasts until the last of them ends, and
 /// closing it in the child does nothing.
 #[pyclass(frozen, weakref, module = "trop")]
-pub(crate) struct Lease(trop_core::Lease);
+pub(crate) struct Lease {
+    leased: trop_core::Lease,
+    /// Lives as long: its leases end with it.
+    _registry: Py<Operations>,
+}
 
 #[pymethods]
 impl Lease {
     /// The port number.
     #[getter]
     fn port(&self) -> u16 {
-        self.0.port().get()
+        self.leased.port().get()
     }
 
     /// What it is for, if that was said.
     #[getter]
     fn label(&self) -> Option<&str> {
-        self.0.label()
+        self.leased.label()
     }
 
     /// Whether it or its registry was closed. In a forked child it lasts as the parent's does.
     #[getter]
     fn closed(&self) -> bool {
-        !self.0.is_open()
+        !self.leased.is_open()
     }
 
     /// Gives the port back. Closing twice is no error.
@@ -44,7 +48,7 @@ impl Lease {
     /// Raises `BusyError` and the errors of the database. The lease has ended all the same: the port is given back
     /// by the next call, or when the process ends.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        detached(py, || self.0.close())
+        detached(py, || self.leased.close())
     }
 
     /// Returns a TCP socket that listens on the port, so that there is no moment between its choice and its use.
@@ -62,7 +66,7 @@ impl Lease {
         backlog: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (host, backlog) = (arguments::host(host)?, arguments::backlog(backlog)?);
-        let listener = detached(py, || self.0.listen(&host, backlog))?;
+        let listener = detached(py, || self.leased.listen(&host, backlog))?;
         socket(py, listener.into())
     }
 
@@ -80,7 +84,7 @@ impl Lease {
         host: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (protocol, host) = (arguments::protocol(protocol)?, arguments::host(host)?);
-        let bound = detached(py, || self.0.bind(protocol, &host))?;
+        let bound = detached(py, || self.leased.bind(protocol, &host))?;
         socket(py, bound.into())
     }
 
@@ -96,10 +100,10 @@ impl Lease {
         let timeout = arguments::timeout(timeout)?;
         let mut raised = None;
         let go_on = || {
-            raised = Python::attach(Python::check_signals).err();
+            Python::attach(|py| raised = py.check_signals().err());
             raised.is_none()
         };
-        let waited = detached(py, || self.0.wait_listening_while(timeout, go_on));
+        let waited = detached(py, || self.leased.wait_listening_while(timeout, go_on));
         raised.map_or(waited, Err)
     }
 
@@ -143,8 +147,12 @@ impl Lease {
 
 impl Lease {
     /// What Python gets for a lease of the core, known to whoever watches.
-    pub(crate) fn of(py: Python<'_>, leased: trop_core::Lease) -> PyResult<Bound<'_, Lease>> {
-        let lease = Bound::new(py, Lease(leased))?;
+    pub(crate) fn of<'py>(
+        registry: &Bound<'py, Operations>,
+        leased: trop_core::Lease,
+    ) -> PyResult<Bound<'py, Lease>> {
+        let py = registry.py();
+        let lease = Bound::new(py, Lease { leased, _registry: registry.clone().unbind() })?;
         for watcher in watchers(py).iter() {
             if let Err(error) = watcher.call1((&lease,)) {
                 error.write_unraisable(py, Some(&watcher));
@@ -156,7 +164,7 @@ impl Lease {
     /// Ends it without waiting and without errors.
     fn end(&self) {
         let _ = contain(|| {
-            self.0.end_without_waiting();
+            self.leased.end_without_waiting();
             Ok(())
         });
     }

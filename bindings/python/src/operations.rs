@@ -239,7 +239,7 @@ impl Operations {
         skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn lease<'py>(
-        &self,
+        slf: &Bound<'py, Self>,
         py: Python<'py>,
         port: Given<'_, 'py>,
         min: Given<'_, 'py>,
@@ -263,7 +263,7 @@ impl Operations {
             skip_ipv6,
             check_all_interfaces,
         ]);
-        Lease::of(py, self.call(py, |registry| registry.lease(&request))?)
+        Lease::of(slf, slf.get().call(py, |registry| registry.lease(&request))?)
     }
 
     /// Leases several ports, all or none, in ascending order unless `port` is among them, which comes first.
@@ -276,7 +276,7 @@ impl Operations {
         check_all_interfaces=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn lease_many<'py>(
-        &self,
+        slf: &Bound<'py, Self>,
         py: Python<'py>,
         count: &Bound<'py, PyAny>,
         contiguous: bool,
@@ -304,8 +304,8 @@ impl Operations {
             skip_ipv6,
             check_all_interfaces,
         ]);
-        let leased = self.call(py, |registry| registry.lease_many(count, &request))?;
-        leased.into_iter().map(|lease| Lease::of(py, lease)).collect()
+        let leased = slf.get().call(py, |registry| registry.lease_many(count, &request))?;
+        leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
     }
 
     /// Returns the leases of everybody, by port, also those that have ended and were not yet cleared away.

@@ -1,4 +1,4 @@
-"""Fixtures under the names that pytest-asyncio and anyio use, as leased ports; see `trop_replace_port_fixtures`."""
+"""Leased ports under the names that the fixtures of pytest-asyncio and anyio have."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pytest plugin, active wherever trop is installed: fixtures that are leased ports, and reports about leases."""
+"""The pytest plugin, active wherever trop is installed: leased ports as fixtures, reports about leases."""
 
 from __future__ import annotations
 
@@ -69,8 +69,10 @@ def trop_session_port(trop_registry: trop.Registry, request: pytest.FixtureReque
 def label(request: pytest.FixtureRequest) -> str:
     """The id of the test, as far as a label can have it; the worker's name in place of none."""
     if request.scope == "session":
-        return getattr(request.config, "workerinput", {}).get("workerid", "session")
-    text = request.node.nodeid.replace("\0", "?").encode("utf-8", "replace")
+        worker: dict[str, str] = getattr(request.config, "workerinput", {})
+        return worker.get("workerid", "session")
+    node: pytest.Item = request.node
+    text = node.nodeid.replace("\0", "?").encode("utf-8", "replace")
     # Its end tells more than its beginning.
     return (text if len(text) <= 255 else b"..." + text[-252:]).decode("utf-8", "ignore").strip()
 
