@@ -11,7 +11,9 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use trop_core::{Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Protocol, Result, Tag};
+use trop_core::{
+    Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Protocol, Result, Tag,
+};
 
 use crate::errors::exception;
 

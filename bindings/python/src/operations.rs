@@ -6,8 +6,8 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use trop_core::{
-    Filter, GroupRequest, Key, LeaseRequest, MigrateRequest, Port, ReleaseRequest, ReserveRequest, ReservedGroup, Result,
-    ScanRequest, contain,
+    Filter, GroupRequest, Key, LeaseRequest, MigrateRequest, Port, ReleaseRequest, ReserveRequest,
+    ReservedGroup, Result, ScanRequest, contain,
 };
 
 use crate::arguments::{self, Given};
