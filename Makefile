@@ -146,6 +146,20 @@ test-examples: examples cli python ## The pytest, Jest and Go examples
 test-together: build agents ## Tests of all languages together
 	$(PYTHON) -m pytest tests
 
+# What trop is compared with. Nothing else needs it, so nothing else installs it.
+PEERS := target/peers
+
+$(PEERS)/installed: Makefile | $(VENV)/installed node-tools
+	rm -rf $(PEERS)
+	$(PYTHON) -m pip install --quiet --target $(PEERS)/python portpicker==1.6.0 port-for==1.1.1
+	mkdir -p $(PEERS)/node
+	npm install --silent --no-audit --no-fund --prefix $(PEERS)/node get-port@7.2.0
+	@touch $@
+
+.PHONY: collisions
+collisions: python $(PEERS)/installed ## Failed binds of leases beside those of other ways to pick a port
+	$(PYTHON) tests/collisions.py $(PEERS)
+
 .PHONY: bless
 bless: native-tools ## Write the golden files anew; read the difference before committing it
 	TROP_BLESS=1 cargo test -p trop-ffi --quiet
