@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 use trop_core::{
-    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, Lease, LeaseInfo, LeaseRequest,
-    MigrateRequest, Port,
-    PortRange, Problem, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Reserved,
-    Result, ScanRequest, Tag,
+    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, Lease, LeaseInfo,
+    LeaseRequest, MigrateRequest, Port, PortRange, Problem, Registry, RegistryOptions, ReleaseRequest,
+    Reservation, ReserveRequest, Reserved, Result, ScanRequest, Tag,
 };
 
 /// A command's fields, decoded to bytes.
