@@ -164,7 +164,8 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=320)
     given = parser.parse_args()
-    print(f"{given.processes} processes, {given.rounds} times at once\n")
+    print(f"{given.processes} processes, {given.rounds} times at once, on {os.cpu_count()} CPUs.")
+    print("Times include waiting for a CPU and, of get-port, asking a process of Node.js.\n")
     print(f"{'PICKED BY':<30}{'PICKS':>8}{'FAILED BINDS':>15}{'EACH PICK':>13}")
     failed = {}
     with tempfile.TemporaryDirectory(prefix="trop-collisions-") as data_dir:
