@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use napi::{Env, JsDeferred};
 use napi::bindgen_prelude::{Either, Object, ToNapiValue, TypeName};
+use napi::{Env, JsDeferred};
 use napi_derive::napi;
 use trop_core::{Error, Lease, Protocol, Result, contain};
 

@@ -10,8 +10,8 @@ use std::time::Duration;
 use napi_derive::napi;
 use trop_core::{
     Discovery, Error, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest,
-    OccupancyPolicy, Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag,
-    resolve_path,
+    OccupancyPolicy, Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest,
+    Tag, resolve_path,
 };
 
 #[napi(object, object_to_js = false)]
