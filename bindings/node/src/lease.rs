@@ -94,6 +94,9 @@ pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
 /// The promise of a listener on the port.
 ///
 /// Waits on a thread of its own. On libuv's pool a few waits would keep the servers from starting that they wait for.
+///
+/// # Errors
+/// Only when Node.js makes no promise, such as in a thread that is being ended.
 #[napi]
 pub fn wait_listening<'env>(
     env: &'env Env,
