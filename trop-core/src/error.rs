@@ -348,6 +348,8 @@ pub enum Error {
         action: &'static str,
         /// To which file or directory.
         path: PathBuf,
+        /// The argument that led there, if one did.
+        argument: Option<&'static str>,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -429,8 +431,8 @@ impl Error {
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
             | Error::AlreadyExists { .. }
-            | Error::Io { .. }
             | Error::SecondCopy { .. } => Some("data_dir"),
+            Error::Io { argument, .. } => *argument,
             _ => None,
         }
     }
@@ -456,14 +458,25 @@ impl Error {
         Error::Schema { path: PathBuf::new(), reason: reason.into() }
     }
 
+    /// What failed in the data directory.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::Io { action, path: path.to_path_buf(), source }
+        Error::io_of(Some("data_dir"), action, path, source)
+    }
+
+    /// What failed elsewhere, where an argument may have led.
+    pub(crate) fn io_of(
+        argument: Option<&'static str>,
+        action: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> Error {
+        Error::Io { action, path: path.to_path_buf(), argument, source }
     }
 
     /// Fills in what the code deep inside a database call does not know: the file and the configured wait.
     pub(crate) fn located(mut self, database: &Path, wait: Duration) -> Error {
         match &mut self {
-            Error::Io { path, source, action: OPEN } if path.as_os_str().is_empty() => {
+            Error::Io { path, source, action: OPEN, .. } if path.as_os_str().is_empty() => {
                 *path = database.to_path_buf();
                 *source = os::open_failure(database);
             }

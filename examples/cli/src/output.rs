@@ -136,7 +136,7 @@ fn written(result: io::Result<()>) -> Result<()> {
 }
 
 pub(crate) fn cannot_write(source: io::Error) -> Error {
-    Error::Io { action: "write to", path: "standard output".into(), source }
+    Error::Io { action: "write to", path: "standard output".into(), argument: None, source }
 }
 
 /// All reservations in one format; the table shortens `home`, if given, to `~`.

@@ -30,7 +30,9 @@ impl Held {
                 {
                     return Ok(None);
                 }
-                Err(source) => return Err(Error::io("hold", Path::new(&address.to_string()), source)),
+                Err(source) => {
+                    return Err(Error::io_of(None, "hold", Path::new(&address.to_string()), source));
+                }
             }
         }
         Ok(Some(Held(sockets)))
@@ -84,7 +86,7 @@ impl Lease {
     }
 
     fn unusable(&self, action: &'static str, host: &str, source: io::Error) -> Error {
-        Error::io(action, Path::new(&format!("{host} port {}", self.port)), source)
+        Error::io_of(None, action, Path::new(&format!("{host} port {}", self.port)), source)
     }
 }
 
