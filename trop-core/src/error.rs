@@ -170,7 +170,10 @@ pub enum Error {
     },
 
     /// The wait for the database lock ran out; nothing was changed.
-    #[error("database lock timeout: waited {} for another process to finish writing", in_seconds(*waited))]
+    #[error(
+        "database lock timeout: waited {} for another process to finish writing; try again, or allow a longer wait",
+        in_seconds(*waited)
+    )]
     Busy {
         /// The wait that was configured.
         waited: Duration,

@@ -40,6 +40,7 @@ fn fail(error: &Error) -> ExitCode {
         Error::MigrationConflict { .. } | Error::GroupConflict { is_forced: false, .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
+        Error::Busy { .. } => " (--busy-timeout)",
         Error::NotFound { .. } => " (--recursive)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
