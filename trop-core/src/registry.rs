@@ -354,7 +354,7 @@ impl Registry {
     pub(crate) fn base(&self) -> Result<&Path> {
         // What went wrong when the registry was opened is still wrong, or it is not known any more.
         self.0.base.as_deref().ok_or_else(|| {
-            let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
+            let gone = || Error::io_of(None, "resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)
         })
     }

@@ -115,7 +115,8 @@ pub fn wait_listening<'env>(
         }
     };
     if let Err(source) = thread::Builder::new().name("trop-wait".to_owned()).spawn(wait) {
-        let error = Error::Io { action: "start", path: Path::new("a thread").to_owned(), source };
+        let error =
+            Error::Io { action: "start", path: Path::new("a thread").to_owned(), source, argument: None };
         return Ok(Either::B(error.into()));
     }
     // After the thread, which without a promise has nobody to answer; the other way round a promise could be left over.

@@ -54,6 +54,8 @@ fn tell(error: &Error) {
         | Error::Leased { .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
+        Error::Busy { .. } => " (--busy-timeout)",
+        Error::NotFound { .. } => " (--recursive)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
     };

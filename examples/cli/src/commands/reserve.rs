@@ -142,8 +142,10 @@ impl Reserve {
         request.tag = tag(self.tag)?;
         request.preferred = port("port", self.port)?;
         (request.min, request.max) = self.limits.ports()?;
-        request.project = field("project", "--project", self.project, self.clear_project)?;
-        request.task = field("task", "--task", self.task, self.clear_task)?;
+        let project = setting("project", "--project", self.project)?;
+        request.project = Field::new("clear_project", project, self.clear_project)?;
+        let task = setting("task", "--task", self.task)?;
+        request.task = Field::new("clear_task", task, self.clear_task)?;
         request.path = self.place.path;
         request.allow_unrelated_path = self.place.allow_unrelated_path;
         request.allow_project_change = self.allow_project_change || self.allow_change;
@@ -160,16 +162,7 @@ impl Reserve {
     }
 }
 
-/// A project or task. A bad one is a setting to the command, wherever it comes from.
-fn field(name: &'static str, flag: &str, text: Option<OsString>, clear: bool) -> Result<Field> {
-    Ok(match setting(name, flag, text)? {
-        Some(text) => Field::Set(text),
-        None if clear => Field::Clear,
-        None => Field::Omitted,
-    })
-}
-
-/// The text of a project or task, trimmed.
+/// The text of a project or task, trimmed. A bad one is a setting to the command, wherever it comes from.
 pub(crate) fn setting(setting: &'static str, flag: &str, text: Option<OsString>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let refuse = |reason: &str| Error::Config { setting, reason: format!("{flag}: {reason}") };

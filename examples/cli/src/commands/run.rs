@@ -118,7 +118,7 @@ impl Run {
 fn supervise(words: Vec<OsString>, variables: Vec<(String, String)>) -> Result<Report> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_default();
-    let failure = |action, source| Error::Io { action, path: program.clone().into(), source };
+    let failure = |action, source| Error::Io { action, path: program.clone().into(), source, argument: None };
     let forwarder = Forwarder::new().map_err(|source| failure("prepare to run", source))?;
     match Command::new(&program).args(words).envs(variables).spawn() {
         Ok(child) => {

@@ -18,7 +18,11 @@ fn a_lock_is_waited_for_as_long_as_configured() {
     let lock = machine.lock();
     for command in ["reserve", "release"] {
         let started = Instant::now();
-        machine.refuses(2, &["Error: database lock timeout", "1s"], [command, "--busy-timeout", "1"]);
+        machine.refuses(
+            2,
+            &["Error: database lock timeout", "1s", "try again", "(--busy-timeout)"],
+            [command, "--busy-timeout", "1"],
+        );
         assert!(started.elapsed() >= Duration::from_millis(800));
         machine.refuses(2, &["Error: database lock timeout"], [command, "--quiet", "--busy-timeout", "0"]);
     }
