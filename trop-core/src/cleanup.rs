@@ -80,7 +80,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Busy`] and every error of the database. Nothing is changed then.
     pub fn prune(&self) -> Result<Cleanup> {
-        self.clean(Scope { prune: true, expire: false, days: self.settings().expire_after_days })
+        self.clean(Scope { prune: true, expire: false, days: self.configuration().expire_after_days })
     }
 
     /// Removes the reservations that were last used more than `days` days ago, all or none; none means the
@@ -104,7 +104,7 @@ impl Registry {
         match days {
             Some(0) => Err(Error::invalid("days", "0 would remove everything; it must be > 0")),
             Some(days) => Ok(days),
-            None => Ok(self.settings().expire_after_days),
+            None => Ok(self.configuration().expire_after_days),
         }
     }
 
@@ -172,7 +172,7 @@ pub(crate) fn allocate<T>(
     }
     let Permitted { prune, expire } = permitted;
     let mut inspection = Inspection::default();
-    let scope = Scope { prune, expire, days: registry.settings().expire_after_days };
+    let scope = Scope { prune, expire, days: registry.configuration().expire_after_days };
     let cleanup = sweep(connection, scope, |row| inspection.inspect(row.key.path()).clone())?;
     match attempt() {
         Ok(value) => Ok((value, Some(cleanup))),

@@ -202,7 +202,7 @@ impl Registry {
             let registry = self.configured_by(file)?;
             return registry.reserve_group_with(&GroupRequest { file: None, ..request.clone() }, format);
         }
-        let settings = self.settings();
+        let settings = self.configuration();
         let group = self.group()?;
         let task = request.task.clone().map_or(Field::Omitted, Field::Set);
         let mut wish = Wish {
@@ -257,7 +257,7 @@ impl Registry {
             let task = initial(&wish.task, wish.inferred.task.as_deref());
             return self.place(connection, wish, (project, task), GroupOutcome::Created);
         }
-        match difference(wish.group, &rows, self.settings().ports) {
+        match difference(wish.group, &rows, self.configuration().ports) {
             None => self.keep(connection, wish, rows),
             Some(_) if wish.request.force => {
                 let project = common("project", &wish.path, &wish.project, &rows, |row| &row.project)?;
@@ -277,7 +277,7 @@ impl Registry {
         wish: &Wish<'_>,
         rows: Vec<Reservation>,
     ) -> Result<ReservedGroup> {
-        let (settings, request) = (self.settings(), wish.request);
+        let (settings, request) = (self.configuration(), wish.request);
         let may_change_project =
             request.allow_project_change || request.force || settings.allow_change_project;
         let may_change_task = request.allow_task_change || request.force || settings.allow_change_task;
@@ -303,7 +303,7 @@ impl Registry {
         (project, task): (Option<String>, Option<String>),
         outcome: GroupOutcome,
     ) -> Result<ReservedGroup> {
-        let settings = self.settings();
+        let settings = self.configuration();
         let permitted =
             Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
         let attempt = || self.allocate_group(connection, wish);
@@ -336,7 +336,7 @@ impl Registry {
     fn allocate_group(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Ports> {
         let mut candidates = Candidates {
             reserved: self.reserved_for_group(connection, wish.group)?,
-            excluded: &self.settings().excluded,
+            excluded: &self.configuration().excluded,
             occupancy: wish.occupancy,
             occupied: PortSet::default(),
             seen: PortSet::default(),
@@ -356,7 +356,7 @@ impl Registry {
             .zip(&ports)
             .filter_map(|(service, (port, _))| port.is_none().then_some(service.offset))
             .collect();
-        let range = self.settings().ports;
+        let range = self.configuration().ports;
         let base = candidates.base(&offsets, wish.group.base.unwrap_or(range.min()), range)?;
         services
             .iter()

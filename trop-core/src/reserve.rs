@@ -154,7 +154,7 @@ impl Registry {
     /// only one end of the range is given and it does not fit the other, and every error of the database.
     /// Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
-        let settings = self.settings();
+        let settings = self.configuration();
         let mut wish = Wish {
             request,
             range: self.range(request.min, request.max)?,
@@ -180,7 +180,7 @@ impl Registry {
     }
 
     fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
-        let (settings, request) = (self.settings(), wish.request);
+        let (settings, request) = (self.configuration(), wish.request);
         let now = Timestamp::now();
         let Some(stored) = store::by_key(connection, &wish.key)? else {
             let project = initial(&wish.project, wish.inferred.project.as_deref());
@@ -219,7 +219,7 @@ impl Registry {
         created: bool,
         made: impl Fn(Port) -> Reservation,
     ) -> Result<Reserved> {
-        let (settings, request) = (self.settings(), wish.request);
+        let (settings, request) = (self.configuration(), wish.request);
         let permitted = Permitted {
             prune: !(request.disable_autoprune || settings.disable_autoprune),
             expire: !(request.disable_autoexpire || settings.disable_autoexpire),
@@ -240,7 +240,7 @@ impl Registry {
                 return Ok((port, None));
             }
         }
-        let excluded = &self.settings().excluded;
+        let excluded = &self.configuration().excluded;
         Ok((store::lowest_usable(connection, wish.range, excluded, wish.occupancy)?, refusal))
     }
 
@@ -253,7 +253,7 @@ impl Registry {
             Some(Refusal::OutsideRange)
         } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
             Some(Refusal::Reserved)
-        } else if minds_exclusions && self.settings().excluded.contains(port) {
+        } else if minds_exclusions && self.configuration().excluded.contains(port) {
             Some(Refusal::Excluded)
         } else if minds_occupancy && wish.occupancy.probe(port) != Occupancy::Free {
             Some(Refusal::Occupied)
@@ -270,7 +270,7 @@ impl Registry {
     }
 
     pub(crate) fn is_related(&self, path: &str) -> Result<bool> {
-        if self.settings().allow_unrelated_path {
+        if self.configuration().allow_unrelated_path {
             return Ok(true);
         }
         let base = self.base()?;

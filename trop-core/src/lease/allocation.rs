@@ -118,7 +118,7 @@ impl Registry {
             request,
             range,
             label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
-            occupancy: self.settings().occupancy.with(request.occupancy),
+            occupancy: self.configuration().occupancy.with(request.occupancy),
             path: paths::normalise("data_dir", self.data_dir())?,
             directory: paths::current_dir()
                 .map(|path| path.to_string_lossy().into_owned())
@@ -139,7 +139,7 @@ impl Registry {
     }
 
     fn take_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
-        let settings = self.settings();
+        let settings = self.configuration();
         let permitted =
             Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
         let attempt = || self.choose_leases(connection, wish, owner);
@@ -176,7 +176,7 @@ impl Registry {
         owner: i64,
         taken: &mut Vec<Taken>,
     ) -> Result<()> {
-        let mut shut = self.settings().excluded.clone();
+        let mut shut = self.configuration().excluded.clone();
         let mut preferred = wish.request.preferred;
         while taken.len() < wish.count as usize {
             let port = match preferred.take() {
@@ -228,7 +228,7 @@ impl Registry {
         reserved: &PortSet,
         run: &mut Vec<Taken>,
     ) -> Result<()> {
-        let excluded = &self.settings().excluded;
+        let excluded = &self.configuration().excluded;
         let mut blockers = Blockers::default();
         for port in wish.range.ports().skip_while(|port| *port < start) {
             let free = if reserved.contains(port) {
@@ -266,7 +266,7 @@ impl Registry {
     }
 
     fn can_lease(&self, connection: &Connection, wish: &Wish<'_>, port: Port) -> Result<bool> {
-        if !wish.range.contains(port) || self.settings().excluded.contains(port) {
+        if !wish.range.contains(port) || self.configuration().excluded.contains(port) {
             return Ok(false);
         }
         if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
