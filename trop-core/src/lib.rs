@@ -43,6 +43,7 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod candidates;
 mod cleanup;
 mod config;
 mod data_dir;

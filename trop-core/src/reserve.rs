@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use crate::candidates::Probing;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
 use crate::git::{self, Inferred};
 use crate::metadata::{Field, changed, explicit, initial};
-use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
@@ -233,19 +234,26 @@ impl Registry {
 
     /// The preferred port, else the lowest usable one and what spoke against the preferred one.
     fn allocate(&self, connection: &Connection, wish: &Wish<'_>) -> Result<(Port, Option<Refusal>)> {
+        let mut probing = Probing::new(wish.occupancy);
         let mut refusal = None;
         if let Some(port) = wish.request.preferred {
-            refusal = self.refuse(connection, port, wish)?;
+            refusal = self.refuse(connection, port, wish, &mut probing)?;
             if refusal.is_none() {
                 return Ok((port, None));
             }
         }
         let excluded = &self.configuration().excluded;
-        Ok((store::lowest_usable(connection, wish.range, excluded, wish.occupancy)?, refusal))
+        Ok((store::lowest_usable(connection, wish.range, excluded, &mut probing)?, refusal))
     }
 
     /// The first obstacle in the contract's order, if there is one.
-    fn refuse(&self, connection: &Connection, port: Port, wish: &Wish<'_>) -> Result<Option<Refusal>> {
+    fn refuse(
+        &self,
+        connection: &Connection,
+        port: Port,
+        wish: &Wish<'_>,
+        probing: &mut Probing,
+    ) -> Result<Option<Refusal>> {
         let request = wish.request;
         let minds_exclusions = !(request.ignore_exclusions || request.force);
         let minds_occupancy = !(request.ignore_occupied || request.force);
@@ -255,7 +263,7 @@ impl Registry {
             Some(Refusal::Reserved)
         } else if minds_exclusions && self.configuration().excluded.contains(port) {
             Some(Refusal::Excluded)
-        } else if minds_occupancy && wish.occupancy.probe(port) != Occupancy::Free {
+        } else if minds_occupancy && probing.finds(port) {
             Some(Refusal::Occupied)
         } else {
             None
