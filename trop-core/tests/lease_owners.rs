@@ -421,6 +421,30 @@ fn files_of_owners_nobody_knows_disappear() {
     drop(registry);
 }
 
+/// How many leases are alive.
+fn alive(registry: &Registry) -> usize {
+    registry.leases().unwrap().iter().filter(|lease| lease.alive).count()
+}
+
+/// Whoever keeps the closed registry keeps nothing alive with it.
+#[test]
+fn the_first_lease_is_taken_while_the_registry_is_closed() {
+    let scratch = Scratch::new();
+    let others = scratch.open();
+    for _ in 0..200 {
+        let (registry, barrier) = (scratch.open(), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                _ = registry.lease(&LeaseRequest::default()).map(std::mem::forget);
+            });
+            barrier.wait();
+            registry.close();
+        });
+        assert_eq!(alive(&others), 0);
+    }
+}
+
 #[test]
 fn threads_take_and_close_leases_while_the_registry_is_closed() {
     let scratch = Scratch::new();
@@ -471,7 +495,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
         });
     }
     let registry: Registry = scratch.open();
-    assert_eq!(registry.leases().unwrap().iter().filter(|lease| lease.alive).count(), 0);
+    assert_eq!(alive(&registry), 0);
     for _ in 0..30 {
         drop(one(&registry));
     }
