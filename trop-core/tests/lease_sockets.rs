@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::fork::{Gate, adopt_orphans, fork, join_orphan};
 use common::{Process, Scratch, bind_plainly, code, free_ports, isolated_by, port, range, reserve, works};
 use trop_core::{
-    Code, Error, Holder, Lease, LeaseRequest, OccupancyPolicy, Protocol, Registry, RegistryOptions,
+    Code, Error, Holder, Lease, LeaseRequest, OccupancyPolicy, Port, Protocol, Registry, RegistryOptions,
     ScanRequest,
 };
 
@@ -146,8 +146,8 @@ fn what_cannot_be_held_is_not_leased() {
 #[test]
 #[cfg(target_os = "linux")]
 fn the_kernel_never_picks_a_held_port() {
-    let _alone = alone();
     const NAME: &str = "the_kernel_never_picks_a_held_port";
+    let _alone = alone();
     let script = "ip link set lo up 2>/dev/null; echo 40000 40007 > /proc/sys/net/ipv4/ip_local_port_range && exec \"$@\"";
     let launchers: [&[&str]; 2] = [&["unshare", "--net"], &["unshare", "--user", "--map-root-user", "--net"]];
     let setup = ["sh", "-c", script, "sh"];
@@ -325,8 +325,8 @@ sys.stdin.readline()",
 #[test]
 #[cfg(target_os = "linux")]
 fn somebody_else_listens_on_the_leased_port() {
-    let _alone = alone();
     const NAME: &str = "somebody_else_listens_on_the_leased_port";
+    let _alone = alone();
     if common::role().as_deref() == Some("waiting") {
         // Not a descendant of the server's parent, nor the other way round.
         let first: u16 = common::hear().unwrap().parse().unwrap();
@@ -425,7 +425,7 @@ fn a_scan_tells_leased_ports_from_others() {
     let other = registry.configuration().ports.max().get();
     let sockets = (lease.listen("127.0.0.1", 1).unwrap(), TcpListener::bind((LOOPBACK, other)).unwrap());
     let scan = || registry.scan(&ScanRequest::default()).unwrap().unreserved();
-    assert_eq!(scan().iter().map(|port| port.get()).collect::<Vec<_>>(), [other]);
+    assert_eq!(scan().iter().map(Port::get).collect::<Vec<_>>(), [other]);
     lease.close().unwrap();
     assert_eq!(scan().iter().count(), 2);
     drop(sockets);
