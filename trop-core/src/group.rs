@@ -304,11 +304,8 @@ impl Registry {
         (project, task): (Option<String>, Option<String>),
         outcome: GroupOutcome,
     ) -> Result<ReservedGroup> {
-        let settings = self.configuration();
-        let permitted =
-            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
         let attempt = || self.allocate_group(connection, wish);
-        let (ports, cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
+        let (ports, cleanup) = cleanup::allocate(self, connection, Permitted::ALL, attempt)?;
         let now = Timestamp::now();
         let mut members = Vec::with_capacity(ports.len());
         for ((port, refusal), service) in ports.into_iter().zip(&wish.group.services) {

@@ -220,11 +220,8 @@ impl Registry {
         created: bool,
         made: impl Fn(Port) -> Reservation,
     ) -> Result<Reserved> {
-        let (settings, request) = (self.configuration(), wish.request);
-        let permitted = Permitted {
-            prune: !(request.disable_autoprune || settings.disable_autoprune),
-            expire: !(request.disable_autoexpire || settings.disable_autoexpire),
-        };
+        let request = wish.request;
+        let permitted = Permitted { prune: !request.disable_autoprune, expire: !request.disable_autoexpire };
         let attempt = || self.allocate(connection, wish);
         let ((port, refusal), cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
         let reservation = made(port);

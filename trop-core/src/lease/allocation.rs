@@ -135,7 +135,8 @@ impl Registry {
         };
         let (taken, owner) = self.write(|transaction| {
             let owner = self.owner(transaction)?;
-            Ok((self.take_leases(transaction, &wish, owner)?, owner))
+            let attempt = || self.choose_leases(transaction, &wish, owner);
+            Ok((cleanup::allocate(self, transaction, Permitted::ALL, attempt)?.0, owner))
         })?;
         self.tenure().begin(owner, taken.iter().map(|lease| (lease.port, lease.serial)))?;
         let leased = |Taken { port, serial, held }: Taken| {
@@ -145,14 +146,6 @@ impl Registry {
             Lease { registry, port, label, serial, generation, pid: std::process::id(), closed, held }
         };
         Ok(taken.into_iter().map(leased).collect())
-    }
-
-    fn take_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
-        let settings = self.configuration();
-        let permitted =
-            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
-        let attempt = || self.choose_leases(connection, wish, owner);
-        Ok(cleanup::allocate(self, connection, permitted, attempt)?.0)
     }
 
     fn choose_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
