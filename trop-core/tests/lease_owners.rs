@@ -445,6 +445,24 @@ fn the_first_lease_is_taken_while_the_registry_is_closed() {
     }
 }
 
+/// Either has ended it.
+#[test]
+fn a_lease_is_closed_while_the_registry_is_closed() {
+    let scratch = Scratch::new();
+    for _ in 0..200 {
+        let (registry, barrier) = (scratch.open(), Barrier::new(2));
+        let lease = one(&registry);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                lease.close().unwrap();
+            });
+            barrier.wait();
+            registry.close();
+        });
+    }
+}
+
 #[test]
 fn threads_take_and_close_leases_while_the_registry_is_closed() {
     let scratch = Scratch::new();
@@ -475,7 +493,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
                                 close => {
                                     taken.lock().unwrap().remove(&number);
                                     if close == 1 {
-                                        _ = lease.close();
+                                        lease.close().unwrap();
                                     }
                                 }
                             }
