@@ -5,7 +5,9 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use trop_core::{Discovery, Error, GroupFormat, GroupOutcome, GroupRequest, ReservedGroup, Result, Shell};
+use trop_core::{
+    Discovery, Error, GroupFormat, GroupKey, GroupOutcome, GroupRequest, ReservedGroup, Result, Shell,
+};
 
 use super::{clean, reserve};
 use crate::args::{Changes, Global};
@@ -75,7 +77,7 @@ pub(crate) fn run(
     let registry = if dry_run { registry.rehearsal()? } else { registry };
     let print = |group: &ReservedGroup| match format {
         Format::Export => group.format(GroupFormat::Export(shell)),
-        Format::Json => group.format(GroupFormat::Json),
+        Format::Json => group.format(GroupFormat::Json(GroupKey::Tag)),
         Format::Dotenv => group.format(GroupFormat::Dotenv),
         // A group that is not sound must not pass because people read it.
         Format::Human => group.format(GroupFormat::Dotenv).map(|_| human(group)),
