@@ -7,17 +7,17 @@
  *
  * Language. C99 or C++.
  *
- * Names. Functions are trop_<noun>_<verb>, constants TROP_*. The headline calls are trop_open, trop_reserve and
- * trop_release.
+ * Names. Functions are trop_<noun>_<verb>, constants TROP_*. The headline calls are trop_open, trop_reserve,
+ * trop_release and trop_lease.
  *
  * Status. Every call that can fail returns an int32_t: TROP_OK (0) or a negative TROP_ERR_*. The numbers are frozen
  * and the same in every language. The last parameter, a trop_error **, may be NULL; else it receives NULL on success
  * and an error object on failure, which the caller frees with trop_error_free. There is no "last error" of a thread.
  *
- * Arguments. The object comes first, then what goes in, then what comes out. What comes out is zeroed on entry and
- * set only on success. A NULL that is not allowed is TROP_ERR_INVALID_ARGUMENT, as is every bad value; nothing is
- * changed then. trop_error_argument gives the name that all languages share (busy_timeout, ports, untagged_only), not
- * that of the C field.
+ * Arguments. The object comes first, then what goes in, then what comes out. What comes out is zeroed on entry (a
+ * socket becomes -1) and set only on success. A NULL that is not allowed is TROP_ERR_INVALID_ARGUMENT, as is every
+ * bad value; nothing is changed then. trop_error_argument gives the name that all languages share (busy_timeout, ports,
+ * untagged_only), not that of the C field.
  *
  * Strings are UTF-8 and end with NUL. Those that go in are only read during the call. Those that come out of an
  * accessor belong to its object and live as long as that. Those that come out as char * are the caller's, who frees
@@ -25,10 +25,13 @@
  *
  * JSON. Lists and other rich results come out as JSON text. A reservation in it is an object with port (number), path
  * (string), tag, project, task (string or null), created_at and last_used_at (strings, UTC, YYYY-MM-DD HH:MM:SS).
- * Objects may get further keys.
+ * A lease is one with port (number), label (string or null), state ("alive" or "ended"), pid (number or null), command
+ * (string or null: the command line of the process that took it), directory (string: where that was) and since (string,
+ * as created_at). Objects may get further keys.
  *
  * Memory. Every object is freed once, with its own trop_*_free, which accepts NULL. Releasing a port
- * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port reserved.
+ * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port reserved. A
+ * lease is different: freeing it (trop_lease_free) ends it and gives its port back.
  *
  * Options. Option structs start with their size. Initialise them with their INIT macro or init function, then set
  * what you need. They may grow at the end; bytes that are not zero and that the library does not know are refused.
@@ -37,11 +40,12 @@
  * Dry run. With TROP_DRY_RUN a call does all its work on a copy in memory: what comes out is what the call would
  * return, and nothing is changed. It needs no lock.
  *
- * Threads. Any thread may use any registry, several at once too; only freeing needs that nobody else uses it.
+ * Threads. Any thread may use any registry and lease, several at once too; only freeing needs that nobody else uses it.
  * Errors and reservations do not change, so several threads may read one.
  *
- * Fork. A registry stays usable on both sides of fork. Do not fork from a signal handler while a thread is in a trop
- * call.
+ * Fork. A registry stays usable on both sides of fork. Leases are shared by both sides and last until both have ended;
+ * only the process that took one can end it earlier. A program started by exec shares nothing. Do not fork from a
+ * signal handler while a thread is in a trop call.
  *
  * Panics. No panic leaves the library: it becomes TROP_ERR_PANIC, and the registry it happened in refuses further use.
  *
@@ -78,6 +82,9 @@
 
 /** A trop_migrate_options with the defaults. */
 #define TROP_MIGRATE_OPTIONS_INIT { (uint32_t)sizeof(trop_migrate_options), 0, NULL, NULL }
+
+/** A trop_lease_options with the defaults. */
+#define TROP_LEASE_OPTIONS_INIT { (uint32_t)sizeof(trop_lease_options), 0, NULL, -1, -1, -1, 0 }
 
 /**
  * The number of the binary interface, also the number in the shared library's SONAME.
@@ -250,6 +257,27 @@
 #define TROP_GROUP_BY_VARIABLE 1
 
 /**
+ * Several leases have to be neighbours.
+ */
+#define TROP_LEASE_CONTIGUOUS 1
+
+/**
+ * Keep a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR can
+ * listen on it all the same, one that does not cannot. Linux only.
+ */
+#define TROP_LEASE_HOLD 2
+
+/**
+ * TCP, for trop_lease_bind.
+ */
+#define TROP_PROTOCOL_TCP 1
+
+/**
+ * UDP, for trop_lease_bind.
+ */
+#define TROP_PROTOCOL_UDP 2
+
+/**
  * Do not create a missing data directory or database.
  */
 #define TROP_OPEN_NO_CREATE 1
@@ -330,6 +358,16 @@
 typedef struct trop_error trop_error;
 
 /**
+ * A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
+ * is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be
+ * freed after its registry.
+ *
+ * A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
+ * nothing. A program started by exec has nothing of it.
+ */
+typedef struct trop_lease_handle trop_lease_handle;
+
+/**
  * An open registry. Any number of threads may use it at once.
  */
 typedef struct trop_registry trop_registry;
@@ -403,6 +441,40 @@ typedef struct trop_group_options {
      */
     const char *task;
 } trop_group_options;
+
+/**
+ * What to lease. Initialise with TROP_LEASE_OPTIONS_INIT or trop_lease_options_init.
+ */
+typedef struct trop_lease_options {
+    /**
+     * sizeof(trop_lease_options).
+     */
+    uint32_t size;
+    /**
+     * TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+     */
+    uint32_t flags;
+    /**
+     * What it is for, for people reading lists: 1 to 255 bytes, white space at both ends dropped; NULL means nothing.
+     */
+    const char *label;
+    /**
+     * The preferred port, or the first of several; -1 means none.
+     */
+    int32_t port;
+    /**
+     * Replaces the lowest port to choose; -1 means the registry's.
+     */
+    int32_t min;
+    /**
+     * Replaces the highest port to choose; -1 means the registry's.
+     */
+    int32_t max;
+    /**
+     * 0.
+     */
+    uint32_t reserved;
+} trop_lease_options;
 
 /**
  * Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
@@ -691,6 +763,152 @@ int32_t trop_reserve_group(struct trop_registry *registry,
                            struct trop_error **error);
 
 /**
+ * Initialises options with their defaults, as TROP_LEASE_OPTIONS_INIT does.
+ *
+ * options: the struct to write; NULL is allowed and ignored.
+ * size: sizeof(trop_lease_options), so that a newer library writes no more than an older program has.
+ */
+void trop_lease_options_init(struct trop_lease_options *options, uint32_t size);
+
+/**
+ * Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases ever have
+ * the same port. A range without a usable port is cleaned up first, as far as the configuration allows.
+ *
+ * registry: the registry.
+ * options: what; NULL means any port of the registry's range.
+ * lease: receives the lease; end and free it with trop_lease_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_CONFIG,
+ * TROP_ERR_UNSUPPORTED where ports cannot be held or files not locked, TROP_ERR_CLOSED or an error of the database;
+ * the registry is unchanged then.
+ */
+int32_t trop_lease(struct trop_registry *registry,
+                   const struct trop_lease_options *options,
+                   struct trop_lease_handle **lease,
+                   struct trop_error **error);
+
+/**
+ * Leases several ports, all or none: in ascending order, unless the preferred one is among them, which comes first.
+ *
+ * registry: the registry.
+ * count: how many, 1 to the size of the range.
+ * options: what; NULL means any ports of the registry's range.
+ * leases: receives so many leases: an array with room for count pointers, all of which are NULL after a failure
+ * (nothing is written when count is above 65535); end and free each with trop_lease_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns as trop_lease; TROP_ERR_EXHAUSTED also when there are ports enough but no neighbours, where those are asked
+ * for.
+ */
+int32_t trop_lease_many(struct trop_registry *registry,
+                        uint32_t count,
+                        const struct trop_lease_options *options,
+                        struct trop_lease_handle **leases,
+                        struct trop_error **error);
+
+/**
+ * The port of a lease, also of one that has ended.
+ *
+ * lease: the lease, or NULL.
+ *
+ * Returns the port, 1 to 65535; 0 for NULL.
+ */
+uint16_t trop_lease_port(const struct trop_lease_handle *lease);
+
+/**
+ * What a lease is for.
+ *
+ * lease: the lease, or NULL.
+ *
+ * Returns a string that lives as long as the lease; NULL when it has no label, and for NULL.
+ */
+const char *trop_lease_label(const struct trop_lease_handle *lease);
+
+/**
+ * Whether a lease has not ended: neither it nor its registry was closed. In a forked child it lasts as the parent's
+ * does.
+ *
+ * lease: the lease, or NULL.
+ *
+ * Returns 1 or 0; 0 for NULL.
+ */
+int32_t trop_lease_is_open(const struct trop_lease_handle *lease);
+
+/**
+ * Ends a lease, so that its port can be given out again. Closing twice, closing in a forked child what the parent
+ * leased, and NULL are allowed and do nothing. Sockets on the port stay as they are.
+ *
+ * lease: the lease; still to be freed with trop_lease_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_BUSY or an error of the database. The lease has ended for this process all the same: the
+ * port can be given out again after the next call that leases or reserves, or when the process has ended.
+ */
+int32_t trop_lease_close(struct trop_lease_handle *lease,
+                         struct trop_error **error);
+
+/**
+ * Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is allowed. What
+ * a busy database does not take at once is done by the next call that leases or reserves, or when the process has
+ * ended. No other thread may use the lease any more.
+ *
+ * lease: the lease; it is gone afterwards.
+ */
+void trop_lease_free(struct trop_lease_handle *lease);
+
+/**
+ * Listens on the leased port, so that there is no moment between the choice of the port and its use. The socket is the
+ * caller's to close and independent of the lease: closing either leaves the other. It is closed on exec.
+ *
+ * lease: the lease.
+ * host: an address or a name of this host; NULL means "127.0.0.1".
+ * backlog: how many connections may wait to be accepted; -1 means 128.
+ * socket: receives a listening TCP socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the lease has
+ * ended, or TROP_ERR_IO when it cannot listen there.
+ */
+int32_t trop_lease_listen(struct trop_lease_handle *lease,
+                          const char *host,
+                          int32_t backlog,
+                          int64_t *socket,
+                          struct trop_error **error);
+
+/**
+ * Binds a socket to the leased port, as trop_lease_listen does, but does not listen.
+ *
+ * lease: the lease.
+ * protocol: TROP_PROTOCOL_TCP or TROP_PROTOCOL_UDP.
+ * host: an address or a name of this host; NULL means "127.0.0.1".
+ * socket: receives a bound socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns as trop_lease_listen.
+ */
+int32_t trop_lease_bind(struct trop_lease_handle *lease,
+                        int32_t protocol,
+                        const char *host,
+                        int64_t *socket,
+                        struct trop_error **error);
+
+/**
+ * Waits until something accepts TCP connections on the loopback address of the leased port and, as far as the
+ * operating system tells, belongs to the process that has the lease or to one of its descendants.
+ *
+ * lease: the lease.
+ * timeout_ms: how long to wait, in milliseconds; 0 looks once, -1 means 10000.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or TROP_ERR_NOT_LISTENING: at
+ * once when somebody else listens there, else when the time is over.
+ */
+int32_t trop_lease_wait_listening(struct trop_lease_handle *lease,
+                                  int32_t timeout_ms,
+                                  struct trop_error **error);
+
+/**
  * Initialises options with their defaults, as TROP_LIST_OPTIONS_INIT does.
  *
  * options: the struct to write; NULL is allowed and ignored.
@@ -781,6 +999,46 @@ int32_t trop_scan(struct trop_registry *registry,
                   struct trop_error **error);
 
 /**
+ * Lists the leases of everybody, by port, also those that have ended and were not yet cleared away.
+ *
+ * registry: the registry.
+ * json: receives an array of leases; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ */
+int32_t trop_leases(struct trop_registry *registry, char **json, struct trop_error **error);
+
+/**
+ * Lists the leases that this registry has in this process, by port.
+ *
+ * registry: the registry.
+ * json: receives an array of leases; free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns as trop_leases.
+ */
+int32_t trop_own_leases(struct trop_registry *registry, char **json, struct trop_error **error);
+
+/**
+ * Explains why a port is not to be had: who has it in the registry and in the operating system, since when, and what
+ * to do.
+ *
+ * registry: the registry.
+ * port: the port, 1 to 65535.
+ * json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null), occupied
+ * (true or false), process_id (number or null), process_name, user (string or null), in_range, excluded (true or
+ * false) and text (string: all of it in sentences, one a line); free it with trop_string_free.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ */
+int32_t trop_explain(struct trop_registry *registry,
+                     int32_t port,
+                     char **json,
+                     struct trop_error **error);
+
+/**
  * Checks the whole database of a registry: version, structure, every row, every page. It only reads.
  *
  * registry: the registry.
@@ -832,14 +1090,16 @@ int32_t trop_open(const struct trop_open_options *options,
 
 /**
  * Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
- * not interrupted. Closing twice and NULL are allowed. Reservations stay.
+ * not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of the process-wide
+ * registry.
  *
  * registry: the registry; still to be freed with trop_registry_free.
  */
 void trop_registry_close(struct trop_registry *registry);
 
 /**
- * Closes a registry and frees its memory. NULL is allowed. No other thread may use it any more. Reservations stay.
+ * Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may use it any
+ * more.
  *
  * registry: the registry; it is gone afterwards.
  */

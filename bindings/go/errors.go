@@ -43,7 +43,7 @@ const (
 	ErrIO Code = C.TROP_ERR_IO
 	// ErrUnsupported: not supported on this platform or file system, or by the libtrop that was loaded.
 	ErrUnsupported Code = C.TROP_ERR_UNSUPPORTED
-	// ErrClosed: the registry was closed.
+	// ErrClosed: the registry was closed, or the lease has ended.
 	ErrClosed Code = C.TROP_ERR_CLOSED
 	// ErrNotListening: nothing listened in time.
 	ErrNotListening Code = C.TROP_ERR_NOT_LISTENING

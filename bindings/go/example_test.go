@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"net"
 	"os"
 	"path/filepath"
+	"time"
 
 	"trop"
 )
@@ -87,6 +89,21 @@ reservations:
 	// Output:
 	// 2 1
 	// 2 <nil>
+}
+
+func ExampleLeasePort() {
+	lease, err := trop.LeasePort(trop.Label("example"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer lease.Close()
+	listener, err := lease.Listen("")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer listener.Close()
+	fmt.Println(listener.Addr().(*net.TCPAddr).Port == lease.Port(), lease.WaitListening(time.Second))
+	// Output: true <nil>
 }
 
 func ExampleDryRun() {

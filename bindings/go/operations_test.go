@@ -43,6 +43,11 @@ func everyCall(r *trop.Registry) map[string]func() error {
 		"Migrate":          func() error { _, err := r.Migrate("/a", "/b"); return err },
 		"Scan":             func() error { _, err := r.Scan(); return err },
 		"ValidateDatabase": func() error { return r.ValidateDatabase() },
+		"Lease":            func() error { _, err := r.Lease(); return err },
+		"LeaseMany":        func() error { _, err := r.LeaseMany(2); return err },
+		"Leases":           func() error { _, err := r.Leases(); return err },
+		"OwnLeases":        func() error { _, err := r.OwnLeases(); return err },
+		"Explain":          func() error { _, err := r.Explain(5000); return err },
 		"a dry run":        func() error { _, err := r.Reserve(trop.DryRun()); return err },
 	}
 }
@@ -218,8 +223,10 @@ func TestOccupancyOptionsOfACall(t *testing.T) {
 				registry := open(t, trop.Ports(port, port), trop.NoDiscovery(), trop.NoVariables())
 				_, err := registry.Reserve(trop.Path("/p"), trop.DryRun(), option)
 				_, groupErr := registry.ReserveGroup(trop.File(group), trop.DryRun(), option)
+				lease, leaseErr := registry.Lease(option)
+				lease.Close()
 				missed := slices.Contains(strings.Fields(held.missedWith), name)
-				for _, err := range []error{err, groupErr} {
+				for _, err := range []error{err, groupErr, leaseErr} {
 					if missed && err != nil || !missed && !errors.Is(err, trop.ErrExhausted) {
 						t.Errorf("%s: %v", name, err)
 					}

@@ -47,6 +47,9 @@ type MigrateOption interface{ forMigrate(*request) }
 // A ScanOption says what to scan.
 type ScanOption interface{ forScan(*request) }
 
+// A LeaseOption says what to lease.
+type LeaseOption interface{ forLease(*request) }
+
 // A KeyOption says whose port is meant.
 type KeyOption interface {
 	ReserveOption
@@ -79,12 +82,20 @@ type OccupancyOption interface {
 	OpenOption
 	ReserveOption
 	GroupOption
+	LeaseOption
+}
+
+// A PortOption says which port is wished for.
+type PortOption interface {
+	ReserveOption
+	LeaseOption
 }
 
 // A RangeOption says which ports are meant.
 type RangeOption interface {
 	ReserveOption
 	ScanOption
+	LeaseOption
 }
 
 // A RecursiveOption says whether what is below a path is meant too.
@@ -211,8 +222,9 @@ func ClearProject() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_PROJECT) }
 // ClearTask stores no task, whatever configuration and git say.
 func ClearTask() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_TASK) }
 
-// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not given.
-func Port(port int) ReserveOption {
+// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not given. Of a
+// lease it is the preferred port, or the first of several.
+func Port(port int) PortOption {
 	return option(func(r *request) { r.preferred = r.port("port", port) })
 }
 
@@ -269,6 +281,18 @@ func Days(days int) ExpireOption {
 	})
 }
 
+// Label is what a lease is for, for people reading lists: 1 to 255 bytes of UTF-8, white space at both ends dropped.
+func Label(label string) LeaseOption {
+	return option(func(r *request) { r.label = r.text("label", label) })
+}
+
+// Contiguous makes several leases neighbours.
+func Contiguous() LeaseOption { return flag(C.TROP_LEASE_CONTIGUOUS) }
+
+// Hold keeps a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR,
+// as those of package net do, can listen on it all the same, one that does not cannot. Linux only.
+func Hold() LeaseOption { return flag(C.TROP_LEASE_HOLD) }
+
 // DryRun does everything on a copy in memory: the call gives the same result, and nothing is changed.
 func DryRun() DryRunOption { return flag(C.TROP_DRY_RUN) }
 
@@ -290,6 +314,7 @@ func (o option) forPrune(r *request)       { o(r) }
 func (o option) forExpire(r *request)      { o(r) }
 func (o option) forMigrate(r *request)     { o(r) }
 func (o option) forScan(r *request)        { o(r) }
+func (o option) forLease(r *request)       { o(r) }
 
 // A request is what the options of a call say, translated for C. It keeps the texts to free and the first value that
 // C cannot express.
@@ -297,6 +322,7 @@ type request struct {
 	flags                                    C.uint32_t
 	dataDir, excluded, startDir, configFile  *C.char
 	path, tag, project, task, file, from, to *C.char
+	label                                    *C.char
 	portsMin, portsMax, preferred, min, max  C.int32_t
 	busyTimeout                              C.int32_t
 	days                                     C.int64_t

@@ -102,6 +102,51 @@ type Finding struct {
 	OwnerStatus string `json:"owner_status"`
 }
 
+// A LeaseInfo is a lease of anybody, as others see it.
+type LeaseInfo struct {
+	// Port is the port.
+	Port int
+	// Label is what it is for; empty for none.
+	Label string
+	// State is "alive", or "ended": an ended lease is in nobody's way and disappears with the next allocations.
+	State string
+	// PID is the process that took it, in that process's own view; 0 if nobody knows any more.
+	PID int
+	// Command is the command line of that process; empty if nobody knows any more.
+	Command string
+	// Directory is the working directory it was taken in.
+	Directory string
+	// Since is when it was taken, in UTC, by the second.
+	Since time.Time
+}
+
+// An Explanation is everything that is known about a port. What is unknown is empty, or 0.
+type Explanation struct {
+	// Port is the port.
+	Port int
+	// Reservation is the reservation that has it; nil for none.
+	Reservation *Reservation
+	// Lease is the lease that has it, or had; nil for none.
+	Lease *LeaseInfo
+	// Occupied tells whether something has it bound.
+	Occupied bool
+	// ProcessID is the process that has it bound.
+	ProcessID int
+	// ProcessName is the name of its program.
+	ProcessName string
+	// User is the user it belongs to.
+	User string
+	// InRange tells whether it is in the registry's range.
+	InRange bool
+	// Excluded tells whether the configuration excludes it.
+	Excluded bool
+	// Text is all of this in sentences, one a line.
+	Text string
+}
+
+// String is the Text.
+func (e Explanation) String() string { return e.Text }
+
 // A Problem is something wrong with a configuration file.
 type Problem struct {
 	// Path is the file.
@@ -181,6 +226,56 @@ func (rows rows) result() []Reservation {
 		list[i] = row.result()
 	}
 	return list
+}
+
+// A leaseRow is a lease as the library's texts have it.
+type leaseRow struct {
+	Port      int    `json:"port"`
+	Label     string `json:"label"`
+	State     string `json:"state"`
+	PID       int    `json:"pid"`
+	Command   string `json:"command"`
+	Directory string `json:"directory"`
+	Since     utc    `json:"since"`
+}
+
+func (l leaseRow) result() LeaseInfo {
+	return LeaseInfo{l.Port, l.Label, l.State, l.PID, l.Command, l.Directory, time.Time(l.Since)}
+}
+
+type explanation struct {
+	Port        int       `json:"port"`
+	Reservation *row      `json:"reservation"`
+	Lease       *leaseRow `json:"lease"`
+	Occupied    bool      `json:"occupied"`
+	ProcessID   int       `json:"process_id"`
+	ProcessName string    `json:"process_name"`
+	User        string    `json:"user"`
+	InRange     bool      `json:"in_range"`
+	Excluded    bool      `json:"excluded"`
+	Text        string    `json:"text"`
+}
+
+func (e explanation) result() Explanation {
+	result := Explanation{
+		Port:        e.Port,
+		Occupied:    e.Occupied,
+		ProcessID:   e.ProcessID,
+		ProcessName: e.ProcessName,
+		User:        e.User,
+		InRange:     e.InRange,
+		Excluded:    e.Excluded,
+		Text:        e.Text,
+	}
+	if e.Reservation != nil {
+		reservation := e.Reservation.result()
+		result.Reservation = &reservation
+	}
+	if e.Lease != nil {
+		lease := e.Lease.result()
+		result.Lease = &lease
+	}
+	return result
 }
 
 type cleanup struct {

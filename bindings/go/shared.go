@@ -66,6 +66,37 @@ func Scan(options ...ScanOption) ([]Finding, error) {
 	return shared(func(r *Registry) ([]Finding, error) { return r.Scan(options...) })
 }
 
+// LeasePort is [Registry.Lease] on the process's registry of the current data directory and working directory.
+func LeasePort(options ...LeaseOption) (*Lease, error) {
+	return shared(func(r *Registry) (*Lease, error) { return r.Lease(options...) })
+}
+
+// LeaseMany is [Registry.LeaseMany] on the process's registry of the current data directory and working directory.
+func LeaseMany(count int, options ...LeaseOption) ([]*Lease, error) {
+	return shared(func(r *Registry) ([]*Lease, error) { return r.LeaseMany(count, options...) })
+}
+
+// LeaseT is [Registry.LeaseT] on the process's registry of the current data directory and working directory.
+func LeaseT(t TestingT, options ...LeaseOption) *Lease {
+	t.Helper()
+	return leaseT(t, LeasePort, options)
+}
+
+// Leases is [Registry.Leases] on the process's registry of the current data directory and working directory.
+func Leases() ([]LeaseInfo, error) {
+	return shared((*Registry).Leases)
+}
+
+// OwnLeases is [Registry.OwnLeases] on the process's registry of the current data directory and working directory.
+func OwnLeases() ([]LeaseInfo, error) {
+	return shared((*Registry).OwnLeases)
+}
+
+// Explain is [Registry.Explain] on the process's registry of the current data directory and working directory.
+func Explain(port int) (Explanation, error) {
+	return shared(func(r *Registry) (Explanation, error) { return r.Explain(port) })
+}
+
 // ValidateDatabase is [Registry.ValidateDatabase] on the process's registry of the current data directory and working
 // directory.
 func ValidateDatabase() error {

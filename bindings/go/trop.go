@@ -4,8 +4,12 @@
 //	reservation, err := trop.Reserve(trop.Tag("web"))
 //
 // A reservation belongs to a path and an optional tag, stays until it is released, and asking again gives the same
-// port. [ReserveGroup] reserves the ports of all services of a project at once. The package-level functions use one
-// registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens others.
+// port. [ReserveGroup] reserves the ports of all services of a project at once. A lease is always a new port, and it
+// ends when it is closed or the process ends in any way; tests want these:
+//
+//	lease := trop.LeaseT(t)
+//
+// The package-level functions use one registry a process, that of TROP_DATA_DIR, else ~/.trop; [Open] opens others.
 //
 // Every error of this package is an [*Error] with a stable [Code]:
 //
@@ -343,8 +347,8 @@ func ValidateConfig(file string) (problems []Problem, err error) {
 	return problems, err
 }
 
-// Close closes the registry: later calls fail with ErrClosed, calls under way finish, reservations stay. Closing
-// twice is no error; the result is always nil.
+// Close closes the registry: later calls fail with ErrClosed, calls under way finish, reservations stay, leases end.
+// Closing twice is no error; the result is always nil.
 func (r *Registry) Close() error {
 	h := r.orNull()
 	C.trop_registry_close(h.c)

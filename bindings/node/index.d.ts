@@ -101,6 +101,57 @@ export interface ReleaseOptions extends DryRunOptions {
   allowUnrelatedPath?: boolean | undefined;
 }
 
+/** How to release a port. */
+export interface ReleasePortOptions extends DryRunOptions {
+  /** End a lease of somebody who is alive, too. */
+  force?: boolean | undefined;
+}
+
+/** What to lease. */
+export interface LeaseOptions extends OccupancyOptions {
+  /** A wish, for the first of several ports. */
+  port?: number | undefined;
+  /** Replaces the lower end of the registry's range. */
+  min?: number | undefined;
+  /** Replaces the upper end of the registry's range. */
+  max?: number | undefined;
+  /** What it is for, for people reading lists: 1 to 255 bytes of UTF-8 after trimming. */
+  label?: string | undefined;
+  /**
+   * Keep a socket bound to the port, so that the system gives it to nobody; `listen` and servers of Node.js can use it all
+   * the same. Linux only.
+   */
+  hold?: boolean | undefined;
+}
+
+/** What to lease. */
+export interface LeaseManyOptions extends LeaseOptions {
+  /** Whether the ports have to be neighbours. */
+  contiguous?: boolean | undefined;
+}
+
+/** Where and how to listen. */
+export interface ListenOptions {
+  /** An address or a name; `127.0.0.1` by default. */
+  host?: string | undefined;
+  /** How many connections may wait, 128 by default; `server.listen` sets it anew. */
+  backlog?: number | undefined;
+}
+
+/** What to bind, and where. */
+export interface BindOptions {
+  /** TCP by default. */
+  protocol?: 'tcp' | 'udp' | undefined;
+  /** An address or a name; `127.0.0.1` by default. */
+  host?: string | undefined;
+}
+
+/** How long to wait. */
+export interface WaitOptions {
+  /** Whole milliseconds; 10000 by default. */
+  timeout?: number | undefined;
+}
+
 /** The key to look for. */
 export interface FindOptions {
   /** The path; the working directory by default. */
@@ -222,6 +273,48 @@ export interface Finding {
   ownerStatus: 'available' | 'partial' | 'unavailable';
 }
 
+/** A lease of anybody, as others see it. */
+export interface LeaseInfo {
+  /** The port. */
+  port: number;
+  /** What it is for. */
+  label: string | null;
+  /** Whether its owner is there. A lease that has ended is in nobody's way. */
+  state: 'alive' | 'ended';
+  /** The process that took it, by its own count; null if nobody knows any more. */
+  pid: number | null;
+  /** The command line of that process. */
+  command: string | null;
+  /** The working directory it was taken in. */
+  directory: string;
+  /** When it was taken, in whole seconds. */
+  since: Date;
+}
+
+/** Everything that is known about a port. */
+export interface Explanation {
+  /** The port. */
+  port: number;
+  /** The reservation that has it. */
+  reservation: Reservation | null;
+  /** The lease that has it. */
+  lease: LeaseInfo | null;
+  /** Whether something has it bound, as far as the registry's occupancy options ask. */
+  occupied: boolean;
+  /** The process that has it bound, as far as can be told. */
+  processId: number | null;
+  /** Its name. */
+  processName: string | null;
+  /** Its user's name. */
+  user: string | null;
+  /** Whether it lies in the registry's range. */
+  inRange: boolean;
+  /** Whether the configuration excludes it. */
+  excluded: boolean;
+  /** All of it in sentences for people, a line each, with what to do. */
+  text: string;
+}
+
 /** Something wrong with a configuration file. */
 export interface Problem {
   /** The file, absolute. */
@@ -298,6 +391,57 @@ export class TropError extends Error {
 }
 
 /**
+ * A port that belongs to this process until the lease is closed, its registry is closed, the `Lease` is garbage, or its
+ * thread or process ends in any way.
+ *
+ * Keep the `Lease` as long as the port is needed: the number alone keeps nothing. Child processes have none of it.
+ */
+export interface Lease {
+  /** The port, 1 to 65535. */
+  readonly port: number;
+  /** What it is for. */
+  readonly label: string | null;
+  /** Whether it has ended. */
+  readonly closed: boolean;
+  /**
+   * Gives the port back; closing twice is no error. Sockets on it stay open.
+   *
+   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next call gives the port back
+   */
+  close(): void;
+  /** As `close`, without blocking the event loop. */
+  closeAsync(): Promise<void>;
+  /**
+   * A listening TCP socket on the port: a file descriptor for `server.listen({ fd })`, else for the caller to close. In a
+   * worker of `cluster`, listen with `{ fd, exclusive: true }`.
+   *
+   * @throws {TropError} `TROP_CLOSED`, `TROP_INVALID_ARGUMENT` for an unknown host, `TROP_IO` when it cannot listen there,
+   * `TROP_UNSUPPORTED` on Windows
+   */
+  listen(options?: ListenOptions): number;
+  /** As `listen`, without blocking the event loop for the look-up of a host. */
+  listenAsync(options?: ListenOptions): Promise<number>;
+  /**
+   * A socket that is bound to the port: a file descriptor, as for `dgram`'s `socket.bind({ fd })`, else for the caller to
+   * close.
+   *
+   * @throws {TropError} as `listen`
+   */
+  bind(options?: BindOptions): number;
+  /** As `bind`, without blocking the event loop for the look-up of a host. */
+  bindAsync(options?: BindOptions): Promise<number>;
+  /**
+   * Resolves when something of this process, or of one that it started, accepts connections on the port. There is no
+   * synchronous twin: it would keep the event loop from starting the server.
+   *
+   * @throws {TropError} `TROP_NOT_LISTENING` in time, or at once when somebody else listens there; `TROP_CLOSED`
+   */
+  waitListening(options?: WaitOptions): Promise<void>;
+  /** `close` without waiting and without errors: what cannot be done at once is done by the next call. */
+  [Symbol.dispose](): void;
+}
+
+/**
  * A registry of one's own: one connection to one database. Closed by `close`, else when it is garbage.
  *
  * Its calls are those of the module, in this registry; `TROP_CLOSED` when it is closed.
@@ -329,9 +473,29 @@ export class Registry {
   /** As `release`, without blocking the event loop. */
   releaseAsync(options?: ReleaseOptions): Promise<number>;
   /** As the module's `releasePort`. */
-  releasePort(port: number, options?: DryRunOptions): boolean;
+  releasePort(port: number, options?: ReleasePortOptions): boolean;
   /** As `releasePort`, without blocking the event loop. */
-  releasePortAsync(port: number, options?: DryRunOptions): Promise<boolean>;
+  releasePortAsync(port: number, options?: ReleasePortOptions): Promise<boolean>;
+  /** As the module's `lease`. */
+  lease(options?: LeaseOptions): Lease;
+  /** As `lease`, without blocking the event loop. */
+  leaseAsync(options?: LeaseOptions): Promise<Lease>;
+  /** As the module's `leaseMany`. */
+  leaseMany(count: number, options?: LeaseManyOptions): Lease[];
+  /** As `leaseMany`, without blocking the event loop. */
+  leaseManyAsync(count: number, options?: LeaseManyOptions): Promise<Lease[]>;
+  /** As the module's `leases`. */
+  leases(): LeaseInfo[];
+  /** As `leases`, without blocking the event loop. */
+  leasesAsync(): Promise<LeaseInfo[]>;
+  /** The leases of this registry. */
+  ownLeases(): LeaseInfo[];
+  /** As `ownLeases`, without blocking the event loop. */
+  ownLeasesAsync(): Promise<LeaseInfo[]>;
+  /** As the module's `explain`. */
+  explain(port: number): Explanation;
+  /** As `explain`, without blocking the event loop. */
+  explainAsync(port: number): Promise<Explanation>;
   /** As the module's `find`. */
   find(options?: FindOptions): Reservation | null;
   /** As `find`, without blocking the event loop. */
@@ -410,14 +574,58 @@ export function release(options?: ReleaseOptions): number;
 /** As `release`, without blocking the event loop; paths mean what they mean at the call. */
 export function releaseAsync(options?: ReleaseOptions): Promise<number>;
 /**
- * Releases a port, whatever its path, and tells whether it was reserved.
+ * Releases a port, whatever its path, and tells whether somebody had it. A lease of somebody else who is alive is ended by
+ * force only.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFLICT` when a live lease has it, `TROP_BUSY`, and every code of
  * opening the registry; nothing is changed then
  */
-export function releasePort(port: number, options?: DryRunOptions): boolean;
+export function releasePort(port: number, options?: ReleasePortOptions): boolean;
 /** As `releasePort`, without blocking the event loop. */
-export function releasePortAsync(port: number, options?: DryRunOptions): Promise<boolean>;
+export function releasePortAsync(port: number, options?: ReleasePortOptions): Promise<boolean>;
+/**
+ * Leases a port: the one asked for if it is usable, else the lowest usable one of the range. No two leases have the same
+ * port, whoever asks. See `Lease` for when it ends.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED`, `TROP_UNSUPPORTED` where files cannot be locked or ports
+ * not held, `TROP_CONFIG`, `TROP_BUSY`, and every code of opening the registry; nothing is changed then
+ */
+export function lease(options?: LeaseOptions): Lease;
+/** As `lease`, without blocking the event loop. */
+export function leaseAsync(options?: LeaseOptions): Promise<Lease>;
+/**
+ * Leases `count` ports, all or none, in ascending order, the one asked for first.
+ *
+ * @throws {TropError} as `lease`; `TROP_INVALID_ARGUMENT` for a count of 0 or above the size of the range,
+ * `TROP_EXHAUSTED` also when there are no neighbours
+ */
+export function leaseMany(count: number, options?: LeaseManyOptions): Lease[];
+/** As `leaseMany`, without blocking the event loop. */
+export function leaseManyAsync(count: number, options?: LeaseManyOptions): Promise<Lease[]>;
+/**
+ * The leases of everybody, by port, also ended ones that nobody has cleared away yet.
+ *
+ * @throws {TropError} every code of opening the registry
+ */
+export function leases(): LeaseInfo[];
+/** As `leases`, without blocking the event loop. */
+export function leasesAsync(): Promise<LeaseInfo[]>;
+/**
+ * The leases that the module's own calls took in this process and this working directory, by port.
+ *
+ * @throws {TropError} every code of opening the registry
+ */
+export function ownLeases(): LeaseInfo[];
+/** As `ownLeases`, without blocking the event loop. */
+export function ownLeasesAsync(): Promise<LeaseInfo[]>;
+/**
+ * Who has a port in the registry and in the operating system, since when, and what to do.
+ *
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, and every code of opening the registry
+ */
+export function explain(port: number): Explanation;
+/** As `explain`, without blocking the event loop. */
+export function explainAsync(port: number): Promise<Explanation>;
 /**
  * The reservation of exactly this key.
  *

@@ -22,7 +22,12 @@ const CALLS = {
   reserve: [(options) => twice(read(RESERVE, options)), reserved],
   reserveGroup: [(options) => twice(read(GROUP, options)), mapping],
   release: [(options) => [read(RELEASE, options)], (count) => count],
-  releasePort: [(port, options) => [required('port', portNumber, port), read(DRY_RUN, options).dryRun], (was) => was],
+  releasePort: [(port, options) => [required('port', portNumber, port), read(RELEASE_PORT, options)], (was) => was],
+  lease: [(options) => twice(read(LEASE, options)), (handle) => new Lease(handle)],
+  leaseMany: [(count, options) => [required('count', wholeNumber, count), ...twice(read(LEASE_MANY, options))], leased],
+  leases: [() => [], leases],
+  ownLeases: [() => [], leases],
+  explain: [(port) => [required('port', portNumber, port)], explanation],
   find: [(options) => [read(FIND, options)], found],
   findPort: [(port) => [required('port', portNumber, port)], found],
   list: [(options) => [read(LIST, options)], reservations],
@@ -91,6 +96,64 @@ class Registry {
 }
 // Missing in the realms that Jest and vm make on Node 20.
 if (Symbol.dispose) hidden(Registry.prototype, Symbol.dispose, Registry.prototype.close);
+
+/** Not exported: only a registry makes leases. */
+class Lease {
+  #handle;
+
+  constructor(handle) {
+    this.#handle = handle;
+    const shown = { enumerable: true };
+    Object.defineProperties(this, {
+      port: { value: native.port(handle), ...shown },
+      label: { value: native.label(handle), ...shown },
+    });
+  }
+
+  get closed() {
+    return !native.isOpen(this.#handle);
+  }
+
+  close() {
+    unwrap(native.closeLease(this.#handle, false));
+  }
+
+  async closeAsync() {
+    unwrap(await native.closeLease(this.#handle, true));
+  }
+
+  listen(options) {
+    return descriptor(native.listen(this.#handle, false, ...listenArguments(options)));
+  }
+
+  async listenAsync(options) {
+    return descriptor(await native.listen(this.#handle, true, ...listenArguments(options)));
+  }
+
+  bind(options) {
+    return descriptor(native.bind(this.#handle, false, ...bindArguments(options)));
+  }
+
+  async bindAsync(options) {
+    return descriptor(await native.bind(this.#handle, true, ...bindArguments(options)));
+  }
+
+  /** Without a synchronous twin, which would keep a server of this thread from starting. */
+  async waitListening(options) {
+    const { timeout = 10_000 } = read(WAIT, options);
+    unwrap(await native.waitListening(this.#handle, timeout));
+    // Mentioned after the wait, or else the lease could be garbage, and end, in the middle of it.
+    void this.#handle;
+  }
+
+  static {
+    // At the end of a block nobody wants to wait, or an error in place of the block's own.
+    const dispose = function () {
+      native.endLease(this.#handle);
+    };
+    if (Symbol.dispose) hidden(Lease.prototype, Symbol.dispose, dispose);
+  }
+}
 
 const shared = new Registry(undefined, SHARED);
 
@@ -172,6 +235,21 @@ const RELEASE = {
 };
 const LIST = { project: text, tag: text, path: text };
 
+const RELEASE_PORT = { force: flag, dryRun: flag };
+
+const LEASE = {
+  port: portNumber,
+  min: portNumber,
+  max: portNumber,
+  label: text,
+  hold: flag,
+  ...OCCUPANCY,
+};
+const LEASE_MANY = { contiguous: flag, ...LEASE };
+const LISTEN = { host: text, backlog: wholeNumber };
+const BIND = { protocol, host: text };
+const WAIT = { timeout: milliseconds };
+
 const FIND = { path: text, tag: textOrNull };
 const DRY_RUN = { dryRun: flag };
 const EXPIRE = { days, ...DRY_RUN };
@@ -210,6 +288,16 @@ function registryOptions(options) {
 function migrateArguments(from, to, options) {
   const paths = { from: required('from', text, from), to: required('to', text, to) };
   return [Object.assign(paths, read(MIGRATE, options))];
+}
+
+function listenArguments(options) {
+  const { host = '127.0.0.1', backlog = 128 } = read(LISTEN, options);
+  return [host, backlog];
+}
+
+function bindArguments(options) {
+  const { protocol = 'tcp', host = '127.0.0.1' } = read(BIND, options);
+  return [protocol === 'udp', host];
 }
 
 /** What `process.env` of this realm or worker says, which the process itself need not know. */
@@ -275,6 +363,20 @@ function days(name, value) {
   return value;
 }
 
+function wholeNumber(name, value) {
+  if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
+  // The addon would take the remainder of a larger one.
+  if (!Number.isInteger(value) || value < 0 || value > 0x7fff_ffff) {
+    throw invalid(name, `${value} is not a whole number, 0 to 2147483647`);
+  }
+  return value;
+}
+
+function protocol(name, value) {
+  if (value === 'tcp' || value === 'udp') return value;
+  throw invalid(name, "must be 'tcp' or 'udp'");
+}
+
 function groupKey(name, value) {
   if (value === 'tag' || value === 'variable') return value;
   throw invalid(name, "must be 'tag' or 'variable'");
@@ -328,6 +430,28 @@ function reservation([port, path, tag, project, task, createdAt, lastUsedAt]) {
     createdAt: new Date(createdAt * 1000),
     lastUsedAt: new Date(lastUsedAt * 1000),
   };
+}
+
+function leased(handles) {
+  return Array.from(handles, (handle) => new Lease(handle));
+}
+
+function leases(objects) {
+  return Array.from(objects, leaseInfo);
+}
+
+function leaseInfo(lease) {
+  return { ...lease, since: new Date(lease.since * 1000) };
+}
+
+function explanation(fields) {
+  const { reservation: row, lease, ...rest } = fields;
+  return { ...rest, reservation: found(row), lease: lease && leaseInfo(lease) };
+}
+
+/** The file descriptor of a socket, from now on the caller's to close. */
+function descriptor(answer) {
+  return native.takeDescriptor(unwrap(answer));
 }
 
 /** Without a prototype, because a tag may be called __proto__. */

@@ -1,4 +1,5 @@
-/* A TCP server on a port that belongs to this directory: reserves it, listens, calls itself once and gives it back. */
+/* A TCP server on a port that belongs to this directory: reserves it, listens, calls itself once and gives it back. And
+ * one on a port that is leased, which nobody else gets while this program runs. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <arpa/inet.h>
@@ -60,6 +61,22 @@ static void serve_once(uint16_t port)
     close(server);
 }
 
+/* Listens on a port that belongs to this program alone, until it is freed or the program ends in any way. */
+static void serve_on_a_lease(trop_registry *registry)
+{
+    trop_error *error = NULL;
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.label = "c-example";
+    trop_lease_handle *lease = NULL;
+    check(trop_lease(registry, &options, &lease, &error), &error);
+    int64_t server;
+    check(trop_lease_listen(lease, NULL, -1, &server, &error), &error);
+    check(trop_lease_wait_listening(lease, -1, &error), &error);
+    printf("C TCP server on port %d, which is leased\n", trop_lease_port(lease));
+    close((int)server);
+    trop_lease_free(lease); /* gives the port back too */
+}
+
 int main(int argc, char **argv)
 {
     /* With --keep the next run gets the same port. */
@@ -90,6 +107,7 @@ int main(int argc, char **argv)
         release.tag = "c-example";
         check(trop_release(registry, &release, NULL, &error), &error);
     }
+    serve_on_a_lease(registry);
     trop_registry_free(registry);
     return 0;
 }

@@ -1,4 +1,5 @@
-// A web server on a port that belongs to this directory: reserves it, serves, asks itself once and gives it back.
+// A web server on a port that belongs to this directory: reserves it, serves, asks itself once and gives it back. And one
+// on a port that is leased, which nobody else gets while this program runs.
 package main
 
 import (
@@ -29,25 +30,44 @@ func run(keep bool) error {
 	}
 	took := time.Since(start)
 
-	greeting, err := serveOnce(reservation.Port)
+	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", reservation.Port))
+	if err != nil {
+		return err
+	}
+	greeting, err := serveOnce(listener)
 	if err != nil {
 		return err
 	}
 	fmt.Printf("%s on port %d reserved in %.2f ms\n", greeting, reservation.Port, took.Seconds()*1000)
-
-	if keep {
-		return nil
+	if !keep {
+		if _, err := trop.Release(trop.Tag("go-example")); err != nil {
+			return err
+		}
 	}
-	_, err = trop.Release(trop.Tag("go-example"))
-	return err
+	return serveOnALease()
 }
 
-// serveOnce starts a web server on the port of 127.0.0.1 and gives its answer to one request.
-func serveOnce(port int) ([]byte, error) {
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+// serveOnALease serves on a port that belongs to this program alone, until it is closed or the program ends in any way.
+func serveOnALease() error {
+	lease, err := trop.LeasePort(trop.Label("go-example"))
 	if err != nil {
-		return nil, err
+		return err
 	}
+	defer lease.Close()
+	listener, err := lease.Listen("")
+	if err != nil {
+		return err
+	}
+	greeting, err := serveOnce(listener)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%s on port %d, which is leased\n", greeting, lease.Port())
+	return nil
+}
+
+// serveOnce starts a web server and gives its answer to one request.
+func serveOnce(listener net.Listener) ([]byte, error) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "Go web server")
 	})}

@@ -1,7 +1,10 @@
 """The server under test: `POST /name` adds one to a counter, `GET` tells it, `DELETE` forgets it."""
 
 import json
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 
@@ -34,9 +37,25 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
 
+@contextmanager
+def serving(port: int) -> Iterator[CounterServer]:
+    """A server in a thread, for as long as the block lasts."""
+    with CounterServer(port) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield server
+        finally:
+            server.shutdown()
+            thread.join()
+
+
 if __name__ == "__main__":
+    import sys
+
     import trop
 
-    with CounterServer(trop.reserve(tag="dev").port) as server:
+    port = int(sys.argv[1]) if sys.argv[1:] else trop.reserve(tag="dev").port
+    with CounterServer(port) as server:
         print(f"http://127.0.0.1:{server.server_port}", flush=True)
         server.serve_forever()

@@ -87,6 +87,16 @@ static int32_t migrate_with(const trop_migrate_options *options)
     return json_of(status, json);
 }
 
+static int32_t lease_with(const trop_lease_options *options)
+{
+    trop_lease_handle *lease = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_lease(registry, options, &lease, &error);
+    CHECK(lease == NULL || status == TROP_OK);
+    trop_lease_free(lease);
+    return status;
+}
+
 static int32_t find_with(const char *path, const char *tag)
 {
     trop_reservation *reservation = GARBAGE;
@@ -121,6 +131,14 @@ static int32_t scan_with(int32_t min, int32_t max)
     char *json = GARBAGE;
     error = GARBAGE;
     int32_t status = trop_scan(registry, min, max, &json, &error);
+    return json_of(status, json);
+}
+
+static int32_t explain_with(int32_t port)
+{
+    char *json = GARBAGE;
+    error = GARBAGE;
+    int32_t status = trop_explain(registry, port, &json, &error);
     return json_of(status, json);
 }
 
@@ -169,6 +187,40 @@ static void null_registry(void)
     CHECK_ERROR(trop_scan(NULL, -1, -1, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
     CHECK_ERROR(trop_validate_database(NULL, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+
+    trop_lease_handle *leases[2] = { GARBAGE, GARBAGE };
+    CHECK_ERROR(trop_lease_many(NULL, 2, NULL, leases, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(leases[0] == NULL && leases[1] == NULL);
+    leases[0] = GARBAGE;
+    CHECK_ERROR(trop_lease(NULL, NULL, &leases[0], &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(leases[0] == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_leases(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_own_leases(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+    json = GARBAGE;
+    CHECK_ERROR(trop_explain(NULL, 5000, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK(json == NULL);
+}
+
+static void null_lease(void)
+{
+    int64_t held = 0;
+    CHECK_ERROR(trop_lease_listen(NULL, NULL, -1, &held, &error), TROP_ERR_INVALID_ARGUMENT, "lease");
+    CHECK(held == -1);
+    held = 0;
+    CHECK_ERROR(trop_lease_bind(NULL, TROP_PROTOCOL_UDP, NULL, &held, &error), TROP_ERR_INVALID_ARGUMENT, "lease");
+    CHECK(held == -1);
+    CHECK_ERROR(trop_lease_wait_listening(NULL, 0, &error), TROP_ERR_INVALID_ARGUMENT, "lease");
+    CHECK(trop_lease_close(NULL, NULL) == TROP_OK);
+    error = GARBAGE;
+    CHECK(trop_lease_close(NULL, &error) == TROP_OK && error == NULL);
+    trop_lease_free(NULL);
+    CHECK(trop_lease_port(NULL) == 0);
+    CHECK(trop_lease_label(NULL) == NULL);
+    CHECK(trop_lease_is_open(NULL) == 0);
 }
 
 static void null_out_parameters(void)
@@ -184,6 +236,13 @@ static void null_out_parameters(void)
     CHECK_ERROR(trop_migrate(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_scan(registry, -1, -1, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_validate_config("/dev/null", NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_lease(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "lease");
+    CHECK_ERROR(trop_lease_many(registry, 1, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "leases");
+    CHECK_ERROR(trop_lease_listen(NULL, NULL, -1, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "socket");
+    CHECK_ERROR(trop_lease_bind(NULL, TROP_PROTOCOL_TCP, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "socket");
+    CHECK_ERROR(trop_leases(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_own_leases(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_explain(registry, 5000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
 
     /* Counts may be left out. */
     CHECK(trop_release(registry, NULL, NULL, NULL) == TROP_OK);
@@ -204,6 +263,7 @@ static void null_inputs(void)
     CHECK(release_with(NULL) == TROP_OK);
     CHECK(list_with(NULL) == TROP_OK);
     CHECK(clean_with(NULL) == TROP_OK);
+    CHECK(lease_with(NULL) == TROP_OK);
     CHECK(find_with(NULL, NULL) == TROP_OK);
 }
 
@@ -224,6 +284,14 @@ static void null_errors(void)
     CHECK(trop_scan(NULL, -1, -1, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_validate_config(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_validate_database(NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_lease(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_lease_many(NULL, 0, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_lease_listen(NULL, NULL, 0, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_lease_bind(NULL, 0, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_lease_wait_listening(NULL, 0, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_leases(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_own_leases(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_explain(NULL, 0, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
 }
 
 static void null_is_initialised_closed_and_freed(void)
@@ -235,6 +303,7 @@ static void null_is_initialised_closed_and_freed(void)
     trop_group_options_init(NULL, sizeof(trop_group_options));
     trop_clean_options_init(NULL, sizeof(trop_clean_options));
     trop_migrate_options_init(NULL, sizeof(trop_migrate_options));
+    trop_lease_options_init(NULL, sizeof(trop_lease_options));
     trop_registry_close(NULL);
     trop_registry_free(NULL);
     trop_reservation_free(NULL);
@@ -283,6 +352,7 @@ static void init_macros_equal_the_init_functions(void)
     CHECK_INIT(trop_group_options, TROP_GROUP_OPTIONS_INIT, trop_group_options_init);
     CHECK_INIT(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, trop_clean_options_init);
     CHECK_INIT(trop_migrate_options, TROP_MIGRATE_OPTIONS_INIT, trop_migrate_options_init);
+    CHECK_INIT(trop_lease_options, TROP_LEASE_OPTIONS_INIT, trop_lease_options_init);
 }
 
 /* Programs compiled against other headers: what lies behind a shorter struct is not looked at, and behind a longer
@@ -340,6 +410,7 @@ static void sizes_of_other_versions(void)
     CHECK_SIZES(trop_group_options, GROUP_OF_A_FILE, sizeof(trop_group_options), task, group_with);
     CHECK_SIZES(trop_clean_options, TROP_CLEAN_OPTIONS_INIT, sizeof(trop_clean_options), days, clean_with);
     CHECK_SIZES(trop_migrate_options, MIGRATE_SOMETHING, sizeof(trop_migrate_options), to, migrate_with);
+    CHECK_SIZES(trop_lease_options, TROP_LEASE_OPTIONS_INIT, sizeof(trop_lease_options), reserved, lease_with);
 }
 
 #define PROBES                                                                                            \
@@ -366,6 +437,7 @@ static void unknown_flags_and_reserved_fields(void)
     trop_group_options group = GROUP_OF_A_FILE;
     trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;
     trop_migrate_options migrate = MIGRATE_SOMETHING;
+    trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
     CHECK_UNKNOWN_FLAGS(TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES
                             | PROBES,
                         open, open_with);
@@ -383,6 +455,7 @@ static void unknown_flags_and_reserved_fields(void)
                         group, group_with);
     CHECK_UNKNOWN_FLAGS(TROP_CLEAN_PRUNE | TROP_CLEAN_EXPIRE | TROP_DRY_RUN, clean, clean_with);
     CHECK_UNKNOWN_FLAGS(TROP_RECURSIVE | TROP_FORCE | TROP_DRY_RUN, migrate, migrate_with);
+    CHECK_UNKNOWN_FLAGS(TROP_LEASE_CONTIGUOUS | TROP_LEASE_HOLD | PROBES, lease, lease_with);
     for (int bit = 0; bit < 32; bit++)
         if ((uint32_t)1 << bit != TROP_DRY_RUN && (uint32_t)1 << bit != TROP_FORCE)
             CHECK_ERROR(release_port_with(5000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
@@ -391,6 +464,8 @@ static void unknown_flags_and_reserved_fields(void)
     CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "options");
     reserve.reserved = 1;
     CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "options");
+    lease.reserved = 1;
+    CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "options");
 }
 
 static void options_that_exclude_each_other(void)
@@ -470,6 +545,9 @@ static void refused_texts(const char *bad)
     migrate.from = "/c/from";
     migrate.to = bad;
     CHECK_ERROR(migrate_with(&migrate), TROP_ERR_INVALID_ARGUMENT, "to");
+    trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
+    lease.label = bad;
+    CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "label");
 }
 
 /* Any bytes may name a file; there is none called so. */
@@ -521,6 +599,9 @@ static void hostile_texts(void)
     reserve.task = endless;
     CHECK_ERROR(reserve_with(&reserve), TROP_ERR_INVALID_ARGUMENT, "task");
     CHECK_ERROR(find_with(NULL, endless), TROP_ERR_INVALID_ARGUMENT, "tag");
+    trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
+    lease.label = endless;
+    CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "label");
     trop_list_options list = TROP_LIST_OPTIONS_INIT;
     list.tag = list.project = endless; /* nothing has it */
     CHECK(list_with(&list) == TROP_OK);
@@ -548,6 +629,16 @@ static void numbers_out_of_range(void)
         trop_open_options open = TROP_OPEN_OPTIONS_INIT;
         open.ports_min = bad[i];
         CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "ports");
+        trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
+        lease.port = bad[i];
+        CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "port");
+        lease.port = -1;
+        lease.min = bad[i];
+        CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "min");
+        lease.min = -1;
+        lease.max = bad[i];
+        CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "max");
+        CHECK_ERROR(explain_with(bad[i]), TROP_ERR_INVALID_ARGUMENT, "port");
         CHECK_ERROR(find_port_with(bad[i]), TROP_ERR_INVALID_ARGUMENT, "port");
         CHECK_ERROR(release_port_with(bad[i], 0), TROP_ERR_INVALID_ARGUMENT, "port");
         CHECK_ERROR(scan_with(bad[i], -1), TROP_ERR_INVALID_ARGUMENT, "min");
@@ -556,6 +647,7 @@ static void numbers_out_of_range(void)
     /* No port is "none" where one is required. */
     CHECK_ERROR(find_port_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(release_port_with(-1, 0), TROP_ERR_INVALID_ARGUMENT, "port");
+    CHECK_ERROR(explain_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(scan_with(5001, 5000), TROP_ERR_CONFIG, "ports");
     static const int64_t bad_days[] = { 0, -2, INT64_MIN, (int64_t)UINT32_MAX + 1, INT64_MAX };
     for (size_t i = 0; i < sizeof(bad_days) / sizeof(bad_days[0]); i++) {
@@ -608,6 +700,9 @@ static void nothing_was_changed(void)
     MUST(trop_list(registry, NULL, &json, &error));
     CHECK(same_text(json, "[]"));
     trop_string_free(json);
+    MUST(trop_leases(registry, &json, &error));
+    CHECK(same_text(json, "[]"));
+    trop_string_free(json);
 }
 
 int main(void)
@@ -615,6 +710,7 @@ int main(void)
     MUST(trop_open(NULL, &registry, &error)); /* makes the data directory */
     make_group_file();
     null_registry();
+    null_lease();
     null_out_parameters();
     null_inputs();
     null_errors();

@@ -18,5 +18,6 @@ int main(void)
     IS_WHOLE(trop_group_options, TROP_GROUP_OPTIONS_INIT);
     IS_WHOLE(trop_clean_options, TROP_CLEAN_OPTIONS_INIT);
     IS_WHOLE(trop_migrate_options, TROP_MIGRATE_OPTIONS_INIT);
+    IS_WHOLE(trop_lease_options, TROP_LEASE_OPTIONS_INIT);
     return 0;
 }

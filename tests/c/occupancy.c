@@ -114,10 +114,24 @@ static int32_t ask_for_group(uint16_t port, uint32_t flags)
     return status;
 }
 
+/* The same of a lease. */
+static int32_t ask_for_lease(uint16_t port, uint32_t flags)
+{
+    trop_registry *registry = opened(port, 0);
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.flags = flags;
+    trop_lease_handle *lease;
+    int32_t status = trop_lease(registry, &options, &lease, NULL);
+    trop_lease_free(lease);
+    trop_registry_free(registry);
+    return status;
+}
+
 static void check_flags(uint16_t port, uint32_t flags, int32_t expected, const char *what)
 {
-    const int32_t found[] = { ask_for(port, flags, 0), ask_for(port, 0, flags), ask_for_group(port, flags) };
-    static const char *const calls[] = { "trop_open", "trop_reserve", "trop_reserve_group" };
+    const int32_t found[] = { ask_for(port, flags, 0), ask_for(port, 0, flags), ask_for_group(port, flags),
+                              ask_for_lease(port, flags) };
+    static const char *const calls[] = { "trop_open", "trop_reserve", "trop_reserve_group", "trop_lease" };
     for (size_t i = 0; i < sizeof(found) / sizeof(found[0]); i++) {
         if (found[i] != expected) {
             printf("%s: port %d with the flags %#x of %s gives %d instead of %d\n", what, port, (unsigned)flags,

@@ -14,7 +14,7 @@ CC=${CC:-cc}
 CXX=${CXX:-c++}
 strict="-std=c99 -Wall -Wextra -pedantic -Werror -g -Iinclude"
 native=$(sed -n 's/^Libs.private: //p' trop-ffi/trop.pc.in)
-programs="arguments handles occupancy operations reserve"
+programs="arguments handles lease_processes leases occupancy operations reserve"
 passed=0
 failed=0
 

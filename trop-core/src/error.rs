@@ -352,6 +352,19 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// The operating system refused a socket on a leased port.
+    #[error("cannot {action} port {port} of '{host}': {source}")]
+    Socket {
+        /// What was being done.
+        action: &'static str,
+        /// The address or name of this host.
+        host: String,
+        /// The port.
+        port: Port,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+
     /// Not supported on this platform or file system.
     #[error("unsupported: {reason}")]
     Unsupported {
@@ -404,7 +417,7 @@ impl Error {
             Error::Corrupt { .. } => Code::Corrupt,
             Error::Schema { .. } => Code::Schema,
             Error::NoDataDir { .. } => Code::NoDataDir,
-            Error::Io { .. } => Code::Io,
+            Error::Io { .. } | Error::Socket { .. } => Code::Io,
             Error::Unsupported { .. } => Code::Unsupported,
             Error::Closed | Error::LeaseClosed { .. } => Code::Closed,
             Error::NotListening { .. } => Code::NotListening,
@@ -439,7 +452,7 @@ impl Error {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Error::Io { source, .. } => source.raw_os_error(),
+            Error::Io { source, .. } | Error::Socket { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }

@@ -11,6 +11,7 @@ pub mod clean;
 pub mod error;
 pub mod flags;
 pub mod group;
+pub mod lease;
 pub mod lookup;
 mod options;
 pub mod registry;

@@ -1,9 +1,9 @@
-//! Looking without changing anything: reservations, projects, ports in use, and whether files are sound.
+//! Looking without changing anything: reservations, leases, projects, ports in use, and whether files are sound.
 
 use std::ffi::c_char;
 use std::ptr;
 
-use trop_core::{Filter, Finding, Key, Port, Problem, Registry, Reservation, ScanRequest, Tag};
+use trop_core::{Filter, Finding, Key, LeaseInfo, Port, Problem, Registry, Reservation, ScanRequest, Tag};
 
 use crate::error::{call, null, trop_error};
 use crate::options::{self, Options, size};
@@ -186,6 +186,71 @@ pub unsafe extern "C" fn trop_scan(
             request.max = options::port("max", max)?;
             let scan = registry.scan(&request)?;
             Ok(strings::json(&scan.findings.iter().map(Finding::to_json).collect()))
+        })
+    }
+}
+
+/// Lists the leases of everybody, by port, also those that have ended and were not yet cleared away.
+///
+/// registry: the registry.
+/// json: receives an array of leases; free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_leases(
+    registry: *mut trop_registry,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe { call_on(registry, ("json", json), error, |registry| Ok(list_of(&registry.leases()?))) }
+}
+
+/// Lists the leases that this registry has in this process, by port.
+///
+/// registry: the registry.
+/// json: receives an array of leases; free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns as trop_leases.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_own_leases(
+    registry: *mut trop_registry,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe { call_on(registry, ("json", json), error, |registry| Ok(list_of(&registry.own_leases()?))) }
+}
+
+fn list_of(leases: &[LeaseInfo]) -> *mut c_char {
+    strings::json(&leases.iter().map(LeaseInfo::to_json).collect())
+}
+
+/// Explains why a port is not to be had: who has it in the registry and in the operating system, since when, and what
+/// to do.
+///
+/// registry: the registry.
+/// port: the port, 1 to 65535.
+/// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null), occupied
+/// (true or false), process_id (number or null), process_name, user (string or null), in_range, excluded (true or
+/// false) and text (string: all of it in sentences, one a line); free it with trop_string_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_explain(
+    registry: *mut trop_registry,
+    port: i32,
+    json: *mut *mut c_char,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("json", json), error, |registry| {
+            let explanation = registry.explain(Port::new("port", i64::from(port))?)?;
+            Ok(strings::json(&explanation.to_json()))
         })
     }
 }

@@ -216,7 +216,8 @@ fn discovery(is_on: bool, start_dir: Option<PathBuf>, config_file: Option<PathBu
 }
 
 /// Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
-/// not interrupted. Closing twice and NULL are allowed. Reservations stay.
+/// not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of the process-wide
+/// registry.
 ///
 /// registry: the registry; still to be freed with trop_registry_free.
 #[unsafe(no_mangle)]
@@ -231,7 +232,8 @@ pub unsafe extern "C" fn trop_registry_close(registry: *mut trop_registry) {
     }
 }
 
-/// Closes a registry and frees its memory. NULL is allowed. No other thread may use it any more. Reservations stay.
+/// Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may use it any
+/// more.
 ///
 /// registry: the registry; it is gone afterwards.
 #[unsafe(no_mangle)]

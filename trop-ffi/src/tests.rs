@@ -12,6 +12,7 @@ use crate::clean::*;
 use crate::error::*;
 use crate::flags::*;
 use crate::group::*;
+use crate::lease::*;
 use crate::lookup::*;
 use crate::options::{Options, read};
 use crate::registry::*;
@@ -91,8 +92,16 @@ fn a_panic_becomes_a_status_with_an_error_object() {
 }
 
 fn open(directory: &Path) -> *mut trop_registry {
+    open_with_timeout(directory, trop_open_options::DEFAULT.busy_timeout_ms)
+}
+
+fn open_with_timeout(directory: &Path, milliseconds: i32) -> *mut trop_registry {
     let directory = CString::new(directory.to_str().unwrap()).unwrap();
-    let options = trop_open_options { data_dir: directory.as_ptr(), ..trop_open_options::DEFAULT };
+    let options = trop_open_options {
+        data_dir: directory.as_ptr(),
+        busy_timeout_ms: milliseconds,
+        ..trop_open_options::DEFAULT
+    };
     let mut registry = ptr::null_mut();
     // SAFETY: everything lives long enough.
     let status = unsafe { trop_open(&raw const options, &raw mut registry, ptr::null_mut()) };
@@ -111,7 +120,14 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
     let group = trop_group_options { flags: u32::MAX, ..trop_group_options::DEFAULT };
     let clean = trop_clean_options { flags: u32::MAX, ..trop_clean_options::DEFAULT };
     let migrate = trop_migrate_options { flags: u32::MAX, ..trop_migrate_options::DEFAULT };
-    let (mut reservation, mut json) = (ptr::null_mut(), ptr::null_mut());
+    let lease = trop_lease_options { flags: u32::MAX, ..trop_lease_options::DEFAULT };
+    let (mut reservation, mut json, mut leased) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let mut held = ptr::null_mut();
+    // SAFETY: everything lives long enough.
+    unsafe {
+        assert_eq!(trop_lease(registry, ptr::null(), &raw mut held, ptr::null_mut()), TROP_OK);
+    }
+    let mut socket = 0;
     let mut statuses = || {
         // SAFETY: everything lives long enough; no call leaves anything to be freed.
         unsafe {
@@ -126,18 +142,29 @@ fn a_panic_poisons_the_handle_for_whole_calls() {
                 trop_clean(registry, &raw const clean, &raw mut json, ptr::null_mut()),
                 trop_migrate(registry, &raw const migrate, &raw mut json, ptr::null_mut()),
                 trop_scan(registry, 0, 0, &raw mut json, ptr::null_mut()),
+                trop_lease(registry, &raw const lease, &raw mut leased, ptr::null_mut()),
+                trop_lease_many(registry, 1, &raw const lease, &raw mut leased, ptr::null_mut()),
+                trop_explain(registry, 0, &raw mut json, ptr::null_mut()),
+                trop_lease_listen(held, ptr::null(), -2, &raw mut socket, ptr::null_mut()),
+                trop_lease_bind(held, 0, ptr::null(), &raw mut socket, ptr::null_mut()),
+                trop_lease_wait_listening(held, -2, ptr::null_mut()),
             ]
         }
     };
-    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 10]);
+    assert_eq!(statuses(), [TROP_ERR_INVALID_ARGUMENT; 16]);
     // SAFETY: the registry is live.
     let error = unsafe { &*registry }.run(|_| -> trop_core::Result<()> { panic!("boom") }).unwrap_err();
     assert_eq!(error.code(), Code::Panic);
-    assert_eq!(statuses(), [TROP_ERR_PANIC; 10]);
+    assert_eq!(statuses(), [TROP_ERR_PANIC; 16]);
     // SAFETY: as above; closing and freeing stay allowed.
     unsafe {
         assert_eq!(trop_projects(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
         assert_eq!(trop_validate_database(registry, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_leases(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_own_leases(registry, &raw mut json, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_lease_close(held, ptr::null_mut()), TROP_ERR_PANIC);
+        assert_eq!(trop_lease_is_open(held), 0);
+        trop_lease_free(held);
         trop_registry_close(registry);
         trop_registry_free(registry);
     }
@@ -257,32 +284,44 @@ fn an_exhausted_range_keeps_what_must_not_expire() {
     }
 }
 
-#[test]
-fn a_locked_database_is_waited_for_as_long_as_told() {
-    const LOCK: &str = "import sqlite3, sys
+/// Another process that holds the write lock of a database until its input ends.
+struct Lock(std::process::Child);
+
+impl Lock {
+    fn take(directory: &Path) -> Lock {
+        const LOCK: &str = "import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], isolation_level=None)
 db.execute('BEGIN IMMEDIATE')
 print('locked', flush=True)
 sys.stdin.read()";
+        let mut command = Command::new("python3");
+        command.args(["-c", LOCK]).arg(directory.join("trop.db"));
+        let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut locked = [0; 6];
+        holder.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
+        Lock(holder)
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let ended = self.0.wait();
+        assert!(std::thread::panicking() || ended.unwrap().success());
+    }
+}
+
+#[test]
+fn a_locked_database_is_waited_for_as_long_as_told() {
     let directory = tempfile::tempdir().unwrap();
     // SAFETY: live until it is freed.
     unsafe { trop_registry_free(open(directory.path())) };
-    let mut command = Command::new("python3");
-    command.args(["-c", LOCK]).arg(directory.path().join("trop.db"));
-    let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut locked = [0; 6];
-    holder.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
-    let data_dir = CString::new(directory.path().to_str().unwrap()).unwrap();
+    let _lock = Lock::take(directory.path());
     for (milliseconds, told) in [(0, "waited 0s "), (20, "waited 0.02s ")] {
-        let options = trop_open_options {
-            data_dir: data_dir.as_ptr(),
-            busy_timeout_ms: milliseconds,
-            ..trop_open_options::DEFAULT
-        };
-        let (mut registry, mut reservation, mut error) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+        let registry = open_with_timeout(directory.path(), milliseconds);
+        let (mut reservation, mut error) = (ptr::null_mut(), ptr::null_mut());
         // SAFETY: everything lives long enough.
         unsafe {
-            assert_eq!(trop_open(&raw const options, &raw mut registry, ptr::null_mut()), TROP_OK);
             let status = trop_reserve(registry, ptr::null(), &raw mut reservation, &raw mut error);
             assert_eq!(status, TROP_ERR_BUSY);
             assert!(CStr::from_ptr(trop_error_message(error)).to_str().unwrap().contains(told));
@@ -290,8 +329,40 @@ sys.stdin.read()";
             trop_registry_free(registry);
         }
     }
-    drop(holder.stdin.take());
-    assert!(holder.wait().unwrap().success());
+}
+
+#[test]
+fn leases_end_while_the_database_is_locked() {
+    let directory = tempfile::tempdir().unwrap();
+    let impatient = open_with_timeout(directory.path(), 20);
+    let patient = open_with_timeout(directory.path(), 600_000);
+    let lease = |registry| {
+        let mut lease = ptr::null_mut();
+        // SAFETY: everything lives long enough.
+        let status = unsafe { trop_lease(registry, ptr::null(), &raw mut lease, ptr::null_mut()) };
+        assert_eq!(status, TROP_OK);
+        lease
+    };
+    let (closed, freed) = (lease(impatient), lease(patient));
+    // SAFETY: everything lives long enough.
+    unsafe {
+        let ports = [trop_lease_port(closed), trop_lease_port(freed)];
+        let lock = Lock::take(directory.path());
+        assert_eq!(trop_lease_close(closed, ptr::null_mut()), TROP_ERR_BUSY);
+        assert_eq!(trop_lease_is_open(closed), 0);
+        assert_eq!(trop_lease_close(closed, ptr::null_mut()), TROP_OK);
+        // One that waited would wait for the lock that is let go of below.
+        trop_lease_free(freed);
+        trop_lease_free(closed);
+        drop(lock);
+        let again = [lease(impatient), lease(patient)];
+        assert_eq!(again.map(|lease| trop_lease_port(lease)), ports);
+        for lease in again {
+            trop_lease_free(lease);
+        }
+        trop_registry_free(impatient);
+        trop_registry_free(patient);
+    }
 }
 
 #[test]

@@ -11,6 +11,7 @@
 )]
 
 pub mod call;
+pub mod lease;
 pub mod options;
 pub mod results;
 
@@ -20,11 +21,15 @@ use napi_derive::napi;
 use trop_core::{Port, Registry, contain, validate};
 
 use call::{Answer, Handle, Place, Returned, answer, run, run_on};
+use lease::LeaseHandle;
 use options::{
-    CleanOptions, FindOptions, GroupOptions, ListOptions, MigrateOptions, OccupancyOptions, OpenOptions,
-    ReleaseOptions, ReserveOptions, ScanOptions,
+    CleanOptions, FindOptions, GroupOptions, LeaseOptions, ListOptions, MigrateOptions, OccupancyOptions,
+    OpenOptions, ReleaseOptions, ReleasePortOptions, ReserveOptions, ScanOptions,
 };
-use results::{CleanupRows, FindingFields, MigrationRows, ProblemFields, ReservedRow, Row};
+use results::{
+    CleanupRows, ExplanationFields, FindingFields, LeaseFields, MigrationRows, ProblemFields, ReservedRow,
+    Row,
+};
 
 /// A handle whose database is not opened yet.
 #[napi]
@@ -101,10 +106,63 @@ pub fn release(place: Place, later: bool, options: ReleaseOptions) -> Returned<u
 
 /// Releases one port and tells whether somebody had it.
 #[napi]
-pub fn release_port(place: Place, later: bool, port: i64, dry_run: Option<bool>) -> Returned<bool> {
-    run_on(place, later, dry_run, || {
+pub fn release_port(place: Place, later: bool, port: i64, options: ReleasePortOptions) -> Returned<bool> {
+    run_on(place, later, options.dry_run, || {
         let port = Port::new("port", port)?;
-        Ok(move |registry: &Registry| Ok(registry.release_port(port, false)?.is_some()))
+        let force = options.force.unwrap_or_default();
+        Ok(move |registry: &Registry| Ok(registry.release_port(port, force)?.is_some()))
+    })
+}
+
+/// Leases a port.
+#[napi]
+pub fn lease(
+    place: Place,
+    later: bool,
+    options: LeaseOptions,
+    occupancy: OccupancyOptions,
+) -> Returned<LeaseHandle> {
+    run_on(place, later, None, || {
+        let request = options.request(&occupancy)?;
+        Ok(move |registry: &Registry| registry.lease(&request).map(LeaseHandle::from))
+    })
+}
+
+/// Leases several ports, all or none.
+#[napi]
+pub fn lease_many(
+    place: Place,
+    later: bool,
+    count: u32,
+    options: LeaseOptions,
+    occupancy: OccupancyOptions,
+) -> Returned<Vec<LeaseHandle>> {
+    run_on(place, later, None, || {
+        let request = options.request(&occupancy)?;
+        Ok(move |registry: &Registry| {
+            Ok(registry.lease_many(count, &request)?.into_iter().map(LeaseHandle::from).collect::<Vec<_>>())
+        })
+    })
+}
+
+/// The leases of everybody.
+#[napi]
+pub fn leases(place: Place, later: bool) -> Returned<Vec<LeaseFields>> {
+    run_on(place, later, None, || Ok(|registry: &Registry| registry.leases().map(results::leases)))
+}
+
+/// The leases of a registry in this process.
+#[napi]
+pub fn own_leases(place: Place, later: bool) -> Returned<Vec<LeaseFields>> {
+    run_on(place, later, None, || Ok(|registry: &Registry| registry.own_leases().map(results::leases)))
+}
+
+/// Who has a port, and what to do.
+#[napi]
+pub fn explain(place: Place, later: bool, port: i64) -> Returned<ExplanationFields> {
+    run_on(place, later, None, || {
+        let port = Port::new("port", port)?;
+        Ok(move |registry: &Registry| registry.explain(port).map(ExplanationFields::from))
     })
 }
 

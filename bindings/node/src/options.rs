@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use napi_derive::napi;
 use trop_core::{
-    Discovery, Error, Field, Filter, GroupKey, GroupRequest, Key, MigrateRequest, OccupancyPolicy, Port,
-    PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag, resolve_path,
+    Discovery, Error, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest,
+    OccupancyPolicy, Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest,
+    Tag, resolve_path,
 };
 
 #[napi(object, object_to_js = false)]
@@ -83,6 +84,22 @@ pub struct ReleaseOptions {
     pub recursive: Option<bool>,
     pub allow_unrelated_path: Option<bool>,
     pub dry_run: Option<bool>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct ReleasePortOptions {
+    pub force: Option<bool>,
+    pub dry_run: Option<bool>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct LeaseOptions {
+    pub port: Option<i64>,
+    pub min: Option<i64>,
+    pub max: Option<i64>,
+    pub label: Option<String>,
+    pub contiguous: Option<bool>,
+    pub hold: Option<bool>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -209,6 +226,20 @@ impl ReleaseOptions {
         request.recursive = self.recursive.unwrap_or_default();
         request.allow_unrelated_path = self.allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
         request.pin_path()?;
+        Ok(request)
+    }
+}
+
+impl LeaseOptions {
+    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<LeaseRequest> {
+        let mut request = LeaseRequest::default();
+        request.preferred = port("port", self.port)?;
+        request.min = port("min", self.min)?;
+        request.max = port("max", self.max)?;
+        request.occupancy = occupancy.policy();
+        request.label = self.label;
+        request.contiguous = self.contiguous.unwrap_or_default();
+        request.hold = self.hold.unwrap_or_default();
         Ok(request)
     }
 }

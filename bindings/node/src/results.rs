@@ -3,7 +3,9 @@
 #![allow(missing_docs, reason = "they are the core's results")]
 
 use napi_derive::napi;
-use trop_core::{Cleanup, Error, Finding, Migration, Problem, Reservation, Reserved};
+use trop_core::{
+    Cleanup, Error, Explanation, Finding, Holder, LeaseInfo, Migration, Problem, Reservation, Reserved,
+};
 
 /// Port, path, tag, project, task, and the seconds of creation and of last use.
 pub type Row = (u16, String, Option<String>, Option<String>, Option<String>, i64, i64);
@@ -47,6 +49,32 @@ pub struct FindingFields {
     pub owner_status: &'static str,
 }
 
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct LeaseFields {
+    pub port: u16,
+    pub label: Option<String>,
+    pub state: &'static str,
+    pub pid: Option<u32>,
+    pub command: Option<String>,
+    pub directory: String,
+    /// Seconds.
+    pub since: i64,
+}
+
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct ExplanationFields {
+    pub port: u16,
+    pub reservation: Option<Row>,
+    pub lease: Option<LeaseFields>,
+    pub occupied: bool,
+    pub process_id: Option<u32>,
+    pub process_name: Option<String>,
+    pub user: Option<String>,
+    pub in_range: bool,
+    pub excluded: bool,
+    pub text: String,
+}
+
 #[napi(object, object_from_js = false)]
 pub struct ProblemFields {
     pub path: String,
@@ -76,6 +104,10 @@ pub fn reserved(reserved: Reserved) -> ReservedRow {
     (row(reserved.reservation), reserved.created, refusal, reserved.cleanup.map(cleanup))
 }
 
+pub fn leases(leases: Vec<LeaseInfo>) -> Vec<LeaseFields> {
+    leases.into_iter().map(LeaseFields::from).collect()
+}
+
 pub fn cleanup(cleanup: Cleanup) -> CleanupRows {
     let preserved = cleanup.preserved.into_iter().map(|kept| (kept.path, kept.cause)).collect();
     (rows(cleanup.pruned), rows(cleanup.expired), preserved, cleanup.days)
@@ -103,6 +135,45 @@ impl From<Finding> for FindingFields {
             process_id: finding.owner.process_id,
             process_name: finding.owner.process_name,
             user: finding.owner.user,
+        }
+    }
+}
+
+impl From<LeaseInfo> for LeaseFields {
+    fn from(lease: LeaseInfo) -> LeaseFields {
+        LeaseFields {
+            port: lease.port.get(),
+            state: lease.state(),
+            label: lease.label,
+            pid: lease.pid,
+            command: lease.command,
+            directory: lease.directory,
+            since: lease.since.seconds(),
+        }
+    }
+}
+
+impl From<Explanation> for ExplanationFields {
+    fn from(explanation: Explanation) -> ExplanationFields {
+        let text = explanation.to_string();
+        let occupied = explanation.is_occupied();
+        let (reservation, lease) = match explanation.holder {
+            Some(Holder::Reservation(reservation)) => (Some(row(reservation)), None),
+            Some(Holder::Lease(lease)) => (None, Some(lease.into())),
+            _ => (None, None),
+        };
+        let owner = explanation.occupancy.owner;
+        ExplanationFields {
+            port: explanation.port.get(),
+            reservation,
+            lease,
+            occupied,
+            process_id: owner.process_id,
+            process_name: owner.process_name,
+            user: owner.user,
+            in_range: explanation.range.contains(explanation.port),
+            excluded: explanation.excluded,
+            text,
         }
     }
 }

@@ -11,7 +11,9 @@ use std::time::Duration;
 use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
-use trop_core::{Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Result, Tag};
+use trop_core::{
+    Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Protocol, Result, Tag,
+};
 
 use crate::errors::exception;
 
@@ -75,13 +77,36 @@ pub(crate) fn seconds(argument: &'static str, given: &Bound<'_, PyAny>) -> PyRes
 
 /// A number of days; 0 is refused by the core.
 pub(crate) fn days(given: Given<'_, '_>) -> PyResult<Option<u32>> {
-    let accepted = "a number of days (1 to 4294967295)";
-    given
-        .map(|value| {
-            let days: i64 = extract("days", value, accepted)?;
-            u32::try_from(days).map_err(|_| invalid(value.py(), "days", &format!("{days} is not {accepted}")))
-        })
-        .transpose()
+    given.map(|value| number("days", value, "a number of days (1 to 4294967295)")).transpose()
+}
+
+/// A number of ports; which are possible is known to the core.
+pub(crate) fn count(given: &Bound<'_, PyAny>) -> PyResult<u32> {
+    number("count", given, "a number of ports (1 to 65535)")
+}
+
+/// How many connections may wait to be accepted.
+pub(crate) fn backlog(given: Given<'_, '_>) -> PyResult<i32> {
+    given.map_or(Ok(128), |value| number("backlog", value, "a number of connections (0 to 2147483647)"))
+}
+
+/// How long to wait for a listener.
+pub(crate) fn timeout(given: Given<'_, '_>) -> PyResult<Duration> {
+    given.map_or(Ok(Duration::from_secs(10)), |value| seconds("timeout", value))
+}
+
+/// The address or name to listen on.
+pub(crate) fn host<'a>(given: Given<'a, '_>) -> PyResult<Cow<'a, str>> {
+    given.map_or(Ok(Cow::Borrowed("127.0.0.1")), |value| utf8("host", value))
+}
+
+pub(crate) fn protocol(given: Given<'_, '_>) -> PyResult<Protocol> {
+    let Some(value) = given else { return Ok(Protocol::Tcp) };
+    match &*utf8("protocol", value)? {
+        "tcp" => Ok(Protocol::Tcp),
+        "udp" => Ok(Protocol::Udp),
+        _ => Err(invalid(value.py(), "protocol", "must be \"tcp\" or \"udp\"")),
+    }
 }
 
 pub(crate) fn text(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<String>> {
@@ -147,6 +172,11 @@ pub(crate) fn occupancy(switches: [bool; 6]) -> OccupancyPolicy {
 pub(crate) fn required_port(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Port> {
     let number: i64 = extract(argument, value, "a port number (1 to 65535)")?;
     checked(value.py(), Port::new(argument, number))
+}
+
+fn number<T: TryFrom<i64>>(argument: &'static str, value: &Bound<'_, PyAny>, accepted: &str) -> PyResult<T> {
+    let number: i64 = extract(argument, value, accepted)?;
+    T::try_from(number).map_err(|_| invalid(value.py(), argument, &format!("{number} is not {accepted}")))
 }
 
 fn utf8<'a>(argument: &'static str, value: &'a Bound<'_, PyAny>) -> PyResult<Cow<'a, str>> {

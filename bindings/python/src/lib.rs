@@ -2,6 +2,7 @@
 
 mod arguments;
 mod errors;
+mod lease;
 mod operations;
 mod registry;
 mod reservation;
@@ -12,6 +13,8 @@ mod _trop {
     use pyo3::prelude::*;
     use pyo3::types::PyDict;
 
+    #[pymodule_export]
+    use super::lease::Lease;
     #[pymodule_export]
     use super::operations::{Operations, validate_config};
     #[pymodule_export]
@@ -30,6 +33,7 @@ mod _trop {
             codes.set_item(code.name(), code.number())?;
         }
         module.add("CODES", codes)?;
+        module.add("_lease_watchers", super::lease::watchers(module.py()))?;
         module.add("_machine", Operations::of_the_machine())
     }
 }

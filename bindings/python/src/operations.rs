@@ -6,12 +6,13 @@ use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{IntoPyDict, PyDict};
 use trop_core::{
-    Filter, GroupRequest, Key, MigrateRequest, Port, ReleaseRequest, ReserveRequest, ReservedGroup, Result,
-    ScanRequest, contain,
+    Filter, GroupRequest, Key, LeaseRequest, MigrateRequest, Port, ReleaseRequest, ReserveRequest,
+    ReservedGroup, Result, ScanRequest, contain,
 };
 
 use crate::arguments::{self, Given};
 use crate::errors::exception;
+use crate::lease::Lease;
 use crate::reservation::Reservation;
 use crate::results;
 
@@ -206,15 +207,129 @@ impl Operations {
         self.change(py, dry_run, |registry| registry.release(&request))
     }
 
-    /// Releases a port, whatever path and tag it belongs to, and returns whether it was reserved.
+    /// Releases a port, whatever path and tag it belongs to, and returns whether it was reserved or leased.
     ///
-    /// With `dry_run` nothing is released.
+    /// A lease that another process or registry has is ended with `force` only. With `dry_run` nothing is released.
     ///
-    /// Raises `InvalidArgumentError`, `BusyError`, `ClosedError`, and the errors of the database.
-    #[pyo3(signature = (port, *, dry_run=false))]
-    fn release_port(&self, py: Python<'_>, port: &Bound<'_, PyAny>, dry_run: bool) -> PyResult<bool> {
+    /// Raises `InvalidArgumentError`, `ConflictError` for a lease of others, `BusyError`, `ClosedError`, and the
+    /// errors of the database. Nothing is changed then.
+    #[pyo3(signature = (port, *, force=false, dry_run=false))]
+    fn release_port(
+        &self,
+        py: Python<'_>,
+        port: &Bound<'_, PyAny>,
+        force: bool,
+        dry_run: bool,
+    ) -> PyResult<bool> {
         let port = arguments::required_port("port", port)?;
-        self.change(py, dry_run, |registry| Ok(registry.release_port(port, false)?.is_some()))
+        self.change(py, dry_run, |registry| Ok(registry.release_port(port, force)?.is_some()))
+    }
+
+    /// Leases a port: one that nobody else gets until the lease is closed, or this process ends in whatever way.
+    ///
+    /// `port` is used if it is usable, else the lowest usable port from `min` to `max`, which default to the
+    /// registry's range. `label` says for people what it is for. With `hold` (Linux only) the lease keeps a socket
+    /// bound to the port, so that the kernel picks it for nobody; a server that sets `SO_REUSEADDR` can listen on it
+    /// all the same, one that does not cannot. The switches of the occupancy check add to those of the registry.
+    ///
+    /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `UnsupportedError` where files cannot be locked
+    /// or ports not held, `ConfigError` if only one end of the range is given and it does not fit the other,
+    /// `ClosedError`, and the errors of the database. Nothing is changed then.
+    #[pyo3(signature = (*, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn lease<'py>(
+        slf: &Bound<'py, Self>,
+        py: Python<'py>,
+        port: Given<'_, 'py>,
+        min: Given<'_, 'py>,
+        max: Given<'_, 'py>,
+        label: Given<'_, 'py>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<Bound<'py, Lease>> {
+        let mut request = lease_request([port, min, max], label)?;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        Lease::of(slf, slf.get().call(py, |registry| registry.lease(&request))?)
+    }
+
+    /// Leases several ports, all or none, in ascending order unless `port` is among them, which comes first.
+    ///
+    /// With `contiguous` they are neighbours, the first of them `port` if that is usable. Otherwise as `lease`.
+    ///
+    /// Raises as `lease`; `InvalidArgumentError` also for a `count` of 0 or above the size of the range.
+    #[pyo3(signature = (count, *, contiguous=false, port=None, min=None, max=None, label=None, hold=false,
+        skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
+        check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn lease_many<'py>(
+        slf: &Bound<'py, Self>,
+        py: Python<'py>,
+        count: &Bound<'py, PyAny>,
+        contiguous: bool,
+        port: Given<'_, 'py>,
+        min: Given<'_, 'py>,
+        max: Given<'_, 'py>,
+        label: Given<'_, 'py>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<Vec<Bound<'py, Lease>>> {
+        let count = arguments::count(count)?;
+        let mut request = lease_request([port, min, max], label)?;
+        request.contiguous = contiguous;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        let leased = slf.get().call(py, |registry| registry.lease_many(count, &request))?;
+        leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
+    }
+
+    /// Returns the leases of everybody, by port, also those that have ended and were not yet cleared away.
+    ///
+    /// Raises `ClosedError` and the errors of the database.
+    fn leases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        results::lease_infos(py, self.call(py, trop_core::Registry::leases)?)
+    }
+
+    /// Returns the leases that this registry has in this process, by port.
+    ///
+    /// Raises `ClosedError` and the errors of the database.
+    fn own_leases<'py>(&self, py: Python<'py>) -> PyResult<Vec<Bound<'py, PyAny>>> {
+        results::lease_infos(py, self.call(py, trop_core::Registry::own_leases)?)
+    }
+
+    /// Tells who has a port in the registry and in the operating system, since when, and what to do.
+    ///
+    /// The text of the result says it in sentences.
+    ///
+    /// Raises `InvalidArgumentError`, `ClosedError`, and the errors of the database.
+    fn explain<'py>(&self, py: Python<'py>, port: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let port = arguments::required_port("port", port)?;
+        results::explanation(py, self.call(py, |registry| registry.explain(port))?)
     }
 
     /// Returns the reservation of a path and tag, or `None`. It does not count as using it.
@@ -403,6 +518,15 @@ impl Operations {
     ) -> PyResult<T> {
         self.call(py, |registry| if dry_run { change(&registry.rehearsal()?) } else { change(registry) })
     }
+}
+
+fn lease_request([port, min, max]: [Given<'_, '_>; 3], label: Given<'_, '_>) -> PyResult<LeaseRequest> {
+    let mut request = LeaseRequest::default();
+    request.preferred = arguments::port("port", port)?;
+    request.min = arguments::port("min", min)?;
+    request.max = arguments::port("max", max)?;
+    request.label = arguments::text("label", label)?;
+    Ok(request)
 }
 
 /// Returns everything that is wrong with a configuration file: nothing if it is valid.

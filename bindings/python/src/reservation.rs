@@ -155,7 +155,8 @@ pub(crate) fn restore(
     }
 }
 
-fn utc(py: Python<'_>, seconds: i64) -> PyResult<Bound<'_, PyDateTime>> {
+/// A time of the core.
+pub(crate) fn utc(py: Python<'_>, seconds: i64) -> PyResult<Bound<'_, PyDateTime>> {
     #[allow(clippy::cast_precision_loss, reason = "the core's times end with the year 9999")]
     PyDateTime::from_timestamp(py, seconds as f64, Some(&*PyTzInfo::utc(py)?))
 }

@@ -2,9 +2,9 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
-use trop_core::{Cleanup, Finding, Migration, Problem};
+use trop_core::{Cleanup, Explanation, Finding, Holder, LeaseInfo, Migration, Problem};
 
-use crate::reservation::Reservation;
+use crate::reservation::{Reservation, utc};
 
 pub(crate) fn cleanup(py: Python<'_>, cleanup: Cleanup) -> PyResult<Bound<'_, PyAny>> {
     let preserved = class(py, "Preserved")?;
@@ -23,6 +23,39 @@ pub(crate) fn migration(py: Python<'_>, migration: Migration) -> PyResult<Bound<
     let moves = PyTuple::new(py, moves.collect::<PyResult<Vec<_>>>()?)?;
     let conflicts = tuple(py, migration.conflicts)?;
     class(py, "Migration")?.call1((migration.from, migration.to, moves, conflicts))
+}
+
+pub(crate) fn lease_info(py: Python<'_>, lease: LeaseInfo) -> PyResult<Bound<'_, PyAny>> {
+    let (port, state, since) = (lease.port.get(), lease.state(), utc(py, lease.since.seconds())?);
+    let LeaseInfo { label, pid, command, directory, .. } = lease;
+    class(py, "LeaseInfo")?.call1((port, label, state, pid, command, directory, since))
+}
+
+pub(crate) fn lease_infos(py: Python<'_>, leases: Vec<LeaseInfo>) -> PyResult<Vec<Bound<'_, PyAny>>> {
+    leases.into_iter().map(|lease| lease_info(py, lease)).collect()
+}
+
+pub(crate) fn explanation(py: Python<'_>, explained: Explanation) -> PyResult<Bound<'_, PyAny>> {
+    let (is_occupied, text) = (explained.is_occupied(), explained.to_string());
+    let Explanation { port, holder, occupancy, range, excluded, .. } = explained;
+    let (reservation, lease) = match holder {
+        Some(Holder::Reservation(held)) => (Some(Reservation::from(held)), None),
+        Some(Holder::Lease(lease)) => (None, Some(lease_info(py, lease)?)),
+        _ => (None, None),
+    };
+    let owner = occupancy.owner;
+    class(py, "Explanation")?.call1((
+        port.get(),
+        reservation,
+        lease,
+        is_occupied,
+        owner.process_id,
+        owner.process_name,
+        owner.user,
+        range.contains(port),
+        excluded,
+        text,
+    ))
 }
 
 pub(crate) fn finding<'py>(py: Python<'py>, finding: &Finding) -> PyResult<Bound<'py, PyDict>> {

@@ -18,6 +18,11 @@ def make_project() -> None:
 
 def changing(registry: trop.Registry) -> Calls:
     """What waits for the write lock."""
+    return [*rehearsable(registry), registry.lease, partial(registry.lease_many, 2, contiguous=True)]
+
+
+def rehearsable(registry: trop.Registry) -> Calls:
+    """Those of them that take `dry_run`."""
     return [
         partial(registry.reserve, "/a"),
         registry.reserve_group,
@@ -33,11 +38,14 @@ def changing(registry: trop.Registry) -> Calls:
 def reading(registry: trop.Registry) -> Calls:
     """What does not, dry runs included."""
     return [
-        *(partial(change, dry_run=True) for change in changing(registry)),
+        *(partial(change, dry_run=True) for change in rehearsable(registry)),
         partial(registry.find, "/a"),
         partial(registry.find_port, 1),
         registry.list,
         registry.projects,
+        registry.leases,
+        registry.own_leases,
+        partial(registry.explain, 1),
         registry.scan,
         registry.validate_database,
     ]

@@ -189,6 +189,21 @@ def test_a_function_of_the_module_is_sent_to_other_processes_by_name(method: str
     assert trop.list() == [held]
 
 
+def test_importing_loads_no_slow_modules() -> None:
+    program = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import trop\n"
+        "new = set(sys.modules) - before\n"
+        "assert not new & {'typing', 'dataclasses', 'inspect', 're', 'datetime', 'pytest'}, sorted(new)\n"
+        "from trop import *\n"
+        "assert Problem.__annotations__.keys() == {'path', 'line', 'field', 'reason'}\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=30)
+    with pytest.raises(AttributeError, match="'trop' has no attribute 'nothing'"):
+        _ = trop.nothing  # type: ignore[attr-defined]
+
+
 def test_a_closed_registry_says_so(data_dir: Path) -> None:
     make_project()
     with trop.Registry(data_dir) as registry:

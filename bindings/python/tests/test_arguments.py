@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -34,7 +35,7 @@ RELEASE = [
     ({"tag": "x", "untagged_only": True}, "untagged_only"),
 ]
 OTHERS = [
-    *[(name, (port,), {}, "port") for name in ("release_port", "find_port") for port in BAD_PORTS],
+    *[(name, (port,), {}, "port") for name in ("release_port", "find_port", "explain") for port in BAD_PORTS],
     *[("find", (path,), {}, "path") for path in BAD_PATHS],
     *[("find", (None, tag), {}, "tag") for tag in BAD_TAGS],
     *[("list", (), {"path": path}, "path") for path in BAD_PATHS],
@@ -43,6 +44,11 @@ OTHERS = [
     *[("migrate", (path, "/to"), {}, "from") for path in BAD_PATHS],
     *[("migrate", ("/from", path), {}, "to") for path in BAD_PATHS],
     *[("scan", (), {name: port}, name) for name in ("min", "max") for port in BAD_PORTS],
+    *[("lease", (), {name: port}, name) for name in ("port", "min", "max") for port in BAD_PORTS],
+    *[("lease", (), {"label": label}, "label") for label in BAD_TAGS],
+    ("lease", (), {"min": 9000, "max": 8000}, "min"),
+    *[("lease_many", (count,), {}, "count") for count in (0, -1, 65536, 2**32, 2**63, 10**5000)],
+    ("lease_many", (2,), {"min": 9000, "max": 9000}, "count"),
     *[("reserve_group", (), {"by": by}, "by") for by in ("", "port", "Tag", *BAD_TEXTS)],
     *[("reserve_group", ("trop.yaml",), {"task": task}, "task") for task in BAD_TAGS],
     *[("reserve_group", (file,), {}, "file") for file in ("", "missing", ".", "a\0b", "\ud800")],
@@ -69,13 +75,15 @@ SWITCHES = {
     "reserve": [*PROBES, *PERMISSIONS, *CHOICES, "clear_project", "clear_task", "dry_run"],
     "reserve_group": [*PROBES, *PERMISSIONS, "dry_run"],
     "release": ["untagged_only", "recursive", "allow_unrelated_path", "dry_run"],
-    "release_port": ["dry_run"],
+    "release_port": ["force", "dry_run"],
+    "lease": [*PROBES, "hold"],
+    "lease_many": [*PROBES, "contiguous", "hold"],
     "prune": ["dry_run"],
     "expire": ["dry_run"],
     "autoclean": ["dry_run"],
     "migrate": ["recursive", "force", "dry_run"],
 }
-POSITIONAL = {"release_port": (1,), "migrate": ("/a", "/b")}
+POSITIONAL = {"release_port": (1,), "lease_many": (1,), "migrate": ("/a", "/b")}
 
 
 def argument_name(value: object) -> str | None:
@@ -177,6 +185,11 @@ class BytesPath:
         (lambda: trop.scan(min="1"), "min"),
         (lambda: trop.scan(max=1.0), "max"),
         (lambda: trop.validate_config(b"trop.yaml"), "file"),
+        (lambda: trop.lease(port="1"), "port"),
+        (lambda: trop.lease(label=1), "label"),
+        (lambda: trop.lease_many("1"), "count"),
+        (lambda: trop.lease_many(1.0), "count"),
+        (lambda: trop.explain(None), "port"),
     ],
 )
 def test_a_wrong_type_is_a_type_error_that_names_the_argument(
@@ -185,6 +198,48 @@ def test_a_wrong_type_is_a_type_error_that_names_the_argument(
     with pytest.raises(TypeError, match=f"'{argument}'"):
         call()
     assert not data_dir.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "argument"),
+    [
+        *[("listen", host, "host") for host in ("", "a\0b", "\ud800", "256.0.0.1")],
+        *[("bind", protocol, "protocol") for protocol in ("", "TCP", "sctp", "\ud800")],
+        *[("wait_listening", t, "timeout") for t in (-1, math.nan, math.inf, 1e300, 10**400)],
+    ],
+    ids=argument_name,
+)
+def test_a_lease_refuses(registry: trop.Registry, name: str, value: Any, argument: str) -> None:
+    lease = registry.lease()
+    with pytest.raises(trop.Error) as raised:
+        getattr(lease, name)(value)
+    assert blames(raised.value, argument)
+    assert not lease.closed
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("listen", {"host": 1}),
+        ("listen", {"host": b"localhost"}),
+        ("listen", {"backlog": "1"}),
+        ("bind", {"protocol": socket.SOCK_STREAM}),
+        ("bind", {"host": b"localhost"}),
+        ("wait_listening", {"timeout": "1"}),
+    ],
+)
+def test_a_lease_names_the_argument_of_a_wrong_type(
+    registry: trop.Registry, name: str, options: dict[str, Any]
+) -> None:
+    with pytest.raises(TypeError, match=f"'{next(iter(options))}'"):
+        getattr(registry.lease(), name)(**options)
+
+
+@pytest.mark.parametrize("backlog", [-1, 2**31, 2**63])
+def test_a_backlog_that_is_impossible(registry: trop.Registry, backlog: int) -> None:
+    with pytest.raises(trop.Error) as raised:
+        registry.lease().listen(backlog=backlog)
+    assert blames(raised.value, "backlog")
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ forks = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:Depre
 
 
 @pytest.mark.parametrize("owner", ["registry", "module"])
-@pytest.mark.parametrize("number", range(8))
+@pytest.mark.parametrize("number", range(10))
 def test_other_threads_run_while_a_call_waits_for_the_lock(
     data_dir: Path, write_lock: Lock, owner: str, number: int
 ) -> None:

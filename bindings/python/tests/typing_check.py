@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import socket
 from datetime import datetime
 from pathlib import Path
 
@@ -62,6 +63,33 @@ def use_the_other_calls() -> None:
         finding["pid"]  # type: ignore[typeddict-item]
     assert_type([problem["line"] for problem in trop.validate_config("trop.yaml")], builtins.list[int])
     trop.validate_database()
+
+
+def use_leases() -> None:
+    with trop.lease(port=5000, label="web", hold=False) as lease:
+        assert_type(lease, trop.Lease)
+        assert_type([lease.port, int(lease)], builtins.list[int])
+        assert_type(lease.label, str | None)
+        assert_type(lease.closed, bool)
+        assert_type(lease.listen("localhost", backlog=1), socket.socket)
+        assert_type(lease.bind("udp"), socket.socket)
+        lease.bind("sctp")  # type: ignore[arg-type]
+        lease.wait_listening(0.5)
+        lease.port = 1  # type: ignore[misc]
+    lease.close()
+    trop.lease(5000)  # type: ignore[call-arg]
+    trop.Lease(5000)  # type: ignore[call-arg]
+    assert_type(trop.lease_many(3, contiguous=True, min=lease), builtins.list[trop.Lease])
+    trop.lease(contiguous=True)  # type: ignore[call-arg]
+    for info in trop.leases() + trop.own_leases():
+        assert_type(info, trop.LeaseInfo)
+        assert_type(info.state == "alive", bool)
+        assert_type(info.since, datetime)
+        assert_type((info.pid, info.command), tuple[int | None, str | None])
+    said = trop.explain(lease)
+    assert_type(said, trop.Explanation)
+    assert_type((said.reservation, said.lease), tuple[trop.Reservation | None, trop.LeaseInfo | None])
+    assert_type(trop.release_port(5000, force=True), bool)
 
 
 def use_a_registry() -> None:

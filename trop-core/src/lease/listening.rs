@@ -20,6 +20,14 @@ impl Lease {
     /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when somebody else listens there, and after `timeout`
     /// when nobody does.
     pub fn wait_listening(&self, timeout: Duration) -> Result<()> {
+        self.wait_listening_while(timeout, || true)
+    }
+
+    /// As [`Lease::wait_listening`], and ends as if time had run out when `go_on`, asked between two looks, says no.
+    ///
+    /// # Errors
+    /// As [`Lease::wait_listening`].
+    pub fn wait_listening_while(&self, timeout: Duration, mut go_on: impl FnMut() -> bool) -> Result<()> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
             if !self.is_open() {
@@ -29,7 +37,7 @@ impl Lease {
             if self.accepts(left) {
                 return self.check_listener();
             }
-            if left.is_some_and(|left| left.is_zero()) {
+            if left.is_some_and(|left| left.is_zero()) || !go_on() {
                 let (port, seconds) = (self.port, timeout.as_secs_f64());
                 let reason = format!("nothing accepted connections on port {port} within {seconds} s");
                 return Err(Error::NotListening { reason });

@@ -131,14 +131,6 @@ fn is_name(file: &str) -> bool {
     file.starts_with(PREFIX) && file.len() <= 100 && file.bytes().all(is_plain)
 }
 
-/// What a look in passing came across.
-pub(crate) struct Seen {
-    /// The last owner it looked at.
-    pub(crate) last: i64,
-    /// Whether that one is alive.
-    pub(crate) alive: bool,
-}
-
 /// Ends what dead owners left, as part of the transaction that wants ports.
 pub(crate) struct Reclaimer<'a> {
     pub(crate) connection: &'a Connection,
@@ -148,29 +140,27 @@ pub(crate) struct Reclaimer<'a> {
 }
 
 impl Reclaimer<'_> {
-    /// Looks at the owners that follow one: at one that is alive, or at up to 8 dead ones, which it removes. `own` is
-    /// known to be alive.
-    pub(crate) fn in_passing(&self, after: i64, own: Option<i64>) -> Result<Seen> {
+    /// Looks at up to 8 owners, those that follow one and then from the first on, and removes those that are dead.
+    /// Tells the last one, and whether any was dead. `own` is known to be alive.
+    pub(crate) fn in_passing(&self, after: i64, own: Option<i64>) -> Result<(i64, bool)> {
         const MOST: usize = 8;
         let mut dead = BTreeMap::new();
-        let mut seen = Seen { last: after, alive: false };
+        let (mut last, mut is_second_round) = (after, false);
         for _ in 0..MOST {
-            let Some((id, file)) = store::next_owner(self.connection, seen.last)? else {
-                seen.last = i64::MIN;
-                break;
-            };
-            seen.last = id;
-            if own == Some(id) {
-                continue;
+            let mut next = store::next_owner(self.connection, last)?;
+            if next.is_none() && !is_second_round {
+                is_second_round = true;
+                next = store::next_owner(self.connection, i64::MIN)?;
             }
-            if is_alive(self.directory, &file) {
-                seen.alive = true;
-                break;
+            let Some((id, file)) = next.filter(|(id, _)| !is_second_round || *id <= after) else { break };
+            last = id;
+            if own != Some(id) && !is_alive(self.directory, &file) {
+                dead.insert(id, file);
             }
-            dead.insert(id, file);
         }
+        let found = !dead.is_empty();
         self.remove(dead)?;
-        Ok(seen)
+        Ok((last, found))
     }
 
     /// Removes every dead owner; true if a lease ended with one of them.

@@ -2,7 +2,6 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
-use std::path::Path;
 
 use socket2::{Domain, Socket, Type};
 
@@ -30,7 +29,9 @@ impl Held {
                 {
                     return Ok(None);
                 }
-                Err(source) => return Err(Error::io("hold", Path::new(&address.to_string()), source)),
+                Err(source) => {
+                    return Err(Error::Socket { action: "hold", host: address.to_string(), port, source });
+                }
             }
         }
         Ok(Some(Held(sockets)))
@@ -45,7 +46,7 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::LeaseClosed`], [`Error::InvalidArgument`] for a host that cannot be resolved or a negative backlog,
-    /// [`Error::Io`] when it cannot listen there.
+    /// [`Error::Socket`] when it cannot listen there.
     pub fn listen(&self, host: &str, backlog: i32) -> Result<TcpListener> {
         if backlog < 0 {
             return Err(Error::invalid("backlog", format!("{backlog} is negative")));
@@ -84,7 +85,7 @@ impl Lease {
     }
 
     fn unusable(&self, action: &'static str, host: &str, source: io::Error) -> Error {
-        Error::io(action, Path::new(&format!("{host} port {}", self.port)), source)
+        Error::Socket { action, host: host.to_owned(), port: self.port, source }
     }
 }
 

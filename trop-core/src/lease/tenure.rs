@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -35,8 +35,8 @@ struct State {
     last_serial: i64,
     /// The last owner of others that was looked at in passing.
     last_seen: i64,
-    /// How many allocations are left to go without such a look.
-    looks_off: u32,
+    /// When the last such look found nobody dead.
+    all_alive: Option<Instant>,
     /// Whether the registry was closed: nothing is leased any more.
     has_ended: bool,
 }
@@ -51,7 +51,7 @@ impl Default for State {
             closed: BTreeSet::new(),
             last_serial: start.cast_signed(),
             last_seen: i64::MIN,
-            looks_off: 0,
+            all_alive: None,
             has_ended: false,
         }
     }
@@ -204,20 +204,19 @@ impl Registry {
         Reclaimer { connection, directory: self.data_dir(), is_rehearsal: self.seat().is_copy() }
     }
 
-    /// What every allocation does first: looks at a few owners, and ends those that are dead. After one that is alive
-    /// the next few allocations need not look, because most of those that follow will be alive too.
+    /// What every allocation does first: looks at a few owners, and ends those that are dead. Where allocations follow
+    /// each other closely and all were alive, the next look can wait.
     pub(crate) fn look_in_passing(&self, connection: &Connection) -> Result<()> {
-        const LOOKS_OFF: u32 = 3;
+        const INTERVAL: Duration = Duration::from_millis(1);
         let look = self.tenure().with(|state| {
-            let is_off = state.looks_off > 0;
-            state.looks_off = state.looks_off.saturating_sub(1);
-            (!is_off).then(|| (state.last_seen, state.owner.as_ref().map(|owner| owner.id)))
+            let is_due = state.all_alive.is_none_or(|last| last.elapsed() >= INTERVAL);
+            is_due.then(|| (state.last_seen, state.owner.as_ref().map(|owner| owner.id)))
         });
         if let Some((last, own)) = look {
-            let seen = self.reclaimer(connection).in_passing(last, own)?;
+            let (last, found_dead) = self.reclaimer(connection).in_passing(last, own)?;
             self.tenure().with(|state| {
-                state.last_seen = seen.last;
-                state.looks_off = if seen.alive { LOOKS_OFF } else { 0 };
+                state.last_seen = last;
+                state.all_alive = (!found_dead).then(Instant::now);
             });
         }
         Ok(())

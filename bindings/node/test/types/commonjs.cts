@@ -55,12 +55,27 @@ for (const finding of trop.scan({ min: 5000, max: 5010 })) {
     ownerStatus: 'available' | 'partial' | 'unavailable';
   };
 }
+const lease: trop.Lease = trop.lease({ port: 5000, min: 5000, max: 5100, label: 'web', hold: true, skipUdp: true });
+lease.label satisfies string | null;
+const fd: number = lease.listen({ host: '::1', backlog: 5 });
+lease.bind({ protocol: 'udp' }) satisfies number;
+lease.close();
+const neighbours: number[] = trop.leaseMany(3, { contiguous: true }).map(({ port }) => port);
+for (const { state, pid, since } of [...trop.leases(), ...trop.ownLeases()]) {
+  state satisfies 'alive' | 'ended';
+  pid satisfies number | null;
+  since satisfies Date;
+}
+const { reservation, lease: leased, text }: trop.Explanation = trop.explain(5000);
+trop.releasePort(5000, { force: true });
 trop.validateConfig('trop.yaml') satisfies { path: string; line: number; field: string; reason: string }[];
 trop.validateDatabase() satisfies void;
 
 try {
   using registry = new trop.Registry({ dataDir: 'data', ports: [20000, 29999], excluded: [20001, '20005..20009'] });
   const closed: boolean = registry.closed;
+  using inside = registry.lease();
+  inside.closed satisfies boolean;
   new trop.Registry({ discovery: false, variables: false, skipTcp: true });
   new trop.Registry({ startDir: '.' }).reserveGroup({ skipOccupancyCheck: true });
   new trop.Registry({ configFile: 'trop.yaml' }).migrate('a', 'b');
@@ -78,6 +93,16 @@ trop.release({ tag: null });
 trop.list({ tag: null });
 // @ts-expect-error: a port has to be named
 trop.releasePort();
+// @ts-expect-error: a single port has no neighbours
+trop.lease({ contiguous: true });
+// @ts-expect-error: how many
+trop.leaseMany({ contiguous: true });
+// @ts-expect-error: there is no dry run of a lease
+trop.lease({ dryRun: true });
+// @ts-expect-error: leased, not assigned
+lease.port = 5000;
+// @ts-expect-error: no such protocol
+lease.bind({ protocol: 'sctp' });
 // @ts-expect-error: a group has the range of its file
 trop.reserveGroup({ min: 5000 });
 // @ts-expect-error: the other is 'tag'

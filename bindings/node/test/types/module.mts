@@ -3,6 +3,7 @@ import trop, {
   autocleanAsync,
   findAsync,
   findPortAsync,
+  leaseManyAsync,
   listAsync,
   migrateAsync,
   projectsAsync,
@@ -15,6 +16,7 @@ import trop, {
   validateDatabaseAsync,
   type Cleanup,
   type Finding,
+  type Lease,
   type Migration,
   type Problem,
   type Reservation,
@@ -33,6 +35,16 @@ const migration: Migration = await migrateAsync('a', 'b');
 const findings: Finding[] = await scanAsync();
 const problems: Problem[] = await validateConfigAsync('trop.yaml');
 await validateDatabaseAsync();
+
+const lease: Lease = await trop.leaseAsync({ label: 'web' });
+await lease.waitListening({ timeout: 500 });
+(await lease.listenAsync()) satisfies number;
+(await lease.bindAsync({ host: 'localhost' })) satisfies number;
+await lease.closeAsync();
+(await leaseManyAsync(2, { contiguous: true })) satisfies Lease[];
+(await trop.leasesAsync()) satisfies trop.LeaseInfo[];
+(await trop.ownLeasesAsync()) satisfies trop.LeaseInfo[];
+(await trop.explainAsync(5000)).text satisfies string;
 
 const registry: trop.Registry = await Registry.openAsync({ busyTimeout: 0, create: false, skipUdp: true });
 const again: trop.Reserved = await registry.reserveAsync();

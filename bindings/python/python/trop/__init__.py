@@ -1,4 +1,6 @@
-"""The port registry of this machine: reserve TCP and UDP port numbers that nobody else gets."""
+"""The port registry of this machine: reserve and lease TCP and UDP port numbers that nobody else gets."""
+
+from __future__ import annotations
 
 from ._errors import (
     BusyError,
@@ -20,18 +22,26 @@ from ._errors import (
     UnrelatedPathError,
     UnsupportedError,
 )
-from ._results import Cleanup, Finding, Migration, Move, Preserved, Problem
-from ._trop import Registry, Reservation, __version__, _machine, validate_config
+from ._results import TYPE_CHECKING, Cleanup, Explanation, LeaseInfo, Migration, Move, Preserved
+from ._trop import Lease, Registry, Reservation, __version__, _machine, validate_config
+
+if TYPE_CHECKING:
+    from ._dictionaries import Finding, Problem
 
 # The calls of a registry, on the one of the machine: at TROP_DATA_DIR, else ~/.trop.
 reserve = _machine.reserve
 reserve_group = _machine.reserve_group
+lease = _machine.lease
+lease_many = _machine.lease_many
 release = _machine.release
 release_port = _machine.release_port
 find = _machine.find
 find_port = _machine.find_port
 list = _machine.list
 projects = _machine.projects
+leases = _machine.leases
+own_leases = _machine.own_leases
+explain = _machine.explain
 prune = _machine.prune
 expire = _machine.expire
 autoclean = _machine.autoclean
@@ -48,9 +58,12 @@ __all__ = [
     "CorruptError",
     "Error",
     "ExhaustedError",
+    "Explanation",
     "Finding",
     "InvalidArgumentError",
     "IoError",
+    "Lease",
+    "LeaseInfo",
     "Migration",
     "Move",
     "NoDataDirError",
@@ -69,10 +82,15 @@ __all__ = [
     "__version__",
     "autoclean",
     "expire",
+    "explain",
     "find",
     "find_port",
+    "lease",
+    "lease_many",
+    "leases",
     "list",
     "migrate",
+    "own_leases",
     "projects",
     "prune",
     "release",
@@ -83,3 +101,13 @@ __all__ = [
     "validate_config",
     "validate_database",
 ]
+
+
+def __getattr__(name: str) -> type:
+    """The types of dictionaries, which are wanted by few and slow to make."""
+    if name in ("Finding", "Problem"):
+        from . import _dictionaries
+
+        kind: type = getattr(_dictionaries, name)
+        return kind
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)

@@ -108,7 +108,7 @@ class UnsupportedError(Error):
 
 
 class ClosedError(Error):
-    """The registry was closed."""
+    """The registry or the lease was closed."""
 
     code = "TROP_CLOSED"
     number = -14

@@ -1,13 +1,58 @@
-"""What calls return besides reservations; made by the native module."""
+"""What calls return besides reservations and leases; made by the native module."""
 
-from dataclasses import dataclass
-from typing import Literal, TypedDict, final
+from __future__ import annotations
 
 from ._trop import Reservation
 
+# What `typing.TYPE_CHECKING` is. Importing that module, or `dataclasses`, takes longer than all of trop.
+TYPE_CHECKING = False
 
-@final
-@dataclass(frozen=True, slots=True)
+if TYPE_CHECKING:
+    from dataclasses import dataclass
+    from datetime import datetime
+    from typing import Literal
+else:
+
+    def dataclass(*, frozen: bool):
+        """As much of the decorator as the classes below need."""
+        assert frozen
+        return _frozen
+
+    def _frozen(kind: type) -> type:
+        names = tuple(kind.__annotations__)
+        # Compiled, so that arguments are checked as those of any function are.
+        stored = ", ".join(f"{name}={name}" for name in names)
+        program = f"def __init__(self, {', '.join(names)}): self.__dict__.update({stored})"
+        space: dict = {}
+        exec(program, space)
+
+        def values(self) -> tuple:
+            return tuple(getattr(self, name) for name in names)
+
+        def set_nothing(self, name: str, value: object) -> None:  # noqa: ARG001
+            raise AttributeError(f"cannot assign to field {name!r}")
+
+        def delete_nothing(self, name: str) -> None:  # noqa: ARG001
+            raise AttributeError(f"cannot delete field {name!r}")
+
+        def is_equal(self, other: object) -> bool:
+            return values(self) == values(other) if other.__class__ is self.__class__ else NotImplemented
+
+        def show(self) -> str:
+            fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+            return f"{type(self).__qualname__}({fields})"
+
+        kind.__module__ = "trop"
+        kind.__match_args__ = names
+        kind.__init__ = space["__init__"]
+        kind.__setattr__, kind.__delattr__ = set_nothing, delete_nothing
+        kind.__eq__ = is_equal
+        kind.__hash__ = lambda self: hash(values(self))
+        kind.__repr__ = show
+        return kind
+
+
+@dataclass(frozen=True)
 class Preserved:
     """A path of which nobody can tell whether its directory is gone."""
 
@@ -16,8 +61,7 @@ class Preserved:
     """What the operating system answered, such as ``permission denied``."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Cleanup:
     """What a clean-up removed."""
 
@@ -31,8 +75,7 @@ class Cleanup:
     """The age limit in days of 86400 seconds."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Move:
     """A reservation that changed its path and nothing else."""
 
@@ -42,8 +85,7 @@ class Move:
     """Its new path."""
 
 
-@final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Migration:
     """What a migration did."""
 
@@ -57,32 +99,46 @@ class Migration:
     """What had a path and tag at the destination, and was removed."""
 
 
-for _kind in (Preserved, Cleanup, Move, Migration):
-    _kind.__module__ = "trop"
-
-
-class Finding(TypedDict):
-    """A port that something on this machine has bound; what is not known of its owner is `None`."""
+@dataclass(frozen=True)
+class LeaseInfo:
+    """A lease of anybody, as others see it."""
 
     port: int
-    status: Literal["occupied", "occupied (reserved)"]
-    reserved: bool
-    protocol: Literal["tcp", "udp"]
-    address_family: Literal["ipv4", "ipv6"]
-    scope: Literal["localhost", "wildcard"]
-    address: str
+    label: str | None
+    """What it is for."""
+    state: Literal["alive", "ended"]
+    """Whether its owner is running. An ended lease is in nobody's way."""
+    pid: int | None
+    """The process that took it, by the id that it has in its own view; `None` if nobody knows any more."""
+    command: str | None
+    """The command line of that process."""
+    directory: str
+    """The working directory it was taken in."""
+    since: datetime
+    """When it was taken, in UTC."""
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Who has a port in the registry and in the operating system. As text: sentences for people."""
+
+    port: int
+    reservation: Reservation | None
+    """What the registry has reserved it for."""
+    lease: LeaseInfo | None
+    """What the registry has leased it to."""
+    occupied: bool
+    """Whether a program has it bound, as far as the occupancy check looks."""
     process_id: int | None
+    """That program's process, if it can be named."""
     process_name: str | None
     user: str | None
-    owner_status: Literal["available", "partial", "unavailable"]
+    in_range: bool
+    """Whether it lies in the registry's range."""
+    excluded: bool
+    """Whether the configuration excludes it."""
+    text: str
+    """All of this in sentences, a line each, with what to do."""
 
-
-class Problem(TypedDict):
-    """Something wrong with a configuration file."""
-
-    path: str
-    line: int
-    """Counted from 1."""
-    field: str
-    """The key, such as ``ports.min``; ``configuration`` for the file as a whole."""
-    reason: str
+    def __str__(self) -> str:
+        return self.text

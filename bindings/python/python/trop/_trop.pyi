@@ -1,23 +1,27 @@
 import builtins
-from collections.abc import Iterable
+import socket
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Literal, SupportsIndex, TypeAlias, final
+from typing import Final, Literal, Never, SupportsIndex, TypeAlias, final
 
 from typing_extensions import Self, disjoint_base
 
-from ._results import Cleanup, Finding, Migration, Problem
+from ._dictionaries import Finding, Problem
+from ._results import Cleanup, Explanation, LeaseInfo, Migration
 
 _StrPath: TypeAlias = str | PathLike[str]
 
 __all__ = [
     "CODES",
+    "Lease",
     "Registry",
     "Reservation",
     "_Operations",
     "__version__",
+    "_lease_watchers",
     "_machine",
     "_restore",
     "validate_config",
@@ -26,6 +30,7 @@ __all__ = [
 CODES: Final[dict[str, int]]
 __version__: Final[str]
 _machine: Final[_Operations]
+_lease_watchers: Final[list[Callable[[Lease], object]]]
 
 @final
 class Reservation:
@@ -54,6 +59,34 @@ class Reservation:
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
+
+@final
+class Lease:
+    @property
+    def port(self) -> int: ...
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def closed(self) -> bool: ...
+    def close(self) -> None: ...
+    def listen(
+        self, host: str | None = "127.0.0.1", backlog: SupportsIndex | None = 128
+    ) -> socket.socket: ...
+    def bind(
+        self, protocol: Literal["tcp", "udp"] | None = "tcp", host: str | None = "127.0.0.1"
+    ) -> socket.socket: ...
+    def wait_listening(self, timeout: float | None = 10) -> None: ...
+    def __int__(self) -> int: ...
+    def __index__(self) -> int: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+        /,
+    ) -> None: ...
+    def __reduce__(self) -> Never: ...
 
 @disjoint_base
 class _Operations:
@@ -114,7 +147,42 @@ class _Operations:
         allow_unrelated_path: bool = True,
         dry_run: bool = False,
     ) -> int: ...
-    def release_port(self, port: SupportsIndex, *, dry_run: bool = False) -> bool: ...
+    def release_port(self, port: SupportsIndex, *, force: bool = False, dry_run: bool = False) -> bool: ...
+    def lease(
+        self,
+        *,
+        port: SupportsIndex | None = None,
+        min: SupportsIndex | None = None,
+        max: SupportsIndex | None = None,
+        label: str | None = None,
+        hold: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+    ) -> Lease: ...
+    def lease_many(
+        self,
+        count: SupportsIndex,
+        *,
+        contiguous: bool = False,
+        port: SupportsIndex | None = None,
+        min: SupportsIndex | None = None,
+        max: SupportsIndex | None = None,
+        label: str | None = None,
+        hold: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+    ) -> builtins.list[Lease]: ...
+    def leases(self) -> builtins.list[LeaseInfo]: ...
+    def own_leases(self) -> builtins.list[LeaseInfo]: ...
+    def explain(self, port: SupportsIndex) -> Explanation: ...
     def find(self, path: _StrPath | None = None, tag: str | None = None) -> Reservation | None: ...
     def find_port(self, port: SupportsIndex) -> Reservation | None: ...
     def list(

@@ -1,0 +1,157 @@
+//! What can be done with a lease, and who ends it when nobody closes it.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{Either, Object, ToNapiValue, TypeName};
+use napi::{Env, JsDeferred};
+use napi_derive::napi;
+use trop_core::{Error, Lease, Protocol, Result, contain};
+
+use crate::call::{Returned, answer, run};
+use crate::results::Failure;
+
+/// A lease. It ends with its JavaScript object: when that is garbage, or when its thread ends.
+#[napi]
+pub struct LeaseHandle(Arc<Lease>);
+
+/// A socket on its way to JavaScript, closed if the thread that asked for it ends meanwhile.
+#[napi]
+pub struct Socket(Option<Descriptor>);
+
+#[cfg(unix)]
+type Descriptor = std::os::fd::OwnedFd;
+#[cfg(not(unix))]
+type Descriptor = i32;
+
+impl From<Lease> for LeaseHandle {
+    fn from(lease: Lease) -> LeaseHandle {
+        LeaseHandle(Arc::new(lease))
+    }
+}
+
+impl Drop for LeaseHandle {
+    fn drop(&mut self) {
+        // Not only with the last reference: calls that have not finished have others.
+        end_lease(self);
+    }
+}
+
+/// The port of a lease.
+#[napi]
+pub fn port(lease: &LeaseHandle) -> u16 {
+    lease.0.port().get()
+}
+
+/// What a lease is for.
+#[napi]
+pub fn label(lease: &LeaseHandle) -> Option<String> {
+    lease.0.label().map(str::to_owned)
+}
+
+/// Whether a lease has not ended.
+#[napi]
+pub fn is_open(lease: &LeaseHandle) -> bool {
+    contain(|| Ok(lease.0.is_open())).unwrap_or_default()
+}
+
+/// Gives the port back.
+#[napi]
+pub fn close_lease(lease: &LeaseHandle, later: bool) -> Returned<bool> {
+    run_with(lease, later, |lease| lease.close().map(|()| true))
+}
+
+/// Gives the port back without waiting for a busy database; what cannot be done at once is put off.
+#[napi]
+pub fn end_lease(lease: &LeaseHandle) {
+    let _ = contain(|| {
+        lease.0.end_without_waiting();
+        Ok(())
+    });
+}
+
+/// A socket that listens on the port.
+#[napi]
+pub fn listen(lease: &LeaseHandle, later: bool, host: String, backlog: i32) -> Returned<Socket> {
+    run_with(lease, later, move |lease| socket(|| lease.listen(&host, backlog)))
+}
+
+/// A socket that is bound to the port.
+#[napi]
+pub fn bind(lease: &LeaseHandle, later: bool, is_udp: bool, host: String) -> Returned<Socket> {
+    let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
+    run_with(lease, later, move |lease| socket(|| lease.bind(protocol, &host)))
+}
+
+/// The descriptor of a socket, for its new owner to close; nothing when it has one already.
+#[napi]
+pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
+    socket.0.take().map(number)
+}
+
+/// The promise of a listener on the port.
+///
+/// Waits on a thread of its own. On libuv's pool a few waits would keep the servers from starting that they wait for.
+///
+/// # Errors
+/// Only when Node.js makes no promise, such as in a thread that is being ended.
+#[napi]
+pub fn wait_listening<'env>(
+    env: &'env Env,
+    lease: &LeaseHandle,
+    milliseconds: i64,
+) -> napi::Result<Either<Object<'env>, Failure>> {
+    let lease = Arc::clone(&lease.0);
+    let (hand_over, promised) = mpsc::channel();
+    let wait = move || {
+        // `index.js` lets no negative number through.
+        let timeout = Duration::from_millis(milliseconds.unsigned_abs());
+        let listening = answer(contain(|| lease.wait_listening(timeout).map(|()| true)));
+        if let Ok(deferred) = promised.recv() {
+            let deferred: JsDeferred<_, _> = deferred;
+            deferred.resolve(move |_| Ok(listening));
+        }
+    };
+    if let Err(source) = thread::Builder::new().name("trop-wait".to_owned()).spawn(wait) {
+        let error = Error::Io { action: "start", path: Path::new("a thread").to_owned(), source };
+        return Ok(Either::B(error.into()));
+    }
+    // After the thread, which without a promise has nobody to answer; the other way round a promise could be left over.
+    let (deferred, promise) = env.create_deferred()?;
+    let _ = hand_over.send(deferred);
+    Ok(Either::A(promise))
+}
+
+fn run_with<T, W>(lease: &LeaseHandle, later: bool, work: W) -> Returned<T>
+where
+    T: ToNapiValue + TypeName + Send + 'static,
+    W: FnOnce(&Lease) -> Result<T> + Send + 'static,
+{
+    run(later, || {
+        let lease = Arc::clone(&lease.0);
+        Ok(move || work(&lease))
+    })
+}
+
+#[cfg(unix)]
+fn socket<S: Into<Descriptor>>(open: impl FnOnce() -> Result<S>) -> Result<Socket> {
+    Ok(Socket(Some(open()?.into())))
+}
+
+#[cfg(unix)]
+fn number(descriptor: Descriptor) -> i32 {
+    std::os::fd::IntoRawFd::into_raw_fd(descriptor)
+}
+
+#[cfg(not(unix))]
+fn socket<S>(_open: impl FnOnce() -> Result<S>) -> Result<Socket> {
+    let reason = "sockets are no file descriptors on this platform; listen on the port of the lease";
+    Err(Error::Unsupported { reason: reason.to_owned() })
+}
+
+#[cfg(not(unix))]
+fn number(descriptor: Descriptor) -> i32 {
+    descriptor
+}

@@ -1,0 +1,3 @@
+import { createRequire } from 'node:module';
+
+export const { openSession: setup, closeSession: teardown } = createRequire(import.meta.url)('../runner.js');

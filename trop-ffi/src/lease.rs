@@ -1,0 +1,380 @@
+//! Leases: taking them, using them and giving them back.
+
+use std::ffi::{CString, c_char};
+use std::ptr;
+use std::time::Duration;
+
+use trop_core::{Lease, LeaseRequest, Protocol, Registry, Result, contain};
+
+use crate::error::{call, invalid, null, trop_error};
+use crate::flags::{OCCUPANCY, occupancy};
+use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::registry::{call_on, trop_registry};
+use crate::strings::{self, as_pointer, c_string};
+
+/// Several leases have to be neighbours.
+pub const TROP_LEASE_CONTIGUOUS: u32 = 1;
+/// Keep a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR can
+/// listen on it all the same, one that does not cannot. Linux only.
+pub const TROP_LEASE_HOLD: u32 = 2;
+
+/// TCP, for trop_lease_bind.
+pub const TROP_PROTOCOL_TCP: i32 = 1;
+/// UDP, for trop_lease_bind.
+pub const TROP_PROTOCOL_UDP: i32 = 2;
+
+/// More ports than any range has.
+const TOO_MANY: u32 = 65536;
+const DEFAULT_HOST: &str = "127.0.0.1";
+const DEFAULT_BACKLOG: i32 = 128;
+const DEFAULT_WAIT: Duration = Duration::from_secs(10);
+/// What is no socket: 0 is one.
+const NO_SOCKET: i64 = -1;
+
+/// What to lease. Initialise with TROP_LEASE_OPTIONS_INIT or trop_lease_options_init.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct trop_lease_options {
+    /// sizeof(trop_lease_options).
+    pub size: u32,
+    /// TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+    pub flags: u32,
+    /// What it is for, for people reading lists: 1 to 255 bytes, white space at both ends dropped; NULL means nothing.
+    pub label: *const c_char,
+    /// The preferred port, or the first of several; -1 means none.
+    pub port: i32,
+    /// Replaces the lowest port to choose; -1 means the registry's.
+    pub min: i32,
+    /// Replaces the highest port to choose; -1 means the registry's.
+    pub max: i32,
+    /// 0.
+    pub reserved: u32,
+}
+
+// SAFETY: three pairs of 32-bit fields and a pointer, in an order without gaps.
+unsafe impl Options for trop_lease_options {
+    const FLAGS: u32 = TROP_LEASE_CONTIGUOUS | TROP_LEASE_HOLD | OCCUPANCY;
+    const DEFAULT: Self = trop_lease_options {
+        size: size::<Self>(),
+        flags: 0,
+        label: ptr::null(),
+        port: NOT_GIVEN,
+        min: NOT_GIVEN,
+        max: NOT_GIVEN,
+        reserved: 0,
+    };
+
+    fn reserved(&self) -> u32 {
+        self.reserved
+    }
+}
+
+/// Initialises options with their defaults, as TROP_LEASE_OPTIONS_INIT does.
+///
+/// options: the struct to write; NULL is allowed and ignored.
+/// size: sizeof(trop_lease_options), so that a newer library writes no more than an older program has.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_options_init(options: *mut trop_lease_options, size: u32) {
+    // SAFETY: the header's conventions.
+    unsafe { options::initialise(options, size) }
+}
+
+/// A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
+/// is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be
+/// freed after its registry.
+///
+/// A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
+/// nothing. A program started by exec has nothing of it.
+pub struct trop_lease_handle {
+    lease: Lease,
+    label: Option<CString>,
+    /// Poisoned by a panic in a call on the lease too.
+    registry: Registry,
+}
+
+impl trop_lease_handle {
+    fn new(lease: Lease, registry: &Registry) -> *mut trop_lease_handle {
+        let label = lease.label().map(c_string);
+        Box::into_raw(Box::new(trop_lease_handle { lease, label, registry: registry.clone() }))
+    }
+
+    fn run<T>(&self, body: impl FnOnce(&Lease) -> Result<T>) -> Result<T> {
+        self.registry.contain(|_| body(&self.lease))
+    }
+}
+
+/// Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases ever have
+/// the same port. A range without a usable port is cleaned up first, as far as the configuration allows.
+///
+/// registry: the registry.
+/// options: what; NULL means any port of the registry's range.
+/// lease: receives the lease; end and free it with trop_lease_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_CONFIG,
+/// TROP_ERR_UNSUPPORTED where ports cannot be held or files not locked, TROP_ERR_CLOSED or an error of the database;
+/// the registry is unchanged then.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease(
+    registry: *mut trop_registry,
+    options: *const trop_lease_options,
+    lease: *mut *mut trop_lease_handle,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("lease", lease), error, |registry| {
+            let lease = registry.lease(&wish(options)?)?;
+            Ok(trop_lease_handle::new(lease, registry))
+        })
+    }
+}
+
+/// Leases several ports, all or none: in ascending order, unless the preferred one is among them, which comes first.
+///
+/// registry: the registry.
+/// count: how many, 1 to the size of the range.
+/// options: what; NULL means any ports of the registry's range.
+/// leases: receives so many leases: an array with room for count pointers, all of which are NULL after a failure
+/// (nothing is written when count is above 65535); end and free each with trop_lease_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns as trop_lease; TROP_ERR_EXHAUSTED also when there are ports enough but no neighbours, where those are asked
+/// for.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_many(
+    registry: *mut trop_registry,
+    count: u32,
+    options: *const trop_lease_options,
+    leases: *mut *mut trop_lease_handle,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions; the core gives as many leases as were asked for, or none.
+    unsafe {
+        call(error, || {
+            if leases.is_null() {
+                return Err(null("leases"));
+            }
+            if count < TOO_MANY {
+                ptr::write_bytes(leases, 0, count as usize);
+            }
+            registry.as_ref().ok_or_else(|| null("registry"))?.run(|registry| {
+                let taken = registry.lease_many(count, &wish(options)?)?;
+                for (index, lease) in taken.into_iter().enumerate() {
+                    leases.add(index).write(trop_lease_handle::new(lease, registry));
+                }
+                Ok(())
+            })
+        })
+    }
+}
+
+/// # Safety
+/// As [`options::read`]; the label is NULL or NUL-terminated.
+unsafe fn wish(options: *const trop_lease_options) -> Result<LeaseRequest> {
+    // SAFETY: the caller's promise.
+    let options = unsafe { options::read(options) }?;
+    let mut request = LeaseRequest::default();
+    // SAFETY: the caller's promise.
+    request.label = unsafe { strings::text("label", options.label) }?.map(str::to_owned);
+    request.preferred = options::port("port", options.port)?;
+    request.min = options::port("min", options.min)?;
+    request.max = options::port("max", options.max)?;
+    request.occupancy = occupancy(options.flags);
+    request.contiguous = options.flags & TROP_LEASE_CONTIGUOUS != 0;
+    request.hold = options.flags & TROP_LEASE_HOLD != 0;
+    Ok(request)
+}
+
+/// The port of a lease, also of one that has ended.
+///
+/// lease: the lease, or NULL.
+///
+/// Returns the port, 1 to 65535; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_port(lease: *const trop_lease_handle) -> u16 {
+    // SAFETY: NULL or a live lease.
+    unsafe { lease.as_ref() }.map_or(0, |lease| lease.lease.port().get())
+}
+
+/// What a lease is for.
+///
+/// lease: the lease, or NULL.
+///
+/// Returns a string that lives as long as the lease; NULL when it has no label, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_label(lease: *const trop_lease_handle) -> *const c_char {
+    // SAFETY: NULL or a live lease.
+    as_pointer(unsafe { lease.as_ref() }.and_then(|lease| lease.label.as_ref()))
+}
+
+/// Whether a lease has not ended: neither it nor its registry was closed. In a forked child it lasts as the parent's
+/// does.
+///
+/// lease: the lease, or NULL.
+///
+/// Returns 1 or 0; 0 for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_is_open(lease: *const trop_lease_handle) -> i32 {
+    // SAFETY: NULL or a live lease.
+    let lease = unsafe { lease.as_ref() };
+    i32::from(lease.is_some_and(|lease| lease.run(|lease| Ok(lease.is_open())).unwrap_or(false)))
+}
+
+/// Ends a lease, so that its port can be given out again. Closing twice, closing in a forked child what the parent
+/// leased, and NULL are allowed and do nothing. Sockets on the port stay as they are.
+///
+/// lease: the lease; still to be freed with trop_lease_free.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_BUSY or an error of the database. The lease has ended for this process all the same: the
+/// port can be given out again after the next call that leases or reserves, or when the process has ended.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_close(lease: *mut trop_lease_handle, error: *mut *mut trop_error) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe { call(error, || lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
+}
+
+/// Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is allowed. What
+/// a busy database does not take at once is done by the next call that leases or reserves, or when the process has
+/// ended. No other thread may use the lease any more.
+///
+/// lease: the lease; it is gone afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_free(lease: *mut trop_lease_handle) {
+    if lease.is_null() {
+        return;
+    }
+    // SAFETY: it came from `Box::into_raw` and is freed once.
+    let lease = unsafe { Box::from_raw(lease) };
+    // Nobody to tell.
+    let _ = contain(|| {
+        drop(lease);
+        Ok(())
+    });
+}
+
+/// Listens on the leased port, so that there is no moment between the choice of the port and its use. The socket is the
+/// caller's to close and independent of the lease: closing either leaves the other. It is closed on exec.
+///
+/// lease: the lease.
+/// host: an address or a name of this host; NULL means "127.0.0.1".
+/// backlog: how many connections may wait to be accepted; -1 means 128.
+/// socket: receives a listening TCP socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the lease has
+/// ended, or TROP_ERR_IO when it cannot listen there.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_listen(
+    lease: *mut trop_lease_handle,
+    host: *const c_char,
+    backlog: i32,
+    socket: *mut i64,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        socket_of(lease, socket, error, |lease| {
+            let host = strings::text("host", host)?.unwrap_or(DEFAULT_HOST);
+            let backlog = if backlog == NOT_GIVEN { DEFAULT_BACKLOG } else { backlog };
+            Ok(handed_over(lease.listen(host, backlog)?))
+        })
+    }
+}
+
+/// Binds a socket to the leased port, as trop_lease_listen does, but does not listen.
+///
+/// lease: the lease.
+/// protocol: TROP_PROTOCOL_TCP or TROP_PROTOCOL_UDP.
+/// host: an address or a name of this host; NULL means "127.0.0.1".
+/// socket: receives a bound socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns as trop_lease_listen.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_bind(
+    lease: *mut trop_lease_handle,
+    protocol: i32,
+    host: *const c_char,
+    socket: *mut i64,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        socket_of(lease, socket, error, |lease| {
+            let protocol = match protocol {
+                TROP_PROTOCOL_TCP => Protocol::Tcp,
+                TROP_PROTOCOL_UDP => Protocol::Udp,
+                unknown => return Err(invalid("protocol", format!("{unknown} is no TROP_PROTOCOL_*"))),
+            };
+            let host = strings::text("host", host)?.unwrap_or(DEFAULT_HOST);
+            Ok(handed_over(lease.bind(protocol, host)?))
+        })
+    }
+}
+
+/// Runs a call on a lease that makes a socket.
+///
+/// # Safety
+/// All pointers are NULL or as the header's conventions say.
+unsafe fn socket_of(
+    lease: *mut trop_lease_handle,
+    socket: *mut i64,
+    error: *mut *mut trop_error,
+    make: impl FnOnce(&Lease) -> Result<i64>,
+) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        call(error, || {
+            let place = socket.as_mut().ok_or_else(|| null("socket"))?;
+            *place = NO_SOCKET;
+            *place = lease.as_ref().ok_or_else(|| null("lease"))?.run(make)?;
+            Ok(())
+        })
+    }
+}
+
+/// The socket as a number, for the caller to close.
+#[cfg(unix)]
+fn handed_over(socket: impl std::os::fd::IntoRawFd) -> i64 {
+    i64::from(socket.into_raw_fd())
+}
+
+/// The socket as a number, for the caller to close.
+#[cfg(windows)]
+fn handed_over(socket: impl std::os::windows::io::IntoRawSocket) -> i64 {
+    socket.into_raw_socket().cast_signed()
+}
+
+/// Waits until something accepts TCP connections on the loopback address of the leased port and, as far as the
+/// operating system tells, belongs to the process that has the lease or to one of its descendants.
+///
+/// lease: the lease.
+/// timeout_ms: how long to wait, in milliseconds; 0 looks once, -1 means 10000.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or TROP_ERR_NOT_LISTENING: at
+/// once when somebody else listens there, else when the time is over.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_wait_listening(
+    lease: *mut trop_lease_handle,
+    timeout_ms: i32,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call(error, || {
+            lease.as_ref().ok_or_else(|| null("lease"))?.run(|lease| {
+                let timeout = match timeout_ms {
+                    NOT_GIVEN => DEFAULT_WAIT,
+                    given => Duration::from_millis(
+                        u64::try_from(given)
+                            .map_err(|_| invalid("timeout", format!("{given} milliseconds are negative")))?,
+                    ),
+                };
+                lease.wait_listening(timeout)
+            })
+        })
+    }
+}
