@@ -49,6 +49,11 @@ impl Port {
         self.0.get()
     }
 
+    /// The port that lies so many above this one, if there is one.
+    pub(crate) fn plus(self, offset: u16) -> Option<Port> {
+        self.0.checked_add(offset).map(Port)
+    }
+
     pub(crate) fn from_number(number: u16) -> Option<Port> {
         NonZeroU16::new(number).map(Port)
     }
