@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Barrier
@@ -111,6 +112,16 @@ class Agent:
         self.send(verb, fields, raw)
         return self.receive()
 
+    def kill(self) -> None:
+        """Ends the process as `kill -9` does, wherever it is; it is gone afterwards."""
+        self.process.kill()
+        self.process.wait()
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        with suppress(BrokenPipeError):
+            self.process.stdin.close()
+        self.process.stdout.close()
+
     def __enter__(self) -> Agent:
         return self
 
@@ -139,6 +150,11 @@ class CliAgent(Agent):
         self.env = self.variables
         self.options: list[str] = []
         self.answers: list[Answer] = []
+        # One for each lease, by its handle: the run that has it.
+        self.runs: list[subprocess.Popen[str]] = []
+        self.closed: set[int] = set()
+        self.ports: list[int] = []
+        self.sockets: dict[int, socket.socket] = {}
 
     def send(self, verb: str, fields: Mapping[str, str], raw: bool = False) -> None:
         if raw:
@@ -148,8 +164,16 @@ class CliAgent(Agent):
     def receive(self) -> Answer:
         return self.answers.pop(0)
 
+    def kill(self) -> None:
+        for listener in self.sockets.values():
+            listener.close()
+        for run in set(self.runs):
+            run.kill()
+            run.communicate()
+
     def __exit__(self, *_: object) -> None:
-        pass
+        for handle in range(len(self.runs)):
+            self.lease_close(str(handle))
 
     def run(self, command: str, *arguments: str) -> Answer:
         """Runs the command; what it prints is in the fields `stdout` and `message`."""
@@ -245,6 +269,61 @@ class CliAgent(Agent):
             answer.fields["count"] = released[1] if released else "0"
         return answer
 
+    def release_port(self, **fields: str) -> Answer:
+        answer = self.run("release", *flags(fields))
+        if answer.ok:
+            released = re.search(r"(?:Released|would release) (\d+) port", answer.fields["message"])
+            answer.fields["count"] = released[1] if released else "0"
+        return answer
+
+    def lease(self, count: str = "1", **fields: str) -> Answer:
+        """Runs a program that tells its ports and then waits to be allowed to end."""
+        names = ["PORT", *(f"PORT_{number}" for number in range(2, min(int(count), 100) + 1))]
+        program = f"""echo "{" ".join(f"${{{name}}}" for name in names)}"; exec cat"""
+        run = subprocess.Popen(
+            [CLI, *self.options, "run", *flags({"count": count, **fields}), "--", "sh", "-c", program],
+            cwd=self.cwd,
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert run.stdout is not None
+        ports = run.stdout.readline().split()
+        if not ports:
+            _, message = run.communicate()
+            assert re.search(r"^Error: ", message, re.M), message
+            return Answer(False, {"message": message}, run.returncode)
+        handles = range(len(self.runs), len(self.runs) + len(ports))
+        self.runs += [run] * len(ports)
+        self.ports += map(int, ports)
+        fields = {"ports": ",".join(ports), "handles": ",".join(map(str, handles))}
+        return Answer(True, fields, 0)
+
+    def lease_listen(self, handle: str) -> Answer:
+        """What the program would do."""
+        listener = self.sockets[int(handle)] = socket.socket()
+        listener.bind(("127.0.0.1", self.ports[int(handle)]))
+        listener.listen()
+        return Answer(True, {}, 0)
+
+    def lease_close(self, handle: str) -> Answer:
+        """Ends the run when all its ports are closed."""
+        if listener := self.sockets.pop(int(handle), None):
+            listener.close()
+        self.closed.add(int(handle))
+        run = self.runs[int(handle)]
+        if all(number in self.closed for number, other in enumerate(self.runs) if other is run):
+            # Once it has ended, this does nothing.
+            if run.returncode is None:
+                run.communicate()
+            assert run.returncode == 0
+        return Answer(True, {}, 0)
+
+    def leases(self) -> Answer:
+        return self.run_for_json("list", "--leases")
+
     def find(self, path: str, **fields: str) -> Answer:
         return self.found(self.run("assert-reservation", *flags({"path": path, **fields})))
 
@@ -321,7 +400,7 @@ def given(**fields: str | None) -> dict[str, str]:
 
 # Fields that are switches: 0 or 1.
 SWITCH = re.compile(
-    r"(allow|clear|disable|ignore|skip)_.*|untagged_only|recursive|force|overwrite|dry_run|check_all_interfaces"
+    r"(allow|clear|disable|ignore|skip)_.*|untagged_only|recursive|force|overwrite|dry_run|check_all_interfaces|contiguous|hold"
 )
 
 

@@ -1,7 +1,7 @@
 """How often a port that was picked cannot be bound: trop's leases beside other ways to pick one.
 
 `make collisions` installs the others and runs this. Processes, all at once and again and again, pick a port
-and bind it after the moment a server takes to start; all keep theirs until the last one has tried.
+each and bind it after the moment that a server takes to start; all keep theirs until the last one has tried.
 """
 
 from __future__ import annotations

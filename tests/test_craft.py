@@ -40,8 +40,8 @@ def test_a_test_without_a_directory_of_its_own_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# What sleeps decides nothing: a watchdog, and forks at different moments.
-SLEEPS = Counter({"trop-core/tests/common/mod.rs": 1, "trop-core/tests/fork.rs": 2})
+# What sleeps decides nothing: a watchdog, forks at different moments, and servers that take time to start.
+SLEEPS = Counter({"trop-core/tests/common/mod.rs": 1, "trop-core/tests/fork.rs": 2, "tests/collisions.py": 1})
 
 
 def test_no_test_waits_by_sleeping() -> None:
@@ -77,6 +77,7 @@ def test_everything_is_part_of_the_one_command() -> None:
         "examples/jest": "cd examples/jest",
         "examples/vitest": "cd examples/vitest",
         "examples/node-test": "cd examples/node-test",
+        "examples/go": "cd examples/go && .*go test",
         "tests": r"python -m pytest tests",
     }
     for folder, command in ran.items():

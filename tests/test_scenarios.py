@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import stat
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def test_scenario(scenario: dict[str, Any], language: str, tmp_path: Path, env: 
     work.mkdir()
     data_dir = registry_files.prepare(scenario.get("data_dir", "fresh"), tmp_path)
     with ExitStack() as stack:
-        run = Run(data_dir, work, stack)
+        run = Run(data_dir, work, env, stack)
         variables = {name: run.fill(value) for name, value in scenario.get("env", {}).items()}
         run.agent = stack.enter_context(agents.start(language, work, env | variables))
         for number, step in enumerate(scenario["steps"], 1):
@@ -46,9 +47,10 @@ class Run:
 
     agent: agents.Agent
 
-    def __init__(self, data_dir: Path, work: Path, stack: ExitStack) -> None:
+    def __init__(self, data_dir: Path, work: Path, env: Mapping[str, str], stack: ExitStack) -> None:
         self.data_dir = data_dir
         self.work = work
+        self.env = env
         self.stack = stack
         ports = registry_files.free_ports(10)
         self.range = {"ports_min": str(ports[0]), "ports_max": str(ports[-1])}
@@ -60,6 +62,7 @@ class Run:
             "{x300}": "x" * 300,
             "{above_root}": "../" * (len(work.parts) + 1) + "x",
         }
+        self.other: agents.Agent | None = None
         self.rows: Any = None
         self.bytes: Any = None
         self.locker: sqlite3.Connection | None = None
@@ -157,6 +160,59 @@ class Run:
         listener.bind(("127.0.0.1", int(self.fill(step["port"]))))
         if not is_udp:
             listener.listen()
+
+    def other_leases(self, step: Step) -> None:
+        """Somebody else leases a port: the language after this one."""
+        index = agents.LANGUAGES.index(self.agent.language)
+        language = agents.LANGUAGES[(index + 1) % len(agents.LANGUAGES)]
+        self.other = agents.start(language, self.work, self.env)
+        self.stack.callback(self.end_other)
+        for verb, fields in (
+            ("open", {"data_dir": str(self.data_dir), **self.range}),
+            ("lease", {"port": self.fill(step["port"])}),
+        ):
+            answer = self.other.call(verb, fields)
+            assert answer.ok, answer
+        assert answer.fields["ports"] == self.fill(step["port"])
+
+    def kill_other(self, _: Step) -> None:
+        assert self.other is not None
+        self.other.kill()
+        self.other = None
+
+    def end_other(self) -> None:
+        if self.other is not None:
+            with self.other:
+                pass
+
+    def seen_by_others(self, step: Step) -> None:
+        """Every other language has the same list of leases, and the command counts their ports as taken."""
+        told = json.loads(self.agent.call("leases", {}).fields["json"])
+        ports = [self.value(port) for port in step["ports"]]
+        assert [lease["port"] for lease in told] == ports
+        for language in agents.LANGUAGES:
+            with agents.start(language, self.work, self.env) as other:
+                assert other.call("open", {"data_dir": str(self.data_dir), **self.range}).ok
+                assert json.loads(other.call("leases", {}).fields["json"]) == told
+                if isinstance(other, agents.CliAgent):
+                    for port in (self.numbers["{p0}"], self.numbers["{p4}"], self.numbers["{p5}"]):
+                        taken = other.run("assert-port", str(port))
+                        assert taken.status == (0 if port in ports else 1), taken
+                        info = other.run("port-info", str(port)).fields["stdout"]
+                        assert ("not reserved" not in info) == (port in ports), info
+
+    def owners(self, step: Step) -> None:
+        """How many processes the data directory has a file of, as owners of leases."""
+        assert len(list(self.data_dir.glob("owner-*"))) == step["count"]
+
+    def accepts(self, step: Step) -> None:
+        """Whether a connection to the port is accepted."""
+        with socket.socket() as client:
+            assert (client.connect_ex(("127.0.0.1", self.value(step["port"]))) == 0) == step["yes"]
+
+    def bindable(self, step: Step) -> None:
+        """Whether the port can be bound, without `SO_REUSEADDR`."""
+        assert registry_files.is_free(self.value(step["port"])) == step["yes"]
 
     def snapshot(self, _: Step) -> None:
         self.rows = registry_files.rows(self.data_dir)

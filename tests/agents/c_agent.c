@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/types.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <trop.h>
 
@@ -24,6 +25,13 @@ struct command {
 };
 
 static trop_registry *registry;
+
+/* Every lease that was taken, by its handle, and the socket that listens on it or -1. */
+static struct lease {
+    trop_lease_handle *lease;
+    int64_t socket;
+} *leases;
+static size_t lease_count;
 
 /* What the test runner did wrong, or the machine; never something the library said. */
 static void die(const char *what)
@@ -458,8 +466,120 @@ static void release_port(const struct command *command)
     uint64_t count;
     trop_error *error;
     int32_t port = get_number(command, "port");
-    int32_t status = trop_release_port(registry, port, FLAGS(command, dry_run), &count, &error);
+    static const struct flag flags[] = { { "force", "1", TROP_FORCE }, { "dry_run", "1", TROP_DRY_RUN } };
+    int32_t status = trop_release_port(registry, port, FLAGS(command, flags), &count, &error);
     answer_count(status, count, error);
+}
+
+static void put_leases(const trop_lease_handle *const *taken, int32_t count)
+{
+    printf("ok\tports=");
+    for (int32_t i = 0; i < count; i++)
+        printf("%s%d", i == 0 ? "" : "%2C", trop_lease_port(taken[i]));
+    printf("\thandles=");
+    for (int32_t i = 0; i < count; i++)
+        printf("%s%zu", i == 0 ? "" : "%2C", lease_count - (size_t)(count - i));
+    putchar('\n');
+}
+
+static void lease(const struct command *command)
+{
+    static const struct flag flags[] = {
+        { "contiguous", "1", TROP_LEASE_CONTIGUOUS },
+        { "hold", "1", TROP_LEASE_HOLD },
+        { "skip_occupancy_check", "1", TROP_SKIP_OCCUPANCY_CHECK },
+    };
+    static trop_lease_handle *taken[65536];
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.flags = FLAGS(command, flags);
+    options.label = get(command, "label");
+    options.port = get_number(command, "port");
+    options.min = get_number(command, "min");
+    options.max = get_number(command, "max");
+    int32_t count = get(command, "count") == NULL ? 1 : get_number(command, "count");
+    trop_error *error;
+    int32_t status = get(command, "count") == NULL
+                         ? trop_lease(registry, &options, &taken[0], &error)
+                         : trop_lease_many(registry, (uint32_t)count, &options, taken, &error);
+    if (status != TROP_OK) {
+        answer_error(error);
+        return;
+    }
+    leases = realloc(leases, (lease_count + (size_t)count) * sizeof(*leases));
+    if (leases == NULL)
+        die("out of memory");
+    for (int32_t i = 0; i < count; i++)
+        leases[lease_count++] = (struct lease){ taken[i], -1 };
+    put_leases((const trop_lease_handle *const *)taken, count);
+}
+
+static struct lease *get_lease(const struct command *command)
+{
+    int32_t handle = get_number(command, "handle");
+    if (handle < 0 || (size_t)handle >= lease_count)
+        die("a handle is unknown");
+    return &leases[handle];
+}
+
+static void answer_done(int32_t status, trop_error *error)
+{
+    if (status != TROP_OK)
+        answer_error(error);
+    else
+        puts("ok");
+}
+
+static void lease_close(const struct command *command)
+{
+    struct lease *lease = get_lease(command);
+    if (lease->socket >= 0)
+        close((int)lease->socket);
+    lease->socket = -1;
+    trop_error *error;
+    int32_t status = trop_lease_close(lease->lease, &error);
+    answer_done(status, error);
+}
+
+static void lease_listen(const struct command *command)
+{
+    struct lease *lease = get_lease(command);
+    trop_error *error;
+    int32_t status = trop_lease_listen(lease->lease, get(command, "host"), -1, &lease->socket, &error);
+    answer_done(status, error);
+}
+
+static void lease_wait_listening(const struct command *command)
+{
+    struct lease *lease = get_lease(command);
+    trop_error *error;
+    int32_t status = trop_lease_wait_listening(lease->lease, get_number(command, "timeout_ms"), &error);
+    answer_done(status, error);
+}
+
+static void list_leases(const struct command *command)
+{
+    (void)command;
+    char *json;
+    trop_error *error;
+    int32_t status = trop_leases(registry, &json, &error);
+    answer_json(status, json, error);
+}
+
+static void list_own_leases(const struct command *command)
+{
+    (void)command;
+    char *json;
+    trop_error *error;
+    int32_t status = trop_own_leases(registry, &json, &error);
+    answer_json(status, json, error);
+}
+
+static void explain(const struct command *command)
+{
+    char *json;
+    trop_error *error;
+    int32_t status = trop_explain(registry, get_number(command, "port"), &json, &error);
+    answer_json(status, json, error);
 }
 
 static void find(const struct command *command)
@@ -564,10 +684,8 @@ static void validate_database(const struct command *command)
 {
     (void)command;
     trop_error *error;
-    if (trop_validate_database(registry, &error) != TROP_OK)
-        answer_error(error);
-    else
-        puts("ok");
+    int32_t status = trop_validate_database(registry, &error);
+    answer_done(status, error);
 }
 
 static void close_registry(const struct command *command)
@@ -589,6 +707,13 @@ static void run(const struct command *command)
         { "reserve_group", reserve_group },
         { "release", release },
         { "release_port", release_port },
+        { "lease", lease },
+        { "lease_close", lease_close },
+        { "lease_listen", lease_listen },
+        { "lease_wait_listening", lease_wait_listening },
+        { "leases", list_leases },
+        { "own_leases", list_own_leases },
+        { "explain", explain },
         { "find", find },
         { "find_port", find_port },
         { "list", list },
@@ -627,6 +752,9 @@ int main(void)
             die("cannot write the answer");
     }
     free(line);
+    for (size_t i = 0; i < lease_count; i++)
+        trop_lease_free(leases[i].lease);
+    free(leases);
     trop_registry_free(registry);
     return 0;
 }

@@ -1,10 +1,15 @@
 // The Node agent: see tests/PROTOCOL.md.
 'use strict';
 
+const fs = require('node:fs');
 const readline = require('node:readline');
 const trop = require('../../bindings/node');
 
 let registry;
+
+/** Every lease that was taken, by its handle, and the socket that listens on it. */
+const leases = [];
+const sockets = new Map();
 
 const COMMANDS = {
   open({ ports_min: min, ports_max: max, excluded, busy_timeout_ms: wait, ...fields }) {
@@ -55,7 +60,47 @@ const COMMANDS = {
   },
 
   release_port({ port, ...fields }) {
-    return { count: Number(registry.releasePort(number(port), options(fields, { flags: ['dry_run'] }))) };
+    return { count: Number(registry.releasePort(number(port), options(fields, { flags: ['force', 'dry_run'] }))) };
+  },
+
+  lease({ count, ...fields }) {
+    const asked = options(fields, {
+      numbers: ['port', 'min', 'max'],
+      flags: ['contiguous', 'hold', 'skip_occupancy_check'],
+    });
+    const taken = count === undefined ? [registry.lease(asked)] : registry.leaseMany(number(count), asked);
+    const handles = taken.map((lease) => leases.push(lease) - 1);
+    return { ports: taken.map(({ port }) => port).join(), handles: handles.join() };
+  },
+
+  lease_close({ handle }) {
+    if (sockets.has(handle)) fs.closeSync(sockets.get(handle));
+    sockets.delete(handle);
+    leases[handle].close();
+    return {};
+  },
+
+  lease_listen({ handle, host }) {
+    sockets.set(handle, leases[handle].listen({ host }));
+    return {};
+  },
+
+  async lease_wait_listening({ handle, timeout_ms: timeout }) {
+    await leases[handle].waitListening({ timeout: number(timeout) });
+    return {};
+  },
+
+  leases() {
+    return { json: JSON.stringify(registry.leases().map(object)) };
+  },
+
+  own_leases() {
+    return { json: JSON.stringify(registry.ownLeases().map(object)) };
+  },
+
+  explain({ port }) {
+    const { reservation, lease, ...rest } = registry.explain(number(port));
+    return { json: JSON.stringify(object({ ...rest, reservation: object(reservation), lease: object(lease) })) };
   },
 
   find(fields) {
@@ -113,16 +158,18 @@ const COMMANDS = {
 
 const PERMISSIONS = ['allow_unrelated_path', 'allow_project_change', 'allow_task_change', 'force'];
 
-readline.createInterface({ input: process.stdin }).on('line', (line) => {
-  const [verb, ...fields] = line.split('\t');
-  try {
-    answer('ok', COMMANDS[verb](Object.fromEntries(fields.map(decode))));
-  } catch (error) {
-    if (!(error instanceof trop.TropError)) throw error;
-    const { number: code, code: name, argument, message } = error;
-    answer('error', { code, name, argument: argument && snake(argument), message });
+async function main() {
+  for await (const line of readline.createInterface({ input: process.stdin })) {
+    const [verb, ...fields] = line.split('\t');
+    try {
+      answer('ok', await COMMANDS[verb](Object.fromEntries(fields.map(decode))));
+    } catch (error) {
+      if (!(error instanceof trop.TropError)) throw error;
+      const { number: code, code: name, argument, message } = error;
+      answer('error', { code, name, argument: argument && snake(argument), message });
+    }
   }
-});
+}
 
 function answer(status, fields) {
   const given = Object.entries(fields).filter(([, value]) => value !== undefined && value !== null);
@@ -197,3 +244,5 @@ function isText(decoder, bytes) {
     return false;
   }
 }
+
+main();

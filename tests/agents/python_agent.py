@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
@@ -12,6 +13,10 @@ import trop
 
 Fields = dict[str, str]
 Answer = dict[str, object]
+
+# Every lease that was taken, by its handle, and the socket that listens on it.
+LEASES: list[trop.Lease] = []
+SOCKETS: dict[int, socket.socket] = {}
 
 
 def main() -> None:
@@ -83,7 +88,56 @@ def release(registry: trop.Registry, given: Fields) -> Answer:
 
 
 def release_port(registry: trop.Registry, given: Fields) -> Answer:
-    return {"count": int(registry.release_port(**numbers(given, "port"), **switches(given, "dry_run")))}
+    options = numbers(given, "port") | switches(given, "force", "dry_run")
+    return {"count": int(registry.release_port(**options))}
+
+
+def lease(registry: trop.Registry, given: Fields) -> Answer:
+    options = texts(given, "label") | numbers(given, "port", "min", "max")
+    options |= switches(given, "hold", "skip_occupancy_check")
+    if "count" in given:
+        leases = registry.lease_many(**numbers(given, "count"), **switches(given, "contiguous"), **options)
+    else:
+        leases = [registry.lease(**options)]
+    handles = range(len(LEASES), len(LEASES) + len(leases))
+    LEASES.extend(leases)
+    return {"ports": ",".join(str(one.port) for one in leases), "handles": ",".join(map(str, handles))}
+
+
+def lease_close(_registry: trop.Registry, given: Fields) -> Answer:
+    handle = int(given["handle"])
+    if handle in SOCKETS:
+        SOCKETS.pop(handle).close()
+    LEASES[handle].close()
+    return {}
+
+
+def lease_listen(_registry: trop.Registry, given: Fields) -> Answer:
+    handle = int(given["handle"])
+    SOCKETS[handle] = LEASES[handle].listen(**texts(given, "host"))
+    return {}
+
+
+def lease_wait_listening(_registry: trop.Registry, given: Fields) -> Answer:
+    LEASES[int(given["handle"])].wait_listening(int(given["timeout_ms"]) / 1000)
+    return {}
+
+
+def leases(registry: trop.Registry, _given: Fields) -> Answer:
+    return {"json": json.dumps([plain_lease(one) for one in registry.leases()])}
+
+
+def own_leases(registry: trop.Registry, _given: Fields) -> Answer:
+    return {"json": json.dumps([plain_lease(one) for one in registry.own_leases()])}
+
+
+def explain(registry: trop.Registry, given: Fields) -> Answer:
+    told = registry.explain(**numbers(given, "port"))
+    plainly = vars(told) | {
+        "reservation": None if told.reservation is None else plain(told.reservation),
+        "lease": None if told.lease is None else plain_lease(told.lease),
+    }
+    return {"json": json.dumps(plainly)}
 
 
 def find(registry: trop.Registry, given: Fields) -> Answer:
@@ -141,6 +195,13 @@ COMMANDS = {
     "reserve_group": reserve_group,
     "release": release,
     "release_port": release_port,
+    "lease": lease,
+    "lease_close": lease_close,
+    "lease_listen": lease_listen,
+    "lease_wait_listening": lease_wait_listening,
+    "leases": leases,
+    "own_leases": own_leases,
+    "explain": explain,
     "find": find,
     "find_port": find_port,
     "list": list_some,
@@ -183,6 +244,10 @@ def plain(held: trop.Reservation) -> dict[str, object]:
         "created_at": f"{held.created_at:%Y-%m-%d %H:%M:%S}",
         "last_used_at": f"{held.last_used_at:%Y-%m-%d %H:%M:%S}",
     }
+
+
+def plain_lease(lease: trop.LeaseInfo) -> dict[str, object]:
+    return vars(lease) | {"since": f"{lease.since:%Y-%m-%d %H:%M:%S}"}
 
 
 def found(held: trop.Reservation | None) -> Answer:

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"math"
+	"net"
 	"net/url"
 	"os"
 	"strconv"
@@ -21,7 +22,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	in := bufio.NewReader(os.Stdin)
-	var agent agent
+	agent := agent{listeners: map[int]net.Listener{}}
 	for {
 		line, err := in.ReadString('\n')
 		if err == io.EOF && line == "" {
@@ -41,7 +42,12 @@ func main() {
 	}
 }
 
-type agent struct{ registry *trop.Registry }
+type agent struct {
+	registry *trop.Registry
+	// Every lease that was taken, by its handle, and what listens on it.
+	leases    []*trop.Lease
+	listeners map[int]net.Listener
+}
 
 func (a *agent) run(verb string, f fields) ([]string, error) {
 	switch verb {
@@ -57,6 +63,30 @@ func (a *agent) run(verb string, f fields) ([]string, error) {
 		return a.release(f)
 	case "release_port":
 		return a.releasePort(f)
+	case "lease":
+		return a.lease(f)
+	case "lease_close":
+		handle := f.number("handle")
+		if listener, found := a.listeners[handle]; found {
+			delete(a.listeners, handle)
+			listener.Close()
+		}
+		return nil, a.leases[handle].Close()
+	case "lease_listen":
+		listener, err := a.leases[f.number("handle")].Listen(f["host"])
+		if err == nil {
+			a.listeners[f.number("handle")] = listener
+		}
+		return nil, err
+	case "lease_wait_listening":
+		timeout := time.Duration(f.number("timeout_ms")) * time.Millisecond
+		return nil, a.leases[f.number("handle")].WaitListening(timeout)
+	case "leases":
+		return leased(a.registry.Leases())
+	case "own_leases":
+		return leased(a.registry.OwnLeases())
+	case "explain":
+		return explained(a.registry.Explain(f.number("port")))
 	case "find":
 		return found(a.registry.Find(key[trop.FindOption](f)...))
 	case "find_port":
@@ -219,11 +249,54 @@ func (a *agent) release(f fields) ([]string, error) {
 }
 
 func (a *agent) releasePort(f fields) ([]string, error) {
-	released, err := a.registry.ReleasePort(f.number("port"), dryRun[trop.ReleasePortOption](f)...)
+	released, err := a.registry.ReleasePort(f.number("port"), chosen(f, map[string]trop.ReleasePortOption{
+		"force=1":   trop.Force(),
+		"dry_run=1": trop.DryRun(),
+	})...)
 	if released {
 		return []string{"count=1"}, err
 	}
 	return []string{"count=0"}, err
+}
+
+func (a *agent) lease(f fields) ([]string, error) {
+	var options []trop.LeaseOption
+	if label, given := f["label"]; given {
+		options = append(options, trop.Label(label))
+	}
+	if f.has("port") {
+		options = append(options, trop.Port(f.number("port")))
+	}
+	if f.has("min") {
+		options = append(options, trop.Min(f.number("min")))
+	}
+	if f.has("max") {
+		options = append(options, trop.Max(f.number("max")))
+	}
+	options = append(options, chosen(f, map[string]trop.LeaseOption{
+		"contiguous=1":           trop.Contiguous(),
+		"hold=1":                 trop.Hold(),
+		"skip_occupancy_check=1": trop.SkipOccupancyCheck(),
+	})...)
+	var taken []*trop.Lease
+	var err error
+	if f.has("count") {
+		taken, err = a.registry.LeaseMany(f.number("count"), options...)
+	} else {
+		var lease *trop.Lease
+		lease, err = a.registry.Lease(options...)
+		taken = []*trop.Lease{lease}
+	}
+	if err != nil {
+		return nil, err
+	}
+	var ports, handles []string
+	for _, lease := range taken {
+		ports = append(ports, strconv.Itoa(lease.Port()))
+		handles = append(handles, strconv.Itoa(len(a.leases)))
+		a.leases = append(a.leases, lease)
+	}
+	return []string{field("ports", strings.Join(ports, ",")), field("handles", strings.Join(handles, ","))}, nil
 }
 
 func (a *agent) list(f fields) ([]string, error) {
@@ -279,6 +352,43 @@ func row(r trop.Reservation) map[string]any {
 		"port": r.Port, "path": r.Path, "tag": orNull(r.Tag), "project": orNull(r.Project), "task": orNull(r.Task),
 		"created_at": r.CreatedAt.Format(time.DateTime), "last_used_at": r.LastUsedAt.Format(time.DateTime),
 	}
+}
+
+func leaseRow(l trop.LeaseInfo) map[string]any {
+	row := map[string]any{
+		"port": l.Port, "label": orNull(l.Label), "state": l.State, "pid": l.PID, "command": orNull(l.Command),
+		"directory": l.Directory, "since": l.Since.Format(time.DateTime),
+	}
+	if l.PID == 0 {
+		row["pid"] = nil
+	}
+	return row
+}
+
+func leased(list []trop.LeaseInfo, err error) ([]string, error) {
+	rows := make([]map[string]any, len(list))
+	for i, lease := range list {
+		rows[i] = leaseRow(lease)
+	}
+	return shown(rows, err)
+}
+
+func explained(told trop.Explanation, err error) ([]string, error) {
+	answer := map[string]any{
+		"port": told.Port, "reservation": nil, "lease": nil, "occupied": told.Occupied, "process_id": told.ProcessID,
+		"process_name": orNull(told.ProcessName), "user": orNull(told.User), "in_range": told.InRange,
+		"excluded": told.Excluded, "text": told.Text,
+	}
+	if told.ProcessID == 0 {
+		answer["process_id"] = nil
+	}
+	if told.Reservation != nil {
+		answer["reservation"] = row(*told.Reservation)
+	}
+	if told.Lease != nil {
+		answer["lease"] = leaseRow(*told.Lease)
+	}
+	return shown(answer, err)
 }
 
 // shown is the answer with a value as JSON.

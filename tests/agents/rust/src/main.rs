@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::io::{self, BufRead, Write};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 use trop_core::{
-    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, MigrateRequest, Port,
-    PortRange, Problem, Registry, RegistryOptions, ReleaseRequest, Reservation, ReserveRequest, Reserved,
-    Result, ScanRequest, Tag,
+    Cleanup, Discovery, Error, Field, Filter, Finding, GroupKey, GroupRequest, Key, Lease, LeaseInfo,
+    LeaseRequest, MigrateRequest, Port, PortRange, Problem, Registry, RegistryOptions, ReleaseRequest,
+    Reservation, ReserveRequest, Reserved, Result, ScanRequest, Tag,
 };
 
 /// A command's fields, decoded to bytes.
@@ -19,13 +20,21 @@ struct Fields(HashMap<String, Vec<u8>>);
 /// An answer's fields.
 type Answer = Vec<(&'static str, String)>;
 
+/// What the commands work on.
+#[derive(Default)]
+struct Agent {
+    registry: Option<Registry>,
+    /// Every lease that was taken, by its handle, and what listens on it.
+    leases: Vec<(Lease, Option<TcpListener>)>,
+}
+
 fn main() -> io::Result<()> {
-    let mut registry = None;
+    let mut agent = Agent::default();
     let mut output = io::stdout().lock();
     for line in io::stdin().lock().lines() {
         let line = line?;
         let (verb, rest) = line.split_once('\t').unwrap_or((&line, ""));
-        let (status, answer) = match run(&mut registry, verb, &Fields::parse(rest)) {
+        let (status, answer) = match agent.run(verb, &Fields::parse(rest)) {
             Ok(answer) => ("ok", answer),
             Err(error) => ("error", describe(&error)),
         };
@@ -39,26 +48,69 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
-fn run(registry: &mut Option<Registry>, verb: &str, fields: &Fields) -> Result<Answer> {
-    match verb {
-        "open" => {
-            *registry = None;
-            *registry = Some(Registry::open(fields.opening()?)?);
-            Ok(Vec::new())
+impl Agent {
+    fn run(&mut self, verb: &str, fields: &Fields) -> Result<Answer> {
+        match verb {
+            "open" => {
+                self.registry = None;
+                self.registry = Some(Registry::open(fields.opening()?)?);
+                Ok(Vec::new())
+            }
+            "validate_config" => {
+                let problems = trop_core::validate(&fields.path("file").unwrap_or_default())?;
+                Ok(json(problems.iter().map(Problem::to_json).collect()))
+            }
+            "close" => {
+                self.registry.as_ref().ok_or(Error::Closed)?.close();
+                Ok(Vec::new())
+            }
+            "lease" => self.lease(fields),
+            "lease_close" | "lease_listen" | "lease_wait_listening" => self.use_lease(verb, fields),
+            _ => {
+                let registry = self.registry.as_ref().ok_or(Error::Closed)?;
+                let rehearsal =
+                    if fields.flag("dry_run", false) { Some(registry.rehearsal()?) } else { None };
+                operate(rehearsal.as_ref().unwrap_or(registry), verb, fields)
+            }
         }
-        "validate_config" => {
-            let problems = trop_core::validate(&fields.path("file").unwrap_or_default())?;
-            Ok(json(problems.iter().map(Problem::to_json).collect()))
+    }
+
+    fn lease(&mut self, fields: &Fields) -> Result<Answer> {
+        let registry = self.registry.as_ref().ok_or(Error::Closed)?;
+        let request = fields.lease()?;
+        let leases = match fields.number("count")? {
+            None => vec![registry.lease(&request)?],
+            Some(count) => {
+                let count = count.try_into().map_err(|_| invalid("count", "it is out of range"))?;
+                registry.lease_many(count, &request)?
+            }
+        };
+        let first = self.leases.len();
+        let ports: Vec<_> = leases.iter().map(|lease| lease.port().to_string()).collect();
+        self.leases.extend(leases.into_iter().map(|lease| (lease, None)));
+        let handles: Vec<_> = (first..self.leases.len()).map(|handle| handle.to_string()).collect();
+        Ok(vec![("ports", ports.join(",")), ("handles", handles.join(","))])
+    }
+
+    fn use_lease(&mut self, verb: &str, fields: &Fields) -> Result<Answer> {
+        let handle = fields.number("handle")?.and_then(|handle| usize::try_from(handle).ok());
+        let taken = handle.and_then(|handle| self.leases.get_mut(handle));
+        let (lease, listener) = taken.ok_or_else(|| invalid("handle", "it is unknown"))?;
+        match verb {
+            "lease_close" => {
+                *listener = None;
+                lease.close()?;
+            }
+            "lease_listen" => {
+                *listener = Some(lease.listen(fields.text("host")?.unwrap_or("127.0.0.1"), 128)?);
+            }
+            _ => {
+                let timeout = fields.number("timeout_ms")?.unwrap_or(10_000);
+                let timeout = timeout.try_into().map_err(|_| invalid("timeout", "it is negative"))?;
+                lease.wait_listening(Duration::from_millis(timeout))?;
+            }
         }
-        "close" => {
-            registry.as_ref().ok_or(Error::Closed)?.close();
-            Ok(Vec::new())
-        }
-        _ => {
-            let registry = registry.as_ref().ok_or(Error::Closed)?;
-            let rehearsal = if fields.flag("dry_run", false) { Some(registry.rehearsal()?) } else { None };
-            operate(rehearsal.as_ref().unwrap_or(registry), verb, fields)
-        }
+        Ok(Vec::new())
     }
 }
 
@@ -88,7 +140,13 @@ fn operate(registry: &Registry, verb: &str, fields: &Fields) -> Result<Answer> {
         "release" => Ok(count(registry.release(&fields.release()?)?)),
         "release_port" => {
             let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
-            Ok(count(usize::from(registry.release_port(port, false)?.is_some())))
+            Ok(count(usize::from(registry.release_port(port, fields.flag("force", false))?.is_some())))
+        }
+        "leases" => Ok(json(registry.leases()?.iter().map(LeaseInfo::to_json).collect())),
+        "own_leases" => Ok(json(registry.own_leases()?.iter().map(LeaseInfo::to_json).collect())),
+        "explain" => {
+            let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
+            Ok(json(registry.explain(port)?.to_json()))
         }
         "find" => {
             let key = Key::new(fields.path("path").as_deref(), fields.tag()?)?;
@@ -247,6 +305,18 @@ impl Fields {
         request.force = self.flag("force", false);
         request.disable_autoprune = self.flag("disable_autoprune", false);
         request.disable_autoexpire = self.flag("disable_autoexpire", false);
+        Ok(request)
+    }
+
+    fn lease(&self) -> Result<LeaseRequest> {
+        let mut request = LeaseRequest::default();
+        request.preferred = self.port("port")?;
+        request.min = self.port("min")?;
+        request.max = self.port("max")?;
+        request.label = self.text("label")?.map(str::to_owned);
+        request.contiguous = self.flag("contiguous", false);
+        request.hold = self.flag("hold", false);
+        request.occupancy.skip = self.flag("skip_occupancy_check", false);
         Ok(request)
     }
 
