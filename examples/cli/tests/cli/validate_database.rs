@@ -229,6 +229,11 @@ fn a_rule_in_a_comment_is_no_rule() {
 
 #[test]
 fn other_versions_and_other_files_are_refused() {
+    let nameless = machine();
+    nameless.sql("DELETE FROM metadata WHERE key = 'schema_version'");
+    faulty(&nameless, &["database corruption detected", "key=\"schema_version\" is missing", "trop did not"]);
+    assert_failure(&nameless.trop(["list"]), 6, &["tables are in the way: reservations, trop_"]);
+
     let machine = machine();
     machine.sql("UPDATE metadata SET value = '3' WHERE key = 'schema_version'");
     faulty(&machine, &["unsupported", "version 3"]);
