@@ -67,6 +67,8 @@ fn exit_code(error: &Error) -> u8 {
     match error {
         Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
         Error::NoProjectFile { .. } => return 4,
+        // Whatever keeps the database from being read, it is the database that is reported.
+        Error::Io { action: "open the database", .. } => return 6,
         _ => {}
     }
     match error.code() {

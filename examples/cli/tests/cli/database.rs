@@ -141,6 +141,20 @@ fn a_rule_of_another_program_refuses_the_whole_change() {
     assert_eq!(machine.rows().len(), 2);
 }
 
+/// Trap 110: neither a lock nor an input or output failure, whatever keeps it from being read.
+#[test]
+fn a_database_that_may_not_be_read() {
+    let machine = Machine::new();
+    machine.reserve(NOTHING);
+    for arguments in EVERY_COMMAND.into_iter().chain([&["assert-data-dir", "--validate"][..]]) {
+        let mut command = machine.as_nobody(arguments);
+        fs::set_permissions(machine.database(), fs::Permissions::from_mode(0o000)).unwrap();
+        let outcome = run(&mut command);
+        assert_failure(&outcome, 6, &["database", "Permission denied"]);
+        assert!(!outcome.stderr.contains("lock timeout"), "{outcome:?}");
+    }
+}
+
 #[test]
 fn what_the_system_refuses_is_an_input_output_failure() {
     let machine = Machine::new();
