@@ -65,10 +65,13 @@ fn tell(error: &Error) {
 /// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
+        // Whatever keeps the database from being opened, it is no plain input or output failure.
+        Error::UnresolvablePath { .. }
+        | Error::UnknownShell
+        | Error::Io { action: "open the database", .. } => {
+            return 6;
+        }
         Error::NoProjectFile { .. } => return 4,
-        // Whatever keeps the database from being read, it is the database that is reported.
-        Error::Io { action: "open the database", .. } => return 6,
         _ => {}
     }
     match error.code() {
