@@ -52,8 +52,10 @@ bindings/node/node_modules/.package-lock.json: bindings/node/package-lock.json |
 	cd bindings/node && npm ci --no-audit --no-fund
 	@touch $@
 
-examples/jest/node_modules/.package-lock.json: examples/jest/package-lock.json | node-tools
-	cd examples/jest && npm ci --no-audit --no-fund
+NODE_EXAMPLES := $(foreach name,jest vitest node-test,examples/$(name)/node_modules/.package-lock.json)
+
+$(NODE_EXAMPLES): examples/%/node_modules/.package-lock.json: examples/%/package-lock.json | node-tools
+	cd examples/$* && npm ci --no-audit --no-fund
 	@touch $@
 
 # ---- building ---------------------------------------------------------------------------------------------------
@@ -77,7 +79,7 @@ node: native-tools node-tools bindings/node/node_modules/.package-lock.json ## B
 go: libtrop go-tools ## Build the Go package only
 	cd bindings/go && go build ./...
 
-examples: libtrop go-tools node examples/jest/node_modules/.package-lock.json
+examples: libtrop go-tools node $(NODE_EXAMPLES)
 	$(MAKE) --no-print-directory -C examples/c
 	cd examples/go && go build -o ../../target/examples/go-example .
 
@@ -134,13 +136,15 @@ test-go: libtrop cli go-tools ## Tests of the Go package
 test-python: python cli ## Tests of the Python module
 	cd bindings/python && ../../$(PYTHON) -m pytest
 
-test-node: node cli ## Tests of the Node.js addon
+test-node: node cli $(NODE_EXAMPLES) ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
-test-examples: examples cli python ## The pytest, Jest and Go examples
+test-examples: examples cli python ## The pytest, Jest, Vitest, node:test and Go examples
 	rm -rf target/example-data
 	cd examples/pytest && TROP_DATA_DIR="$(CURDIR)/target/example-data" ../../$(PYTHON) -m pytest -n 4
 	cd examples/jest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
+	cd examples/vitest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
+	cd examples/node-test && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
 	cd examples/go && TROP_DATA_DIR="$(CURDIR)/target/example-data" go test .
 
 test-together: build agents ## Tests of all languages together
@@ -199,5 +203,5 @@ $(RELEASE)/trop:
 	$(MAKE) --no-print-directory cli
 
 clean: ## Remove everything that was built or installed in this folder
-	rm -rf target $(VENV) bindings/node/node_modules examples/jest/node_modules
+	rm -rf target $(VENV) bindings/node/node_modules examples/*/node_modules
 	rm -f bindings/node/*.node bindings/python/python/trop/*.so examples/c/example

@@ -75,6 +75,8 @@ def test_everything_is_part_of_the_one_command() -> None:
         "bindings/node": "cd bindings/node && npm test",
         "examples/pytest": "cd examples/pytest",
         "examples/jest": "cd examples/jest",
+        "examples/vitest": "cd examples/vitest",
+        "examples/node-test": "cd examples/node-test",
         "examples/go": "cd examples/go && .*go test",
         "tests": r"python -m pytest tests",
     }

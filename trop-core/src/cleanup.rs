@@ -80,7 +80,7 @@ impl Registry {
     /// # Errors
     /// [`Error::Busy`] and every error of the database. Nothing is changed then.
     pub fn prune(&self) -> Result<Cleanup> {
-        self.clean(Scope { prune: true, expire: false, days: self.settings().expire_after_days })
+        self.clean(Scope { prune: true, expire: false, days: self.configuration().expire_after_days })
     }
 
     /// Removes the reservations that were last used more than `days` days ago, all or none; none means the
@@ -104,7 +104,7 @@ impl Registry {
         match days {
             Some(0) => Err(Error::invalid("days", "0 would remove everything; it must be > 0")),
             Some(days) => Ok(days),
-            None => Ok(self.settings().expire_after_days),
+            None => Ok(self.configuration().expire_after_days),
         }
     }
 
@@ -144,15 +144,19 @@ struct Survey {
     paths: Inspection,
 }
 
-/// Which parts of the automatic clean-up an allocation may use.
+/// Which parts of the automatic clean-up a request permits.
 #[derive(Clone, Copy)]
 pub(crate) struct Permitted {
     pub(crate) prune: bool,
     pub(crate) expire: bool,
 }
 
-/// Allocates; when the range is exhausted, ends the leases of dead owners, then cleans up as far as permitted, and tries
-/// again, all in the caller's transaction, which has to be rolled back after an error. Tells what was removed, if
+impl Permitted {
+    pub(crate) const ALL: Permitted = Permitted { prune: true, expire: true };
+}
+
+/// Allocates; when the range is exhausted, ends the leases of dead owners, then cleans up as far as request and
+/// configuration permit, and tries again, all in the caller's transaction, which has to be rolled back after an error. Tells what was removed, if
 /// anything had to be.
 pub(crate) fn allocate<T>(
     registry: &Registry,
@@ -166,13 +170,15 @@ pub(crate) fn allocate<T>(
     if matches!(result, Err(Error::Exhausted { .. })) && registry.reclaimer(connection).all()? {
         result = attempt();
     }
+    let configuration = registry.configuration();
+    let prune = permitted.prune && !configuration.disable_autoprune;
+    let expire = permitted.expire && !configuration.disable_autoexpire;
     match result {
-        Err(Error::Exhausted { .. }) if permitted.prune || permitted.expire => {}
+        Err(Error::Exhausted { .. }) if prune || expire => {}
         result => return result.map(|value| (value, None)),
     }
-    let Permitted { prune, expire } = permitted;
     let mut inspection = Inspection::default();
-    let scope = Scope { prune, expire, days: registry.settings().expire_after_days };
+    let scope = Scope { prune, expire, days: configuration.expire_after_days };
     let cleanup = sweep(connection, scope, |row| inspection.inspect(row.key.path()).clone())?;
     match attempt() {
         Ok(value) => Ok((value, Some(cleanup))),

@@ -170,7 +170,10 @@ pub enum Error {
     },
 
     /// The wait for the database lock ran out; nothing was changed.
-    #[error("database lock timeout: waited {} for another process to finish writing", in_seconds(*waited))]
+    #[error(
+        "database lock timeout: waited {} for another process to finish writing; try again, or allow a longer wait",
+        in_seconds(*waited)
+    )]
     Busy {
         /// The wait that was configured.
         waited: Duration,
@@ -348,6 +351,8 @@ pub enum Error {
         action: &'static str,
         /// To which file or directory.
         path: PathBuf,
+        /// The argument that led there, if one did.
+        argument: Option<&'static str>,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -442,8 +447,8 @@ impl Error {
             | Error::Schema { .. }
             | Error::NoDataDir { .. }
             | Error::AlreadyExists { .. }
-            | Error::Io { .. }
             | Error::SecondCopy { .. } => Some("data_dir"),
+            Error::Io { argument, .. } => *argument,
             _ => None,
         }
     }
@@ -469,14 +474,25 @@ impl Error {
         Error::Schema { path: PathBuf::new(), reason: reason.into() }
     }
 
+    /// What failed in the data directory.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Error {
-        Error::Io { action, path: path.to_path_buf(), source }
+        Error::io_of(Some("data_dir"), action, path, source)
+    }
+
+    /// What failed elsewhere, where an argument may have led.
+    pub(crate) fn io_of(
+        argument: Option<&'static str>,
+        action: &'static str,
+        path: &Path,
+        source: io::Error,
+    ) -> Error {
+        Error::Io { action, path: path.to_path_buf(), argument, source }
     }
 
     /// Fills in what the code deep inside a database call does not know: the file and the configured wait.
     pub(crate) fn located(mut self, database: &Path, wait: Duration) -> Error {
         match &mut self {
-            Error::Io { path, source, action: OPEN } if path.as_os_str().is_empty() => {
+            Error::Io { path, source, action: OPEN, .. } if path.as_os_str().is_empty() => {
                 *path = database.to_path_buf();
                 *source = os::open_failure(database);
             }

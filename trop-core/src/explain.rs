@@ -37,8 +37,8 @@ impl Registry {
             port,
             holder: self.holder(port)?,
             occupancy: self.port_occupancy(port),
-            range: self.settings().ports,
-            excluded: self.settings().excluded.contains(port),
+            range: self.configuration().ports,
+            excluded: self.configuration().excluded.contains(port),
         })
     }
 }

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
+use crate::candidates::Candidates;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::config::{Group, is_variable_name};
-use crate::error::{AutomaticCleanup, Blockers, Error, Result};
+use crate::error::{AutomaticCleanup, Error, Result};
 use crate::git::{self, Inferred};
 use crate::metadata::{Field, changed, explicit, initial};
-use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::occupancy::OccupancyPolicy;
 use crate::paths;
-use crate::port::{Port, PortRange, PortSet};
+use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::reserve::Refusal;
@@ -202,7 +203,7 @@ impl Registry {
             let registry = self.configured_by(file)?;
             return registry.reserve_group_with(&GroupRequest { file: None, ..request.clone() }, format);
         }
-        let settings = self.settings();
+        let settings = self.configuration();
         let group = self.group()?;
         let task = request.task.clone().map_or(Field::Omitted, Field::Set);
         let mut wish = Wish {
@@ -257,7 +258,7 @@ impl Registry {
             let task = initial(&wish.task, wish.inferred.task.as_deref());
             return self.place(connection, wish, (project, task), GroupOutcome::Created);
         }
-        match difference(wish.group, &rows, self.settings().ports) {
+        match difference(wish.group, &rows, self.configuration().ports) {
             None => self.keep(connection, wish, rows),
             Some(_) if wish.request.force => {
                 let project = common("project", &wish.path, &wish.project, &rows, |row| &row.project)?;
@@ -277,7 +278,7 @@ impl Registry {
         wish: &Wish<'_>,
         rows: Vec<Reservation>,
     ) -> Result<ReservedGroup> {
-        let (settings, request) = (self.settings(), wish.request);
+        let (settings, request) = (self.configuration(), wish.request);
         let may_change_project =
             request.allow_project_change || request.force || settings.allow_change_project;
         let may_change_task = request.allow_task_change || request.force || settings.allow_change_task;
@@ -303,11 +304,8 @@ impl Registry {
         (project, task): (Option<String>, Option<String>),
         outcome: GroupOutcome,
     ) -> Result<ReservedGroup> {
-        let settings = self.settings();
-        let permitted =
-            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
         let attempt = || self.allocate_group(connection, wish);
-        let (ports, cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
+        let (ports, cleanup) = cleanup::allocate(self, connection, Permitted::ALL, attempt)?;
         let now = Timestamp::now();
         let mut members = Vec::with_capacity(ports.len());
         for ((port, refusal), service) in ports.into_iter().zip(&wish.group.services) {
@@ -325,23 +323,12 @@ impl Registry {
         Ok(wish.reserved(members, outcome, cleanup))
     }
 
-    /// All reserved ports, after those services prefer were freed of leases that have ended.
-    fn reserved_for_group(&self, connection: &Connection, group: &Group) -> Result<PortSet> {
-        for port in group.services.iter().filter_map(|service| service.preferred) {
+    fn allocate_group(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Ports> {
+        for port in wish.group.services.iter().filter_map(|service| service.preferred) {
             self.reclaimer(connection).port(port)?;
         }
-        store::reserved_ports(connection, PortRange::ALL)
-    }
-
-    fn allocate_group(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Ports> {
-        let mut candidates = Candidates {
-            reserved: self.reserved_for_group(connection, wish.group)?,
-            excluded: &self.settings().excluded,
-            occupancy: wish.occupancy,
-            occupied: PortSet::default(),
-            seen: PortSet::default(),
-            probe_failure: None,
-        };
+        let excluded = &self.configuration().excluded;
+        let mut candidates = Candidates::read(connection, excluded, wish.occupancy)?;
         let services = &wish.group.services;
         let mut ports: Vec<(Option<Port>, Option<Refusal>)> = Vec::with_capacity(services.len());
         for service in services {
@@ -350,19 +337,19 @@ impl Registry {
             ports.push((pinned, refusal));
         }
         // What one service was given must not be found at the offset of another.
-        ports.iter().filter_map(|(port, _)| *port).for_each(|port| candidates.reserved.insert(port));
+        ports.iter().filter_map(|(port, _)| *port).for_each(|port| candidates.take(port));
         let offsets: Vec<u16> = services
             .iter()
             .zip(&ports)
             .filter_map(|(service, (port, _))| port.is_none().then_some(service.offset))
             .collect();
-        let range = self.settings().ports;
-        let base = candidates.base(&offsets, wish.group.base.unwrap_or(range.min()), range)?;
+        let range = self.configuration().ports;
+        let base = base(&mut candidates, &offsets, wish.group.base.unwrap_or(range.min()), range)?;
         services
             .iter()
             .zip(ports)
             .map(|(service, (port, refusal))| {
-                let port = port.or_else(|| at(base, service.offset));
+                let port = port.or_else(|| base.plus(service.offset));
                 let port =
                     port.ok_or_else(|| Error::invalid("reservations", "an offset leads above 65535"))?;
                 Ok((port, refusal))
@@ -460,71 +447,18 @@ fn common<'r>(
     Ok(first)
 }
 
-fn at(base: Port, offset: u16) -> Option<Port> {
-    base.get().checked_add(offset).and_then(Port::from_number)
-}
-
-/// The test of a port in the contract's order. In sets, because a big group asks about the same ports from many bases.
-struct Candidates<'s> {
-    reserved: PortSet,
-    excluded: &'s PortSet,
-    occupancy: OccupancyPolicy,
-    /// Ports that were probed in vain.
-    occupied: PortSet,
-    /// Ports that were tested; no port is probed twice.
-    seen: PortSet,
-    probe_failure: Option<String>,
-}
-
-impl Candidates<'_> {
-    fn refuse(&mut self, port: Port) -> Option<Refusal> {
-        let is_new = !self.seen.contains(port);
-        self.seen.insert(port);
-        if self.reserved.contains(port) {
-            return Some(Refusal::Reserved);
+/// The lowest base from `start` on at whose offsets every port is usable.
+fn base(candidates: &mut Candidates<'_>, offsets: &[u16], start: Port, range: PortRange) -> Result<Port> {
+    let highest = offsets.iter().copied().max().unwrap_or(0);
+    for base in range.ports().skip_while(|port| *port < start) {
+        if base.plus(highest).is_none_or(|port| port > range.max()) {
+            break;
         }
-        if self.excluded.contains(port) {
-            return Some(Refusal::Excluded);
+        let mut ports = offsets.iter().map(|offset| base.plus(*offset));
+        if ports.all(|port| port.is_some_and(|port| candidates.refuse(port).is_none())) {
+            return Ok(base);
         }
-        if is_new {
-            match self.occupancy.probe(port) {
-                Occupancy::Free => {}
-                Occupancy::Occupied => self.occupied.insert(port),
-                Occupancy::Unknown(failure) => {
-                    self.probe_failure.get_or_insert(failure);
-                    self.occupied.insert(port);
-                }
-            }
-        }
-        self.occupied.contains(port).then_some(Refusal::Occupied)
     }
-
-    /// The lowest base from `start` on at whose offsets every port is usable.
-    fn base(&mut self, offsets: &[u16], start: Port, range: PortRange) -> Result<Port> {
-        let highest = offsets.iter().copied().max().unwrap_or(0);
-        for base in range.ports().skip_while(|port| *port < start) {
-            if at(base, highest).is_none_or(|port| port > range.max()) {
-                break;
-            }
-            if offsets.iter().all(|offset| at(base, *offset).is_some_and(|port| self.refuse(port).is_none()))
-            {
-                return Ok(base);
-            }
-        }
-        Err(Error::Exhausted { range, blockers: self.blockers(range), cleanup: AutomaticCleanup::default() })
-    }
-
-    /// What spoke against the ports of the range that were tested.
-    fn blockers(&mut self, range: PortRange) -> Blockers {
-        let mut blockers = Blockers { probe_failure: self.probe_failure.take(), ..Blockers::default() };
-        for port in range.ports() {
-            match self.seen.contains(port).then(|| self.refuse(port)).flatten() {
-                Some(Refusal::Reserved) => blockers.reserved += 1,
-                Some(Refusal::Excluded) => blockers.excluded += 1,
-                Some(_) => blockers.occupied += 1,
-                None => {}
-            }
-        }
-        blockers
-    }
+    let (blockers, cleanup) = (candidates.blockers(range), AutomaticCleanup::default());
+    Err(Error::Exhausted { range, blockers, cleanup })
 }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile, TempDir};
 
-use crate::config;
+use crate::config::{self, Discovery};
 use crate::data_dir::{self, DATABASE};
 use crate::error::{Error, Result};
 use crate::registry::{Registry, RegistryOptions};
@@ -112,8 +112,14 @@ impl Registry {
 fn replace_file(directory: &Path) -> Result<()> {
     let fail = |source| Error::io("replace the database in", directory, source);
     let aside = Builder::new().prefix(".trop-init-").tempdir_in(directory).map_err(fail)?;
-    let data_dir = Some(aside.path().to_path_buf());
-    Registry::open(RegistryOptions { data_dir, ..RegistryOptions::default() })?.close();
+    // No setting matters here, as to `init` as a whole: not even that databases are not to be made.
+    let options = RegistryOptions {
+        data_dir: Some(aside.path().to_path_buf()),
+        discovery: Discovery::Off,
+        variables: false,
+        ..RegistryOptions::default()
+    };
+    Registry::open(options)?.close();
 
     let mut moved = Vec::new();
     let result = move_companions(directory, &aside, &mut moved)

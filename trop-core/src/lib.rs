@@ -41,8 +41,27 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Tests and whatever else runs once lease ports, which come back however the process ends:
+//!
+//! ```
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let scratch = tempfile::tempdir()?;
+//! # let mut options = trop_core::RegistryOptions::default();
+//! # options.data_dir = Some(scratch.path().to_path_buf());
+//! # let registry = trop_core::Registry::open(options)?;
+//! use trop_core::LeaseRequest;
+//!
+//! let lease = registry.lease(&LeaseRequest::default())?;
+//! let listener = lease.listen("127.0.0.1", 16)?;
+//! assert_eq!(listener.local_addr()?.port(), lease.port().get());
+//! drop(lease);
+//! # Ok(())
+//! # }
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
+mod candidates;
 mod cleanup;
 mod config;
 mod data_dir;

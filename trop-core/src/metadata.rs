@@ -17,6 +17,22 @@ pub enum Field {
     Clear,
 }
 
+impl Field {
+    /// What two options mean, of which at most one may say something: a text, and the wish to store none, which is the
+    /// option called `clear`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `clear` when both are given.
+    pub fn new(clear: &'static str, text: Option<String>, is_cleared: bool) -> Result<Field> {
+        match (text, is_cleared) {
+            (Some(_), true) => Err(Error::invalid(clear, "Cannot specify both a text and clearing it")),
+            (Some(text), false) => Ok(Field::Set(text)),
+            (None, true) => Ok(Field::Clear),
+            (None, false) => Ok(Field::Omitted),
+        }
+    }
+}
+
 /// What the request or the setting says, trimmed; omitted if neither says anything.
 pub(crate) fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
     let text = match (asked, setting) {

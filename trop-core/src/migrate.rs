@@ -104,7 +104,7 @@ impl Registry {
         self.write(|transaction| {
             let mut migration = plan(transaction, from.clone(), to.clone(), request.recursive)?;
             if migration.moves.is_empty() && !request.recursive {
-                let what = format!("a reservation of exactly '{from}'");
+                let what = format!("a reservation of exactly '{from}'; those below it move recursively only");
                 return Err(Error::NotFound { what });
             }
             if !migration.conflicts.is_empty() && !request.force {

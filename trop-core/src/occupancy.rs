@@ -26,15 +26,6 @@ pub struct OccupancyPolicy {
     pub check_all_interfaces: bool,
 }
 
-/// What the probes of one port found.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Occupancy {
-    Free,
-    Occupied,
-    /// A probe failed for another reason than "address in use": the port is not given out.
-    Unknown(String),
-}
-
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[allow(missing_docs, reason = "the names say it")]
@@ -214,17 +205,17 @@ impl OccupancyPolicy {
     }
 
     /// Makes the probes until one of them settles that the port is not to be given out.
-    pub(crate) fn probe(self, port: Port) -> Occupancy {
+    pub(crate) fn probe(self, port: Port) -> Verdict {
         for probe in self.probes() {
             match probe.run(port) {
                 Verdict::Free | Verdict::Dropped => {}
-                Verdict::Occupied => return Occupancy::Occupied,
+                Verdict::Occupied => return Verdict::Occupied,
                 Verdict::Unknown(reason) => {
-                    return Occupancy::Unknown(probe.describe(port, &reason));
+                    return Verdict::Unknown(probe.describe(port, &reason));
                 }
             }
         }
-        Occupancy::Free
+        Verdict::Free
     }
 }
 
@@ -257,17 +248,17 @@ mod tests {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = port_of(udp.local_addr().unwrap());
         let policy = OccupancyPolicy::default();
-        assert_eq!(policy.probe(port), Occupancy::Occupied);
+        assert_eq!(policy.probe(port), Verdict::Occupied);
         for free in [
             OccupancyPolicy { skip: true, ..policy },
             OccupancyPolicy { skip_udp: true, skip_ipv6: true, ..policy },
             OccupancyPolicy { skip_ipv4: true, ..policy },
             OccupancyPolicy { skip_tcp: true, skip_udp: true, ..policy },
         ] {
-            assert_eq!(free.probe(port), Occupancy::Free, "{free:?}");
+            assert_eq!(free.probe(port), Verdict::Free, "{free:?}");
         }
         let tcp_off = OccupancyPolicy { skip_tcp: true, ..policy };
-        assert_eq!(tcp_off.probe(port), Occupancy::Occupied);
+        assert_eq!(tcp_off.probe(port), Verdict::Occupied);
     }
 
     #[test]
@@ -275,9 +266,9 @@ mod tests {
         let Ok(listener) = TcpListener::bind("127.0.0.2:0") else { return };
         let port = port_of(listener.local_addr().unwrap());
         let ipv4 = OccupancyPolicy { skip_ipv6: true, skip_udp: true, ..OccupancyPolicy::default() };
-        assert_eq!(ipv4.probe(port), Occupancy::Free);
+        assert_eq!(ipv4.probe(port), Verdict::Free);
         let all = OccupancyPolicy { check_all_interfaces: true, ..ipv4 };
-        assert_eq!(all.probe(port), Occupancy::Occupied);
+        assert_eq!(all.probe(port), Verdict::Occupied);
     }
 
     /// Trap 94.
@@ -285,9 +276,9 @@ mod tests {
     fn an_ipv6_listener_does_not_occupy_ipv4() {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
         let port = port_of(listener.local_addr().unwrap());
-        assert_eq!(OccupancyPolicy::default().probe(port), Occupancy::Occupied);
+        assert_eq!(OccupancyPolicy::default().probe(port), Verdict::Occupied);
         let ipv4 = OccupancyPolicy { skip_ipv6: true, ..OccupancyPolicy::default() };
-        assert_eq!(ipv4.probe(port), Occupancy::Free);
+        assert_eq!(ipv4.probe(port), Verdict::Free);
     }
 
     /// Traps 96, 97.
@@ -311,7 +302,7 @@ mod tests {
             socket.set_reuse_address(true).unwrap();
             socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
             let port = port_of(socket.local_addr().unwrap().as_socket().unwrap());
-            assert_eq!(OccupancyPolicy::default().probe(port), Occupancy::Occupied, "{kind:?}");
+            assert_eq!(OccupancyPolicy::default().probe(port), Verdict::Occupied, "{kind:?}");
         }
     }
 

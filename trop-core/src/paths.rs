@@ -93,7 +93,7 @@ pub(crate) fn is_normal(text: &str) -> bool {
 /// [`Error::Io`] when it does not exist any more.
 pub(crate) fn working_directory() -> Result<PathBuf> {
     let directory = current_dir()?;
-    directory.canonicalize().map_err(|source| Error::io("resolve", &directory, source))
+    directory.canonicalize().map_err(|source| Error::io_of(None, "resolve", &directory, source))
 }
 
 /// The user's home directory: `HOME`, else `USERPROFILE`.
@@ -119,7 +119,8 @@ fn canonical_prefix(path: &Path) -> PathBuf {
 }
 
 pub(crate) fn current_dir() -> Result<PathBuf> {
-    env::current_dir().map_err(|source| Error::io("find the working directory", Path::new("."), source))
+    let failed = |source| Error::io_of(None, "find the working directory", Path::new("."), source);
+    env::current_dir().map_err(failed)
 }
 
 #[cfg(all(test, unix))]

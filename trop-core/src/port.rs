@@ -49,6 +49,11 @@ impl Port {
         self.0.get()
     }
 
+    /// The port that lies so many above this one, if there is one.
+    pub(crate) fn plus(self, offset: u16) -> Option<Port> {
+        self.0.checked_add(offset).map(Port)
+    }
+
     pub(crate) fn from_number(number: u16) -> Option<Port> {
         NonZeroU16::new(number).map(Port)
     }
@@ -94,10 +99,18 @@ impl PortRange {
     /// A range from text: one port, or two as in `5005..5009`; `argument` is named in the error.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) as for [`Port::parse`] and [`PortRange::new`].
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for any other text, and as for [`PortRange::new`].
     pub fn parse(argument: &'static str, text: &str) -> Result<PortRange> {
         let (low, high) = text.split_once("..").unwrap_or((text, text));
-        PortRange::new(argument, Port::parse(argument, low.trim())?, Port::parse(argument, high.trim())?)
+        let end = |end: &str| Port::parse(argument, end.trim()).ok();
+        let (Some(min), Some(max)) = (end(low), end(high)) else {
+            let text = text.escape_debug();
+            return Err(Error::invalid(
+                argument,
+                format!("'{text}' is neither a port (1 to 65535) nor a range such as 5005..5009"),
+            ));
+        };
+        PortRange::new(argument, min, max)
     }
 
     /// The lowest port.
@@ -212,19 +225,7 @@ impl PortSet {
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) that says which entry is wrong.
     pub fn insert_list(&mut self, argument: &'static str, list: &str) -> Result<()> {
         for entry in list.split(',').map(str::trim).filter(|entry| !entry.is_empty()) {
-            self.insert_entry(argument, entry)?;
-        }
-        Ok(())
-    }
-
-    /// Adds a port or an inclusive range such as `5005..5009`.
-    pub(crate) fn insert_entry(&mut self, argument: &'static str, entry: &str) -> Result<()> {
-        if let Some((low, high)) = entry.split_once("..") {
-            let low = Port::parse(argument, low.trim())?;
-            let high = Port::parse(argument, high.trim())?;
-            self.insert_range(PortRange::new(argument, low, high)?);
-        } else {
-            self.insert(Port::parse(argument, entry.trim())?);
+            self.insert_range(PortRange::parse(argument, entry)?);
         }
         Ok(())
     }
@@ -271,9 +272,13 @@ mod tests {
     fn a_set_is_parsed_from_a_comma_list() {
         let set: PortSet = "5001, 5005..5007,, 65535".parse().unwrap();
         assert_eq!(format!("{set:?}"), "{5001, 5005, 5006, 5007, 65535}");
-        for bad in ["x", "0", "5..4", "1..70000", "1...3"] {
-            assert!(bad.parse::<PortSet>().is_err(), "{bad}");
+        for bad in ["x", "0", "5-6", "1..70000", "1...3", ".."] {
+            let error = bad.parse::<PortSet>().unwrap_err().to_string();
+            let expected =
+                format!("Invalid excluded: '{bad}' is neither a port (1 to 65535) nor a range such as ");
+            assert!(error.starts_with(&expected), "{error}");
         }
+        assert!("5..4".parse::<PortSet>().unwrap_err().to_string().contains("5 is above max 4"));
     }
 
     /// Trap 92.

@@ -79,7 +79,6 @@ struct Inner {
     place: Arc<Place>,
     /// What it was opened with, for what is configured by another project file.
     options: RegistryOptions,
-    settings: Settings,
     configuration: Configuration,
     /// The physical working directory when the registry was opened, the base of the path guard.
     base: Option<PathBuf>,
@@ -95,44 +94,6 @@ struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.tenure.end(&self.seat);
-    }
-}
-
-/// What operations read of the configuration.
-#[derive(Clone)]
-#[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
-pub(crate) struct Settings {
-    pub(crate) ports: PortRange,
-    pub(crate) excluded: PortSet,
-    pub(crate) occupancy: OccupancyPolicy,
-    /// What a reservation gets that names no project.
-    pub(crate) project: Option<String>,
-    /// What a reservation gets that names no task.
-    pub(crate) task: Option<String>,
-    /// How many days without use make a reservation expire, at least 1.
-    pub(crate) expire_after_days: u32,
-    pub(crate) disable_autoprune: bool,
-    pub(crate) disable_autoexpire: bool,
-    pub(crate) allow_unrelated_path: bool,
-    pub(crate) allow_change_project: bool,
-    pub(crate) allow_change_task: bool,
-}
-
-impl From<&Configuration> for Settings {
-    fn from(configuration: &Configuration) -> Settings {
-        Settings {
-            ports: configuration.ports,
-            excluded: configuration.excluded.clone(),
-            occupancy: configuration.occupancy,
-            project: configuration.project.clone(),
-            task: configuration.task.clone(),
-            expire_after_days: configuration.expire_after_days,
-            disable_autoprune: configuration.disable_autoprune,
-            disable_autoexpire: configuration.disable_autoexpire,
-            allow_unrelated_path: configuration.allow_unrelated_path,
-            allow_change_project: configuration.allow_change_project,
-            allow_change_task: configuration.allow_change_task,
-        }
     }
 }
 
@@ -167,7 +128,6 @@ impl Registry {
         let inner = Inner {
             place: Arc::new(Place { seat, tenure: Tenure::default() }),
             options,
-            settings: Settings::from(&configuration),
             configuration,
             base: paths::working_directory().ok(),
             poisoned: AtomicBool::new(false),
@@ -234,14 +194,7 @@ impl Registry {
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
         let place = Place { seat: self.seat().copy()?, tenure: self.tenure().rehearsal() };
-        Ok(Registry(Arc::new(Inner {
-            place: Arc::new(place),
-            options: self.0.options.clone(),
-            settings: self.0.settings.clone(),
-            configuration: self.0.configuration.clone(),
-            base: self.0.base.clone(),
-            poisoned: AtomicBool::new(false),
-        })))
+        Ok(self.derived(Arc::new(place), self.configuration().clone()))
     }
 
     /// This registry as a project file configures it: with the same connection, leases, lock wait and base of the path
@@ -252,14 +205,18 @@ impl Registry {
     pub(crate) fn configured_by(&self, file: &Path) -> Result<Registry> {
         let options = self.0.options.clone();
         let configuration = Configuration::resolve_for(options, self.data_dir(), Some(file))?;
-        Ok(Registry(Arc::new(Inner {
-            place: Arc::clone(&self.0.place),
+        Ok(self.derived(Arc::clone(&self.0.place), configuration))
+    }
+
+    /// A registry elsewhere, or with other settings, that was opened as this one was.
+    fn derived(&self, place: Arc<Place>, configuration: Configuration) -> Registry {
+        Registry(Arc::new(Inner {
+            place,
             options: self.0.options.clone(),
-            settings: Settings::from(&configuration),
             configuration,
             base: self.0.base.clone(),
             poisoned: AtomicBool::new(false),
-        })))
+        }))
     }
 
     /// Closes the registry for all its clones and ends its leases; later calls fail with [`Error::Closed`]. Closing twice
@@ -347,14 +304,10 @@ impl Registry {
         Ok(value)
     }
 
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.0.settings
-    }
-
     pub(crate) fn base(&self) -> Result<&Path> {
         // What went wrong when the registry was opened is still wrong, or it is not known any more.
         self.0.base.as_deref().ok_or_else(|| {
-            let gone = || Error::io("resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
+            let gone = || Error::io_of(None, "resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)
         })
     }

@@ -74,7 +74,7 @@ impl Registry {
             }),
         })?;
         if let Some(Holder::Lease(lease)) = &released {
-            self.tenure().forget(&[lease.numbered()]);
+            self.tenure().forget(&[lease.numbered()].into());
         }
         Ok(released)
     }

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
+use crate::candidates::Probing;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
 use crate::git::{self, Inferred};
 use crate::metadata::{Field, changed, explicit, initial};
-use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
@@ -154,7 +155,7 @@ impl Registry {
     /// only one end of the range is given and it does not fit the other, and every error of the database.
     /// Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
-        let settings = self.settings();
+        let settings = self.configuration();
         let mut wish = Wish {
             request,
             range: self.range(request.min, request.max)?,
@@ -180,7 +181,7 @@ impl Registry {
     }
 
     fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
-        let (settings, request) = (self.settings(), wish.request);
+        let (settings, request) = (self.configuration(), wish.request);
         let now = Timestamp::now();
         let Some(stored) = store::by_key(connection, &wish.key)? else {
             let project = initial(&wish.project, wish.inferred.project.as_deref());
@@ -219,11 +220,8 @@ impl Registry {
         created: bool,
         made: impl Fn(Port) -> Reservation,
     ) -> Result<Reserved> {
-        let (settings, request) = (self.settings(), wish.request);
-        let permitted = Permitted {
-            prune: !(request.disable_autoprune || settings.disable_autoprune),
-            expire: !(request.disable_autoexpire || settings.disable_autoexpire),
-        };
+        let request = wish.request;
+        let permitted = Permitted { prune: !request.disable_autoprune, expire: !request.disable_autoexpire };
         let attempt = || self.allocate(connection, wish);
         let ((port, refusal), cleanup) = cleanup::allocate(self, connection, permitted, attempt)?;
         let reservation = made(port);
@@ -233,19 +231,26 @@ impl Registry {
 
     /// The preferred port, else the lowest usable one and what spoke against the preferred one.
     fn allocate(&self, connection: &Connection, wish: &Wish<'_>) -> Result<(Port, Option<Refusal>)> {
+        let mut probing = Probing::new(wish.occupancy);
         let mut refusal = None;
         if let Some(port) = wish.request.preferred {
-            refusal = self.refuse(connection, port, wish)?;
+            refusal = self.refuse(connection, port, wish, &mut probing)?;
             if refusal.is_none() {
                 return Ok((port, None));
             }
         }
-        let excluded = &self.settings().excluded;
-        Ok((store::lowest_usable(connection, wish.range, excluded, wish.occupancy)?, refusal))
+        let excluded = &self.configuration().excluded;
+        Ok((store::lowest_usable(connection, wish.range, excluded, &mut probing)?, refusal))
     }
 
     /// The first obstacle in the contract's order, if there is one.
-    fn refuse(&self, connection: &Connection, port: Port, wish: &Wish<'_>) -> Result<Option<Refusal>> {
+    fn refuse(
+        &self,
+        connection: &Connection,
+        port: Port,
+        wish: &Wish<'_>,
+        probing: &mut Probing,
+    ) -> Result<Option<Refusal>> {
         let request = wish.request;
         let minds_exclusions = !(request.ignore_exclusions || request.force);
         let minds_occupancy = !(request.ignore_occupied || request.force);
@@ -253,9 +258,9 @@ impl Registry {
             Some(Refusal::OutsideRange)
         } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
             Some(Refusal::Reserved)
-        } else if minds_exclusions && self.settings().excluded.contains(port) {
+        } else if minds_exclusions && self.configuration().excluded.contains(port) {
             Some(Refusal::Excluded)
-        } else if minds_occupancy && wish.occupancy.probe(port) != Occupancy::Free {
+        } else if minds_occupancy && probing.finds(port) {
             Some(Refusal::Occupied)
         } else {
             None
@@ -270,7 +275,7 @@ impl Registry {
     }
 
     pub(crate) fn is_related(&self, path: &str) -> Result<bool> {
-        if self.settings().allow_unrelated_path {
+        if self.configuration().allow_unrelated_path {
             return Ok(true);
         }
         let base = self.base()?;

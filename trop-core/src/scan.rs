@@ -125,7 +125,7 @@ impl Registry {
         let range = self.configuration().range(request.min, request.max)?;
         // A database that cannot be read is reported before thousands of probes.
         self.connect()?;
-        let policy = self.settings().occupancy;
+        let policy = self.configuration().occupancy;
         let mut found = Vec::new();
         let mut doubts = Vec::new();
         for port in range.ports() {
@@ -153,7 +153,7 @@ impl Registry {
     /// Probes one port as the registry's occupancy policy says. The database is not asked.
     #[must_use]
     pub fn port_occupancy(&self, port: Port) -> PortOccupancy {
-        let policy = self.settings().occupancy;
+        let policy = self.configuration().occupancy;
         let probes: Vec<_> = policy.probes().map(|probe| (probe, probe.run(port))).collect();
         let occupied = probes.iter().find(|(_, verdict)| *verdict == Verdict::Occupied);
         let owner = occupied.map(|(probe, _)| Owners::look().of(port, *probe)).unwrap_or_default();

@@ -81,8 +81,8 @@ pub enum GroupFormat {
     Export(Shell),
     /// A line `NAME=PORT` for each service.
     Dotenv,
-    /// An object from tags to ports.
-    Json,
+    /// An object from names to ports.
+    Json(GroupKey),
 }
 
 impl ReservedGroup {
@@ -97,14 +97,14 @@ impl ReservedGroup {
             GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}\n"),
             GroupFormat::Export(Shell::Fish) => format!("set -x {name} {port}\n"),
             GroupFormat::Export(Shell::PowerShell) => format!("$env:{name}=\"{port}\"\n"),
-            GroupFormat::Dotenv | GroupFormat::Json => format!("{name}={port}\n"),
+            GroupFormat::Dotenv | GroupFormat::Json(_) => format!("{name}={port}\n"),
         };
-        if format != GroupFormat::Json {
+        let GroupFormat::Json(key) = format else {
             return Ok(variables.into_iter().map(line).collect());
-        }
-        let ports = self.ports_by(GroupKey::Tag)?;
+        };
+        let ports = self.ports_by(key)?;
         let object: Map<_, _> =
-            ports.into_iter().map(|(tag, port)| (tag.to_owned(), Value::from(port.get()))).collect();
+            ports.into_iter().map(|(name, port)| (name.to_owned(), Value::from(port.get()))).collect();
         // The alternate form is the pretty one.
         Ok(format!("{:#}\n", Value::Object(object)))
     }
@@ -215,13 +215,14 @@ mod tests {
         }
     }
 
-    const FORMATS: [GroupFormat; 6] = [
+    const FORMATS: [GroupFormat; 7] = [
         GroupFormat::Export(Shell::Bash),
         GroupFormat::Export(Shell::Zsh),
         GroupFormat::Export(Shell::Fish),
         GroupFormat::Export(Shell::PowerShell),
         GroupFormat::Dotenv,
-        GroupFormat::Json,
+        GroupFormat::Json(GroupKey::Tag),
+        GroupFormat::Json(GroupKey::Variable),
     ];
 
     /// Trap 26: in the order of the members, which is that of the tags.
@@ -238,6 +239,7 @@ mod tests {
                 "$env:Z_1=\"1\"\n$env:web_PORT=\"65535\"\n",
                 "Z_1=1\nweb_PORT=65535\n",
                 "{\n  \"a\\\"b\": 1,\n  \"web\": 65535\n}\n",
+                "{\n  \"Z_1\": 1,\n  \"web_PORT\": 65535\n}\n",
             ]
         );
     }

@@ -41,7 +41,7 @@ impl Registry {
             self.seat().for_inspection().with(|database| database.look(store::validate))
         };
         check().map_err(|error| match error {
-            Error::Io { action, path, source } => Error::Unsupported {
+            Error::Io { action, path, source, .. } => Error::Unsupported {
                 reason: format!(
                     "the database cannot be checked: cannot {action} '{}': {source}",
                     path.display()

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use common::{Scratch, port, range};
 use trop_core::{
-    Code, Configuration, Discovery, Group, Origin, OutputFormat, Registry, RegistryOptions, ReserveRequest,
-    ScanRequest, Setting, Uses,
+    Code, Configuration, Discovery, Error, Group, GroupRequest, Origin, OutputFormat, Registry,
+    RegistryOptions, ReserveRequest, ScanRequest, Setting, Uses,
 };
 
 /// A directory for a project, and a data directory beside it.
@@ -230,6 +230,27 @@ fn discovery_can_be_turned_off_and_a_file_be_named() {
     for missing in ["missing", "a\0b"] {
         assert_eq!(blamed(Discovery::From(place.project.join(missing))), Some("start_dir"), "{missing:?}");
     }
+}
+
+#[test]
+#[cfg(unix)]
+fn a_file_that_cannot_be_read_is_blamed_on_the_argument_that_named_it() {
+    let place = Place::new();
+    let file = place.project.join("loop.yaml");
+    std::os::unix::fs::symlink("loop.yaml", &file).unwrap();
+    let blamed = |error: Error| {
+        assert_eq!(error.code(), Code::Io, "{error}");
+        assert!(error.to_string().contains("loop.yaml"), "{error}");
+        error.argument()
+    };
+    assert_eq!(blamed(trop_core::validate(&file).unwrap_err()), Some("file"));
+    let mut options = place.options();
+    options.discovery = Discovery::File(file.clone());
+    assert_eq!(blamed(Registry::open(options).unwrap_err()), Some("config_file"));
+    let mut request = GroupRequest::default();
+    request.file = Some(file);
+    let registry = Registry::open(place.options()).unwrap();
+    assert_eq!(blamed(registry.reserve_group(&request).unwrap_err()), Some("file"));
 }
 
 #[test]

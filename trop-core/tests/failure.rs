@@ -245,7 +245,12 @@ fn no_space_for_a_new_registry() {
     isolated("no_space_for_a_new_registry", |_| {
         // SAFETY: without the signal the write itself fails.
         unsafe { libc::signal(libc::SIGXFSZ, libc::SIG_IGN) };
-        for size in [0, 100, 1024, 4096, 20000, 30000] {
+        let whole = Scratch::new();
+        let registry = whole.open();
+        let files = fs::read_dir(whole.dir()).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len());
+        let largest = files.max().unwrap();
+        drop(registry);
+        for size in [0, 100, 1024, 4096, 20000, largest - 1] {
             let scratch = Scratch::new();
             limit(libc::RLIMIT_FSIZE, size);
             assert_errno(opened(&scratch.dir()), libc::EIO);

@@ -566,7 +566,7 @@ fn what_cannot_be_formatted_is_not_stored() {
         move |group: &ReservedGroup| {
             let mut group = group.clone();
             name.clone_into(&mut group.members[1].variable);
-            group.format(GroupFormat::Json)
+            group.format(GroupFormat::Json(GroupKey::Tag))
         }
     };
     for name in ["", "9A", "A B", "A\nexport B=1", "$(id)", "A;B", "é", "WEB", "web", "A-B"] {

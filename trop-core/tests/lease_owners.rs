@@ -35,6 +35,11 @@ fn is_alive(registry: &Registry, number: u16) -> bool {
     matches!(registry.holder(port(number)).unwrap(), Some(Holder::Lease(lease)) if lease.alive)
 }
 
+/// How many leases are alive.
+fn alive(registry: &Registry) -> usize {
+    registry.leases().unwrap().iter().filter(|lease| lease.alive).count()
+}
+
 fn owner_files(scratch: &Scratch) -> usize {
     let names = fs::read_dir(scratch.dir()).unwrap().map(|entry| entry.unwrap().file_name());
     names.filter(|name| name.to_str().unwrap().starts_with("owner-")).count()
@@ -124,7 +129,7 @@ fn owners_are_killed_at_any_moment() {
         .map(|path| fs::read_to_string(path).unwrap())
         .collect();
     assert_eq!(failed, Vec::<String>::new(), "leased ports that somebody else had");
-    assert_eq!(registry.leases().unwrap().iter().filter(|lease| lease.alive).count(), 0);
+    assert_eq!(alive(&registry), 0);
     let all = registry.lease_many(u32::from(RANGE), &LeaseRequest::default()).unwrap();
     assert_eq!(all.len(), usize::from(RANGE), "the next request gets every port there is");
     registry.validate().unwrap();
@@ -427,6 +432,43 @@ fn files_of_owners_nobody_knows_disappear() {
     drop(registry);
 }
 
+/// Whoever keeps the closed registry keeps nothing alive with it.
+#[test]
+fn the_first_lease_is_taken_while_the_registry_is_closed() {
+    let scratch = Scratch::new();
+    let others = scratch.open();
+    for _ in 0..200 {
+        let (registry, barrier) = (scratch.open(), Barrier::new(2));
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                _ = registry.lease(&LeaseRequest::default()).map(std::mem::forget);
+            });
+            barrier.wait();
+            registry.close();
+        });
+        assert_eq!(alive(&others), 0);
+    }
+}
+
+/// Either has ended it.
+#[test]
+fn a_lease_is_closed_while_the_registry_is_closed() {
+    let scratch = Scratch::new();
+    for _ in 0..200 {
+        let (registry, barrier) = (scratch.open(), Barrier::new(2));
+        let lease = one(&registry);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                barrier.wait();
+                lease.close().unwrap();
+            });
+            barrier.wait();
+            registry.close();
+        });
+    }
+}
+
 #[test]
 fn threads_take_and_close_leases_while_the_registry_is_closed() {
     let scratch = Scratch::new();
@@ -457,7 +499,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
                                 close => {
                                     taken.lock().unwrap().remove(&number);
                                     if close == 1 {
-                                        _ = lease.close();
+                                        lease.close().unwrap();
                                     }
                                 }
                             }
@@ -479,7 +521,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
         });
     }
     let registry: Registry = scratch.open();
-    assert_eq!(registry.leases().unwrap().iter().filter(|lease| lease.alive).count(), 0);
+    assert_eq!(alive(&registry), 0);
     for _ in 0..30 {
         drop(one(&registry));
     }

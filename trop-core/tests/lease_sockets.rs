@@ -15,7 +15,7 @@ use std::time::Duration;
 use common::fork::{Gate, adopt_orphans, fork, join_orphan};
 use common::{Process, Scratch, bind_plainly, code, free_ports, isolated_by, port, range, reserve, works};
 use trop_core::{
-    Code, Holder, Lease, LeaseRequest, OccupancyPolicy, Port, Protocol, Registry, RegistryOptions,
+    Code, Error, Holder, Lease, LeaseRequest, OccupancyPolicy, Port, Protocol, Registry, RegistryOptions,
     ScanRequest,
 };
 
@@ -128,6 +128,17 @@ fn what_cannot_be_held_is_not_leased() {
     request.contiguous = true;
     assert_eq!(registry.lease_many(2, &request).unwrap()[0].port().get(), first + 1);
     assert_eq!(code(registry.lease_many(3, &request)), Code::Exhausted);
+    for contiguous in [false, true] {
+        (request.preferred, request.contiguous) = (None, contiguous);
+        match registry.lease_many(3, &request).unwrap_err() {
+            Error::Exhausted { blockers, .. } => {
+                let counts = (blockers.reserved, blockers.excluded, blockers.occupied);
+                // Ports of this very request count as reserved unless they are to be neighbours.
+                assert_eq!(counts, (if contiguous { 0 } else { 2 }, 0, 1));
+            }
+            error => panic!("{error}"),
+        }
+    }
     assert_eq!(registry.leases().unwrap(), []);
 }
 

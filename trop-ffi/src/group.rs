@@ -3,8 +3,7 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use serde_json::{Map, Value};
-use trop_core::{GroupFormat, GroupKey, GroupRequest, ReservedGroup, Result};
+use trop_core::{GroupFormat, GroupKey, GroupRequest, ReservedGroup};
 
 use crate::error::trop_error;
 use crate::flags::{
@@ -91,20 +90,10 @@ pub unsafe extern "C" fn trop_reserve_group(
             request.allow_project_change = has(TROP_ALLOW_PROJECT_CHANGE);
             request.allow_task_change = has(TROP_ALLOW_TASK_CHANGE);
             request.force = has(TROP_FORCE);
-            let format = if has(TROP_GROUP_BY_VARIABLE) { by_variable } else { by_tag };
+            let key = if has(TROP_GROUP_BY_VARIABLE) { GroupKey::Variable } else { GroupKey::Tag };
+            let format = |group: &ReservedGroup| group.format(GroupFormat::Json(key));
             let (_, text) = stage(registry, options.flags)?.reserve_group_with(&request, format)?;
             Ok(c_string(&text).into_raw())
         })
     }
-}
-
-fn by_tag(group: &ReservedGroup) -> Result<String> {
-    group.format(GroupFormat::Json)
-}
-
-fn by_variable(group: &ReservedGroup) -> Result<String> {
-    let ports = group.ports_by(GroupKey::Variable)?;
-    let object: Map<_, _> =
-        ports.into_iter().map(|(name, port)| (name.to_owned(), Value::from(port.get()))).collect();
-    Ok(format!("{:#}\n", Value::Object(object)))
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::c_char;
 use std::mem::offset_of;
-use std::path::PathBuf;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -184,7 +183,7 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
         }
         let start_dir = strings::path("start_dir", options.start_dir)?;
         let config_file = strings::path("config_file", options.config_file)?;
-        opening.discovery = discovery(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
+        opening.discovery = Discovery::new(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
     }
     if options.busy_timeout_ms != NOT_GIVEN {
         let milliseconds = u64::try_from(options.busy_timeout_ms)
@@ -200,19 +199,6 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
     opening.variables = !has(TROP_OPEN_NO_VARIABLES);
     opening.occupancy = occupancy(options.flags);
     Ok(opening)
-}
-
-fn discovery(is_on: bool, start_dir: Option<PathBuf>, config_file: Option<PathBuf>) -> Result<Discovery> {
-    match (is_on, start_dir, config_file) {
-        (true, None, None) => Ok(Discovery::default()),
-        (true, Some(directory), None) => Ok(Discovery::From(directory)),
-        (true, None, Some(file)) => Ok(Discovery::File(file)),
-        (false, None, None) => Ok(Discovery::Off),
-        (is_on, ..) => Err(invalid(
-            if is_on { "config_file" } else { "discovery" },
-            "at most one of a start directory, a configuration file and no discovery can be given",
-        )),
-    }
 }
 
 /// Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are

@@ -6,7 +6,7 @@ use std::ptr;
 
 use trop_core::{Field, Port, ReleaseRequest, ReserveRequest, Result, Tag};
 
-use crate::error::{invalid, trop_error};
+use crate::error::trop_error;
 use crate::flags::{
     OCCUPANCY, TROP_ALLOW_PROJECT_CHANGE, TROP_ALLOW_TASK_CHANGE, TROP_DRY_RUN, TROP_FORCE, TROP_RECURSIVE,
     TROP_REFUSE_UNRELATED_PATH, occupancy, stage,
@@ -174,10 +174,10 @@ unsafe fn wish(options: &trop_reserve_options) -> Result<ReserveRequest> {
     unsafe {
         request.path = strings::path("path", options.path)?;
         request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-        let project = strings::text("project", options.project)?;
-        request.project = field("clear_project", project, has(TROP_RESERVE_CLEAR_PROJECT))?;
-        let task = strings::text("task", options.task)?;
-        request.task = field("clear_task", task, has(TROP_RESERVE_CLEAR_TASK))?;
+        let project = strings::text("project", options.project)?.map(str::to_owned);
+        request.project = Field::new("clear_project", project, has(TROP_RESERVE_CLEAR_PROJECT))?;
+        let task = strings::text("task", options.task)?.map(str::to_owned);
+        request.task = Field::new("clear_task", task, has(TROP_RESERVE_CLEAR_TASK))?;
     }
     request.preferred = options::port("port", options.port)?;
     request.min = options::port("min", options.min)?;
@@ -193,15 +193,6 @@ unsafe fn wish(options: &trop_reserve_options) -> Result<ReserveRequest> {
     request.allow_task_change = has(TROP_ALLOW_TASK_CHANGE);
     request.force = has(TROP_FORCE);
     Ok(request)
-}
-
-fn field(clear: &'static str, text: Option<&str>, is_cleared: bool) -> Result<Field> {
-    match text {
-        Some(_) if is_cleared => Err(invalid(clear, "Cannot specify both a text and clearing it")),
-        Some(text) => Ok(Field::Set(text.to_owned())),
-        None if is_cleared => Ok(Field::Clear),
-        None => Ok(Field::Omitted),
-    }
 }
 
 /// Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.

@@ -5,8 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use napi::{Env, JsDeferred};
 use napi::bindgen_prelude::{Either, Object, ToNapiValue, TypeName};
+use napi::{Env, JsDeferred};
 use napi_derive::napi;
 use trop_core::{Error, Lease, Protocol, Result, contain};
 
@@ -94,6 +94,9 @@ pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
 /// The promise of a listener on the port.
 ///
 /// Waits on a thread of its own. On libuv's pool a few waits would keep the servers from starting that they wait for.
+///
+/// # Errors
+/// Only when Node.js makes no promise, such as in a thread that is being ended.
 #[napi]
 pub fn wait_listening<'env>(
     env: &'env Env,
@@ -112,7 +115,8 @@ pub fn wait_listening<'env>(
         }
     };
     if let Err(source) = thread::Builder::new().name("trop-wait".to_owned()).spawn(wait) {
-        let error = Error::Io { action: "start", path: Path::new("a thread").to_owned(), source };
+        let error =
+            Error::Io { action: "start", path: Path::new("a thread").to_owned(), source, argument: None };
         return Ok(Either::B(error.into()));
     }
     // After the thread, which without a promise has nobody to answer; the other way round a promise could be left over.

@@ -27,7 +27,8 @@ use options::{
     OpenOptions, ReleaseOptions, ReleasePortOptions, ReserveOptions, ScanOptions,
 };
 use results::{
-    CleanupRows, ExplanationFields, FindingFields, LeaseFields, MigrationRows, ProblemFields, ReservedRow, Row,
+    CleanupRows, ExplanationFields, FindingFields, LeaseFields, MigrationRows, ProblemFields, ReservedRow,
+    Row,
 };
 
 /// A handle whose database is not opened yet.

@@ -9,9 +9,8 @@ use std::time::Duration;
 
 use napi_derive::napi;
 use trop_core::{
-    Discovery, Error, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest,
-    OccupancyPolicy, Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag,
-    resolve_path,
+    Discovery, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest, OccupancyPolicy,
+    Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag, resolve_path,
 };
 
 #[napi(object, object_to_js = false)]
@@ -152,7 +151,9 @@ impl OpenOptions {
         if let Some(list) = self.excluded {
             options.excluded.insert_list("excluded", &list)?;
         }
-        options.discovery = discovery(self.discovery, self.start_dir, self.config_file)?;
+        let (start_dir, config_file) =
+            (self.start_dir.map(PathBuf::from), self.config_file.map(PathBuf::from));
+        options.discovery = Discovery::new(self.discovery.unwrap_or(true), start_dir, config_file)?;
         options.variables = self.variables.unwrap_or(options.variables);
         options.occupancy = occupancy.policy();
         Ok(options)
@@ -177,8 +178,8 @@ impl ReserveOptions {
         let mut request = ReserveRequest::default();
         request.path = self.path.map(PathBuf::from);
         request.tag = tag(self.tag)?;
-        request.project = field("clear_project", self.project, self.clear_project)?;
-        request.task = field("clear_task", self.task, self.clear_task)?;
+        request.project = Field::new("clear_project", self.project, self.clear_project.unwrap_or_default())?;
+        request.task = Field::new("clear_task", self.task, self.clear_task.unwrap_or_default())?;
         request.preferred = port("port", self.port)?;
         request.min = port("min", self.min)?;
         request.max = port("max", self.max)?;
@@ -288,32 +289,4 @@ fn port(argument: &'static str, number: Option<i64>) -> Result<Option<Port>> {
 
 fn tag(text: Option<String>) -> Result<Option<Tag>> {
     text.map(|text| Tag::new(&text)).transpose()
-}
-
-fn field(clearing: &'static str, text: Option<String>, clear: Option<bool>) -> Result<Field> {
-    match (text, clear.unwrap_or_default()) {
-        (Some(_), true) => Err(invalid(clearing, "there is a text too; give one of the two")),
-        (Some(text), false) => Ok(Field::Set(text)),
-        (None, true) => Ok(Field::Clear),
-        (None, false) => Ok(Field::Omitted),
-    }
-}
-
-fn discovery(on: Option<bool>, start: Option<String>, file: Option<String>) -> Result<Discovery> {
-    match (on.unwrap_or(true), start, file) {
-        (true, None, None) => Ok(Discovery::default()),
-        (true, Some(start), None) => Ok(Discovery::From(start.into())),
-        (true, None, Some(file)) => Ok(Discovery::File(file.into())),
-        (false, None, None) => Ok(Discovery::Off),
-        (false, _, _) => {
-            Err(invalid("discovery", "is switched off, but there is a file or a directory to start from"))
-        }
-        (true, Some(_), Some(_)) => {
-            Err(invalid("config_file", "there is a directory to start from too; give one of the two"))
-        }
-    }
-}
-
-fn invalid(argument: &'static str, reason: &str) -> Error {
-    Error::InvalidArgument { argument, reason: reason.to_owned() }
 }

@@ -14,6 +14,11 @@ const CALLS = [
   'reserveGroup',
   'release',
   'releasePort',
+  'lease',
+  'leaseMany',
+  'leases',
+  'ownLeases',
+  'explain',
   'find',
   'findPort',
   'list',
@@ -36,14 +41,18 @@ describe('the package', () => {
     for (const name of NAMES) assert.equal(module[name], trop[name]);
   });
 
-  it('has the calls that its types declare, as functions and as methods', () => {
+  it('has the calls that its types declare, as functions and as methods', (t) => {
     const types = fs.readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
-    const declared = (pattern) => Array.from(types.matchAll(pattern), ([, name]) => name);
-    assert.deepEqual(declared(/^export (?:function|class) (\w+)/gm).sort(), [...NAMES].sort());
-    const methods = Object.getOwnPropertyNames(trop.Registry.prototype);
-    const others = ['constructor', 'dataDir', 'closed', 'close'];
-    assert.deepEqual(methods.sort(), [...CALLS, ...others].sort());
-    assert.deepEqual(declared(/^  (\w+)\(.*;$/gm).sort(), [...CALLS, 'constructor', 'close'].sort());
+    const declared = (text, pattern) => Array.from(text.matchAll(pattern), ([, name]) => name).sort();
+    const methods = (name) => declared(new RegExp(`^export (?:class|interface) ${name} {$.*?^}$`, 'ms').exec(types)[0], /^  (\w+)\(.*;$/gm);
+    const names = ({ prototype }, ...others) =>
+      Object.getOwnPropertyNames(prototype).filter((name) => !others.includes(name)).sort();
+
+    assert.deepEqual(declared(types, /^export (?:function|class) (\w+)/gm), [...NAMES].sort());
+    assert.deepEqual(names(trop.Registry, 'dataDir', 'closed'), [...CALLS, 'constructor', 'close'].sort());
+    assert.deepEqual(methods('Registry'), names(trop.Registry, 'dataDir', 'closed'));
+    const lease = new trop.Registry({ dataDir: path.join(scratch(t), 'data') }).lease();
+    assert.deepEqual(methods('Lease'), names(lease.constructor, 'constructor', 'closed'));
     for (const name of CALLS) assert.equal(trop[name].name, name);
   });
 
@@ -70,7 +79,16 @@ describe('the package', () => {
             'index.d.ts',
             'index.js',
             'index.mjs',
+            'jest/global-setup.js',
+            'jest/global-teardown.js',
+            'jest/index.d.ts',
+            'jest/index.js',
             'package.json',
+            'runner.d.ts',
+            'runner.js',
+            'vitest/global-setup.mjs',
+            'vitest/index.d.mts',
+            'vitest/index.mjs',
             `trop.${process.platform}-${process.arch}.node`,
           ].sort(),
         );

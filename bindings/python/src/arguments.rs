@@ -121,12 +121,7 @@ pub(crate) fn field(
     clear: &'static str,
     is_cleared: bool,
 ) -> PyResult<Field> {
-    match (text(argument, given)?, is_cleared) {
-        (Some(_), true) => Err(invalid(py, clear, &format!("cannot be combined with {argument}"))),
-        (Some(text), false) => Ok(Field::Set(text)),
-        (None, true) => Ok(Field::Clear),
-        (None, false) => Ok(Field::Omitted),
-    }
+    checked(py, Field::new(clear, text(argument, given)?, is_cleared))
 }
 
 pub(crate) fn group_key(given: Given<'_, '_>) -> PyResult<GroupKey> {
@@ -138,21 +133,15 @@ pub(crate) fn group_key(given: Given<'_, '_>) -> PyResult<GroupKey> {
     }
 }
 
-/// Which configuration files are read: at most one of the three says something.
+/// Which configuration files are read.
 pub(crate) fn discovery(
     py: Python<'_>,
     is_on: bool,
     start_dir: Given<'_, '_>,
     config_file: Given<'_, '_>,
 ) -> PyResult<Discovery> {
-    match (is_on, path("start_dir", start_dir)?, path("config_file", config_file)?) {
-        (true, None, None) => Ok(Discovery::WorkingDirectory),
-        (true, Some(start), None) => Ok(Discovery::From(start)),
-        (true, None, Some(file)) => Ok(Discovery::File(file)),
-        (false, None, None) => Ok(Discovery::Off),
-        (false, _, _) => Err(invalid(py, "discovery", "cannot be off with a start_dir or config_file")),
-        (true, Some(_), Some(_)) => Err(invalid(py, "config_file", "cannot be combined with start_dir")),
-    }
+    let (start_dir, config_file) = (path("start_dir", start_dir)?, path("config_file", config_file)?);
+    checked(py, Discovery::new(is_on, start_dir, config_file))
 }
 
 /// The switches of the occupancy check, in the order of the keywords.

@@ -311,8 +311,8 @@ def test_a_signal_ends_the_wait(registry: trop.Registry) -> None:
 
 
 def test_nothing_waits_where_nobody_asked_to(data_dir: Path, write_lock: Lock) -> None:
-    # Were any of them to wait, the test would time out.
-    with trop.Registry(data_dir, ports=PORTS, busy_timeout=600) as registry:
+    # Were each of them to wait, the test would time out.
+    with trop.Registry(data_dir, ports=PORTS, busy_timeout=30) as registry:
         block, collected = registry.lease(**QUIET), registry.lease(**QUIET)
         ports = [block.port, collected.port]
         with write_lock():

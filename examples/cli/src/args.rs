@@ -144,6 +144,32 @@ pub(crate) struct Place {
     pub(crate) allow_unrelated_path: bool,
 }
 
+/// What of a stored reservation may change.
+#[derive(Args)]
+pub(crate) struct Changes {
+    /// Allow to change the stored project
+    #[arg(long)]
+    allow_project_change: bool,
+
+    /// Allow to change the stored task
+    #[arg(long)]
+    allow_task_change: bool,
+
+    /// Allow to change both
+    #[arg(long)]
+    allow_change: bool,
+}
+
+impl Changes {
+    pub(crate) fn project(&self) -> bool {
+        self.allow_project_change || self.allow_change
+    }
+
+    pub(crate) fn task(&self) -> bool {
+        self.allow_task_change || self.allow_change
+    }
+}
+
 /// From where to where ports are chosen.
 #[derive(Args)]
 pub(crate) struct Limits {

@@ -54,6 +54,8 @@ fn tell(error: &Error) {
         | Error::Leased { .. } => " (--force)",
         Error::StickyField { field: "project", .. } => " (--allow-project-change)",
         Error::StickyField { .. } => " (--allow-task-change)",
+        Error::Busy { .. } => " (--busy-timeout)",
+        Error::NotFound { .. } => " (--recursive)",
         Error::AlreadyExists { .. } => " (--overwrite replaces it by an empty one)",
         _ => "",
     };
@@ -63,7 +65,12 @@ fn tell(error: &Error) {
 /// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
+        // Whatever keeps the database from being opened, it is no plain input or output failure.
+        Error::UnresolvablePath { .. }
+        | Error::UnknownShell
+        | Error::Io { action: "open the database", .. } => {
+            return 6;
+        }
         Error::NoProjectFile { .. } => return 4,
         _ => {}
     }

@@ -43,9 +43,33 @@ impl Probes {
         policy.check_all_interfaces |= self.check_all_interfaces;
     }
 
+    fn any(&self) -> bool {
+        self.skip_tcp || self.skip_udp || self.skip_ipv4 || self.skip_ipv6 || self.check_all_interfaces
+    }
+}
+
+/// The same, and a switch for all of them: for commands that do more than looking.
+#[derive(Args)]
+#[command(next_help_heading = "Occupancy options")]
+pub(crate) struct Occupancy {
+    /// Make no probe at all
+    #[arg(long)]
+    skip_occupancy_check: bool,
+
+    #[command(flatten)]
+    probes: Probes,
+}
+
+impl Occupancy {
+    /// A switch only adds to what the settings say.
+    pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
+        policy.skip |= self.skip_occupancy_check;
+        self.probes.apply(policy);
+    }
+
     /// Whether any is given.
     pub(crate) fn any(&self) -> bool {
-        self.skip_tcp || self.skip_udp || self.skip_ipv4 || self.skip_ipv6 || self.check_all_interfaces
+        self.skip_occupancy_check || self.probes.any()
     }
 }
 

@@ -142,7 +142,7 @@ fn written(result: io::Result<()>) -> Result<()> {
 }
 
 pub(crate) fn cannot_write(source: io::Error) -> Error {
-    Error::Io { action: "write to", path: "standard output".into(), source }
+    Error::Io { action: "write to", path: "standard output".into(), argument: None, source }
 }
 
 /// Records for people and for programs, in the order of their columns.

@@ -34,6 +34,26 @@ pub enum Discovery {
     Off,
 }
 
+impl Discovery {
+    /// What three options mean, of which at most one may say something: whether files are read at all, where the search
+    /// upward begins, and the only project file.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for `discovery` or `config_file` when they contradict each other.
+    pub fn new(is_on: bool, start_dir: Option<PathBuf>, config_file: Option<PathBuf>) -> Result<Discovery> {
+        match (is_on, start_dir, config_file) {
+            (true, None, None) => Ok(Discovery::WorkingDirectory),
+            (true, Some(directory), None) => Ok(Discovery::From(directory)),
+            (true, None, Some(file)) => Ok(Discovery::File(file)),
+            (false, None, None) => Ok(Discovery::Off),
+            (is_on, ..) => Err(Error::invalid(
+                if is_on { "config_file" } else { "discovery" },
+                "Cannot specify more than one of a start directory, a configuration file and no discovery",
+            )),
+        }
+    }
+}
+
 /// The project files of a discovery, the one with less weight first.
 ///
 /// # Errors
@@ -88,7 +108,8 @@ pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>>
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let directory = parent.canonicalize().map_err(|source| Error::io("resolve", parent, source))?;
+    let failed = |source| Error::io_of(Some(argument), "resolve", parent, source);
+    let directory = parent.canonicalize().map_err(failed)?;
     match file.file_name() {
         Some(name) if name == PROJECT_FILE || name == PRIVATE_FILE => both(&directory),
         Some(name) => Ok(vec![directory.join(name)]),
@@ -108,7 +129,7 @@ pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(Error::invalid(argument, error.to_string()))
         }
-        Err(source) => Err(Error::io("read", file, source)),
+        Err(source) => Err(Error::io_of(Some(argument), "read", file, source)),
     }
 }
 
@@ -156,7 +177,7 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 /// [`Error::InvalidArgument`] when it is missing or no file, [`Error::Io`] when it cannot be read.
 pub fn validate(path: &Path) -> Result<Vec<Problem>> {
     check_named("file", path)?;
-    let text = contents(path).map_err(|source| Error::io("read", path, source))?;
+    let text = contents(path).map_err(|source| Error::io_of(Some("file"), "read", path, source))?;
     Ok(read(path, kind_of(path), text).1)
 }
 
@@ -175,7 +196,7 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
 pub(crate) fn text(path: &Path) -> Result<String> {
     let text = match contents(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-        other => other.map_err(|source| Error::io("read", path, source))?,
+        other => other.map_err(|source| Error::io_of(None, "read", path, source))?,
     };
     accept(&read(path, kind_of(path), text.clone()).1)?;
     Ok(text.unwrap_or_default())

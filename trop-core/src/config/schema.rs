@@ -240,7 +240,10 @@ impl<'a> Reader<'a> {
     fn exclusion(&mut self, entry: &Node, set: &mut PortSet) -> Result<(), String> {
         const FIELD: &str = Setting::ExcludedPorts.name();
         match &entry.value {
-            Value::Plain(text) | Value::Quoted(text) => set.insert_entry(FIELD, text).map_err(plain_reason),
+            Value::Plain(text) | Value::Quoted(text) => {
+                set.insert_range(PortRange::parse(FIELD, text).map_err(plain_reason)?);
+                Ok(())
+            }
             Value::Map(_) => {
                 let Some(ends) = self.fields(entry, FIELD, &["start", "end"]) else { return Ok(()) };
                 let (Some(start), Some(end)) = (ends.get("start"), ends.get("end")) else {

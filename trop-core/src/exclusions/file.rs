@@ -24,10 +24,10 @@ impl Editing {
         let path = match path.canonicalize() {
             Ok(path) => path,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => path.to_path_buf(),
-            Err(error) => return Err(Error::io("resolve", path, error)),
+            Err(error) => return Err(Error::io_of(None, "resolve", path, error)),
         };
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let failed = |error| Error::io("lock the directory", parent, error);
+        let failed = |error| Error::io_of(None, "lock the directory", parent, error);
         #[cfg(unix)]
         let lock = File::open(parent).map_err(failed)?;
         #[cfg(not(unix))]
@@ -47,7 +47,7 @@ impl Editing {
 
     /// Replaces the file, which keeps its permissions and owner; a new one is private to the user.
     pub(super) fn replace(&self, text: &str) -> Result<()> {
-        let failed = |error| Error::io("write", &self.path, error);
+        let failed = |error| Error::io_of(None, "write", &self.path, error);
         let parent = self.path.parent().unwrap_or(Path::new("."));
         let mut new = store::locked(|| tempfile::Builder::new().prefix(".trop-").tempfile_in(parent))
             .map_err(failed)?;

@@ -7,11 +7,12 @@ use rusqlite::Connection;
 
 use super::Lease;
 use super::socket::Held;
+use crate::candidates::{Candidates, Probing};
 use crate::cleanup::{self, Permitted};
 use crate::error::{AutomaticCleanup, Blockers, Error, Result};
-use crate::occupancy::{Occupancy, OccupancyPolicy};
+use crate::occupancy::OccupancyPolicy;
 use crate::paths;
-use crate::port::{Port, PortRange, PortSet};
+use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
 use crate::store;
@@ -62,6 +63,14 @@ impl Wish<'_> {
     /// Binds the port if it is to be held. None if somebody was faster.
     fn hold(&self, port: Port) -> Result<Option<Held>> {
         if self.request.hold { Held::bind(port) } else { Ok(Some(Held::default())) }
+    }
+
+    /// The neighbours that begin with the preferred port, as far as they lie in the range.
+    fn preferred_run(&self) -> Option<PortRange> {
+        let first = self.request.preferred?;
+        let last = first.plus(u16::try_from(self.count - 1).ok()?)?;
+        let run = PortRange::new("port", first, last).ok()?;
+        (self.range.contains(first) && self.range.contains(last)).then_some(run)
     }
 
     fn store(&self, connection: &Connection, lease: &Taken, owner: i64) -> Result<()> {
@@ -118,7 +127,7 @@ impl Registry {
             request,
             range,
             label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
-            occupancy: self.settings().occupancy.with(request.occupancy),
+            occupancy: self.configuration().occupancy.with(request.occupancy),
             path: paths::normalise("data_dir", self.data_dir())?,
             directory: paths::current_dir()
                 .map(|path| path.to_string_lossy().into_owned())
@@ -126,7 +135,8 @@ impl Registry {
         };
         let (taken, owner) = self.write(|transaction| {
             let owner = self.owner(transaction)?;
-            Ok((self.take_leases(transaction, &wish, owner)?, owner))
+            let attempt = || self.choose_leases(transaction, &wish, owner);
+            Ok((cleanup::allocate(self, transaction, Permitted::ALL, attempt)?.0, owner))
         })?;
         self.tenure().begin(owner, taken.iter().map(|lease| (lease.port, lease.serial)))?;
         let leased = |Taken { port, serial, held }: Taken| {
@@ -138,50 +148,25 @@ impl Registry {
         Ok(taken.into_iter().map(leased).collect())
     }
 
-    fn take_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
-        let settings = self.settings();
-        let permitted =
-            Permitted { prune: !settings.disable_autoprune, expire: !settings.disable_autoexpire };
-        let attempt = || self.choose_leases(connection, wish, owner);
-        Ok(cleanup::allocate(self, connection, permitted, attempt)?.0)
-    }
-
     fn choose_leases(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
-        let mut taken = Vec::with_capacity(wish.count as usize);
-        let chosen = if wish.request.contiguous && wish.count > 1 {
-            self.choose_neighbours(connection, wish, &mut taken)
-        } else {
-            self.choose_lowest(connection, wish, owner, &mut taken)
-        };
-        if let Err(error) = chosen {
-            // There may be another try in the same transaction.
-            for Taken { port, serial, .. } in taken {
-                store::remove_lease(connection, (port, serial))?;
-            }
-            return Err(error);
-        }
         if wish.request.contiguous && wish.count > 1 {
-            for lease in &taken {
-                wish.store(connection, lease, owner)?;
-            }
+            self.choose_neighbours(connection, wish, owner)
+        } else {
+            self.choose_lowest(connection, wish, owner)
         }
-        Ok(taken)
     }
 
     /// The preferred port and the lowest ones, each stored at once so that it is not found again.
-    fn choose_lowest(
-        &self,
-        connection: &Connection,
-        wish: &Wish<'_>,
-        owner: i64,
-        taken: &mut Vec<Taken>,
-    ) -> Result<()> {
-        let mut shut = self.settings().excluded.clone();
+    fn choose_lowest(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
+        let excluded = &self.configuration().excluded;
+        let mut probing = Probing::new(wish.occupancy);
         let mut preferred = wish.request.preferred;
+        let mut taken = Vec::with_capacity(wish.count as usize);
         while taken.len() < wish.count as usize {
             let port = match preferred.take() {
-                Some(port) if self.can_lease(connection, wish, port)? => port,
-                _ => store::lowest_usable(connection, wish.range, &shut, wish.occupancy)?,
+                Some(port) if self.can_lease(connection, wish, port, &mut probing)? => port,
+                _ => store::lowest_usable(connection, wish.range, excluded, &mut probing)
+                    .or_else(|error| give_back(connection, &taken).and(Err(error)))?,
             };
             match wish.hold(port)? {
                 Some(held) => {
@@ -190,88 +175,78 @@ impl Registry {
                     taken.push(lease);
                 }
                 // Somebody bound it since it was probed.
-                None => shut.insert(port),
+                None => probing.add(port),
             }
         }
-        Ok(())
+        Ok(taken)
     }
 
     /// The run that begins with the preferred port, else the lowest one.
-    fn choose_neighbours(
-        &self,
-        connection: &Connection,
-        wish: &Wish<'_>,
-        taken: &mut Vec<Taken>,
-    ) -> Result<()> {
-        if let Some(first) = wish.request.preferred.filter(|port| wish.range.contains(*port)) {
-            let reclaimer = self.reclaimer(connection);
-            let last = u32::from(first.get()) + wish.count - 1;
-            for port in wish.range.ports().filter(|port| *port >= first && u32::from(port.get()) <= last) {
-                reclaimer.port(port)?;
-            }
-            let reserved = store::reserved_ports(connection, wish.range)?;
-            if self.find_run(wish, first, true, &reserved, taken).is_ok() {
-                return Ok(());
-            }
-            taken.clear();
+    fn choose_neighbours(&self, connection: &Connection, wish: &Wish<'_>, owner: i64) -> Result<Vec<Taken>> {
+        let range = wish.range;
+        let preferred = wish.preferred_run();
+        for port in preferred.into_iter().flat_map(PortRange::ports) {
+            self.reclaimer(connection).port(port)?;
         }
-        let reserved = store::reserved_ports(connection, wish.range)?;
-        self.find_run(wish, wish.range.min(), false, &reserved, taken)
+        let excluded = &self.configuration().excluded;
+        let mut candidates = Candidates::read(connection, excluded, wish.occupancy)?;
+        for place in preferred.into_iter().chain([range]) {
+            if let Some(run) = self.find_run(wish, place, &mut candidates)? {
+                for lease in &run {
+                    wish.store(connection, lease, owner)?;
+                }
+                return Ok(run);
+            }
+        }
+        let blockers = Blockers { neighbours: wish.count, ..candidates.blockers(range) };
+        Err(Error::Exhausted { range, blockers, cleanup: AutomaticCleanup::default() })
     }
 
-    /// The lowest run from a port on, or only the one that begins there.
+    /// The lowest run of a range.
     fn find_run(
         &self,
         wish: &Wish<'_>,
-        start: Port,
-        only_here: bool,
-        reserved: &PortSet,
-        run: &mut Vec<Taken>,
-    ) -> Result<()> {
-        let excluded = &self.settings().excluded;
-        let mut blockers = Blockers::default();
-        for port in wish.range.ports().skip_while(|port| *port < start) {
-            let free = if reserved.contains(port) {
-                blockers.reserved += 1;
-                false
-            } else if excluded.contains(port) {
-                blockers.excluded += 1;
-                false
+        range: PortRange,
+        candidates: &mut Candidates<'_>,
+    ) -> Result<Option<Vec<Taken>>> {
+        let mut run = Vec::new();
+        for port in range.ports() {
+            if candidates.refuse(port).is_some() {
+                run.clear();
+            } else if let Some(held) = wish.hold(port)? {
+                run.push(Taken { port, serial: self.next_serial(), held });
             } else {
-                match wish.occupancy.probe(port) {
-                    Occupancy::Free => true,
-                    Occupancy::Occupied => {
-                        blockers.occupied += 1;
-                        false
-                    }
-                    Occupancy::Unknown(failure) => {
-                        blockers.occupied += 1;
-                        blockers.probe_failure.get_or_insert(failure);
-                        false
-                    }
-                }
-            };
-            match if free { wish.hold(port)? } else { None } {
-                Some(held) => run.push(Taken { port, serial: self.next_serial(), held }),
-                None if only_here => break,
-                None => run.clear(),
+                candidates.occupy(port);
+                run.clear();
             }
             if run.len() == wish.count as usize {
-                return Ok(());
+                return Ok(Some(run));
             }
         }
-        run.clear();
-        blockers.neighbours = wish.count;
-        Err(Error::Exhausted { range: wish.range, blockers, cleanup: AutomaticCleanup::default() })
+        Ok(None)
     }
 
-    fn can_lease(&self, connection: &Connection, wish: &Wish<'_>, port: Port) -> Result<bool> {
-        if !wish.range.contains(port) || self.settings().excluded.contains(port) {
+    fn can_lease(
+        &self,
+        connection: &Connection,
+        wish: &Wish<'_>,
+        port: Port,
+        probing: &mut Probing,
+    ) -> Result<bool> {
+        if !wish.range.contains(port) || self.configuration().excluded.contains(port) {
             return Ok(false);
         }
         if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
             return Ok(false);
         }
-        Ok(wish.occupancy.probe(port) == Occupancy::Free)
+        Ok(!probing.finds(port))
     }
+}
+
+/// Ends what an attempt that failed had stored: there may be another one in the same transaction.
+fn give_back(connection: &Connection, taken: &[Taken]) -> Result<()> {
+    for Taken { port, serial, .. } in taken {
+        store::remove_lease(connection, (*port, *serial))?;
+    }
+    Ok(())
 }

@@ -1,6 +1,6 @@
 //! Who has leases, and who has a port.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -154,7 +154,7 @@ struct View<'r> {
     directory: &'r Path,
     alive: BTreeMap<String, bool>,
     /// Leases of this process that were closed and not yet removed.
-    closed: Vec<Numbered>,
+    closed: BTreeSet<Numbered>,
 }
 
 impl View<'_> {

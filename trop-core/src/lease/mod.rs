@@ -17,7 +17,7 @@ pub use lookup::{Holder, LeaseInfo};
 pub(crate) use tenure::Tenure;
 
 use crate::data_dir;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::port::Port;
 use crate::registry::Registry;
 use crate::store;
@@ -88,7 +88,11 @@ impl Lease {
             return Ok(());
         }
         // Every change ends the leases that were closed.
-        self.registry.write_in(wait, |_| Ok(()))
+        match self.registry.write_in(wait, |_| Ok(())) {
+            // Another thread closed the registry meanwhile, which ended the lease as well.
+            Err(Error::Closed) => Ok(()),
+            result => result,
+        }
     }
 }
 

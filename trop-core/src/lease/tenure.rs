@@ -1,6 +1,6 @@
 //! What a registry is to its leases: an owner with a file that it locks, and a list of what it has.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -31,7 +31,7 @@ struct State {
     /// The serial numbers of the leases that have not been closed.
     live: BTreeMap<Port, i64>,
     /// Closed, which the database has not been told yet; ended by the next change.
-    closed: Vec<Numbered>,
+    closed: BTreeSet<Numbered>,
     last_serial: i64,
     /// The last owner of others that was looked at in passing.
     last_seen: i64,
@@ -48,7 +48,7 @@ impl Default for State {
         State {
             owner: None,
             live: BTreeMap::new(),
-            closed: Vec::new(),
+            closed: BTreeSet::new(),
             last_serial: start.cast_signed(),
             last_seen: i64::MIN,
             all_alive: None,
@@ -105,19 +105,19 @@ impl Tenure {
             let was_live = state.live.get(&lease.0) == Some(&lease.1);
             if was_live {
                 state.live.remove(&lease.0);
-                state.closed.push(lease);
+                state.closed.insert(lease);
             }
             was_live
         })
     }
 
     /// What was closed and still is in the database.
-    pub(super) fn closed(&self) -> Vec<Numbered> {
+    pub(super) fn closed(&self) -> BTreeSet<Numbered> {
         self.with(|state| state.closed.clone())
     }
 
     /// Ends what was closed, as part of the caller's write transaction. Tells what it was.
-    pub(crate) fn end_closed(&self, connection: &Connection) -> Result<Vec<Numbered>> {
+    pub(crate) fn end_closed(&self, connection: &Connection) -> Result<BTreeSet<Numbered>> {
         let closed = self.closed();
         for lease in &closed {
             store::remove_lease(connection, *lease)?;
@@ -126,7 +126,7 @@ impl Tenure {
     }
 
     /// Forgets what has ended, when that is committed.
-    pub(crate) fn forget(&self, ended: &[Numbered]) {
+    pub(crate) fn forget(&self, ended: &BTreeSet<Numbered>) {
         if ended.is_empty() {
             return;
         }
@@ -178,16 +178,18 @@ impl Registry {
         let owner = Owner::create(connection, self.data_dir())?;
         let id = owner.id;
         // The former one is not stored: its transaction failed, or the database was replaced. Or its file was removed,
-        // which has ended its leases for everybody else.
-        let former = self.tenure().with(|state| {
+        // which has ended its leases for everybody else. Nor is there use for the new one if another thread has closed
+        // the registry meanwhile.
+        let (useless, has_ended) = self.tenure().with(|state| {
             state.live.clear();
             state.closed.clear();
-            state.owner.replace(owner)
+            let useless = if state.has_ended { Some(owner) } else { state.owner.replace(owner) };
+            (useless, state.has_ended)
         });
-        if let Some(former) = former {
-            former.remove(connection, self.data_dir())?;
+        if let Some(useless) = useless {
+            useless.remove(connection, self.data_dir())?;
         }
-        Ok(id)
+        if has_ended { Err(Error::Closed) } else { Ok(id) }
     }
 
     pub(super) fn next_serial(&self) -> i64 {

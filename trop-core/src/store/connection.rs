@@ -58,10 +58,7 @@ impl Database {
     /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is changed by the
     /// first write only, because whoever just reads must neither wait for writers nor need their rights.
     pub(super) fn open(path: &Path) -> Result<Database> {
-        let inspected = |source| Error::io("inspect the database", path, source);
-        // SQLite follows links too before it looks for the files beside the database.
-        let real = fs::canonicalize(path).map_err(inspected)?;
-        let file = os::file_id(&real).map_err(inspected)?;
+        let (real, file) = located(path)?;
         let access = if os::is_writable(&real) {
             Access::ReadWrite
         } else {
@@ -104,9 +101,7 @@ impl Database {
 
     /// Opens an existing file for looking at it whatever is in it. It stays as it is, log and all.
     pub(super) fn open_for_inspection(path: &Path) -> Result<Database> {
-        let inspected = |source| Error::io("inspect the database", path, source);
-        let real = fs::canonicalize(path).map_err(inspected)?;
-        let file = os::file_id(&real).map_err(inspected)?;
+        let (real, file) = located(path)?;
         let access = Access::Read(Look { stamp: stamp(&real), real: real.clone() });
         let database = Database::connected(path, &real, file, access)?;
         database.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -115,9 +110,7 @@ impl Database {
 
     /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it open.
     pub(super) fn open_exclusively(path: &Path) -> Result<Database> {
-        let inspected = |source| Error::io("inspect the database", path, source);
-        let real = fs::canonicalize(path).map_err(inspected)?;
-        let file = os::file_id(&real).map_err(inspected)?;
+        let (real, file) = located(path)?;
         if !os::is_writable(&real) {
             return Err(Error::io("write the database", path, os::write_failure(&real)));
         }
@@ -329,6 +322,14 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// The physical path of a file, and which it is. SQLite follows links too before it looks for the files beside it.
+fn located(path: &Path) -> Result<(PathBuf, FileId)> {
+    let inspected = |source| Error::io("inspect the database", path, source);
+    let real = fs::canonicalize(path).map_err(inspected)?;
+    let file = os::file_id(&real).map_err(inspected)?;
+    Ok((real, file))
 }
 
 fn connect(path: &Path, access: &Access) -> Result<Connection> {

@@ -3,8 +3,8 @@
 use rusqlite::Connection;
 
 use super::rows;
+use crate::candidates::Probing;
 use crate::error::{AutomaticCleanup, Blockers, Error, Result};
-use crate::occupancy::{Occupancy, OccupancyPolicy};
 use crate::port::{Port, PortRange, PortSet};
 
 /// The lowest port of the range that is not reserved, excluded or occupied, in the caller's transaction.
@@ -15,10 +15,10 @@ pub(crate) fn lowest_usable(
     connection: &Connection,
     range: PortRange,
     excluded: &PortSet,
-    occupancy: OccupancyPolicy,
+    probing: &mut Probing,
 ) -> Result<Port> {
     for rebuilt in [false, true] {
-        let found = search(connection, range, excluded, occupancy)?;
+        let found = search(connection, range, excluded, probing)?;
         if let Search::Found(port) = found {
             return Ok(port);
         }
@@ -46,7 +46,7 @@ fn search(
     connection: &Connection,
     range: PortRange,
     excluded: &PortSet,
-    occupancy: OccupancyPolicy,
+    probing: &mut Probing,
 ) -> Result<Search> {
     let mut statement = connection.prepare_cached(
         "SELECT word, free FROM trop_free_ports WHERE word BETWEEN ?1 AND ?2 AND free <> 0 ORDER BY word",
@@ -67,17 +67,16 @@ fn search(
             let port = Port::from_number(word * 64 + candidates.trailing_zeros() as u16);
             candidates &= candidates - 1;
             let Some(port) = port else { continue };
-            match occupancy.probe(port) {
-                Occupancy::Free if rows::is_reserved(connection, port)? => return Ok(Search::Stale),
-                Occupancy::Free => return Ok(Search::Found(port)),
-                Occupancy::Occupied => blockers.occupied += 1,
-                Occupancy::Unknown(failure) => {
-                    blockers.occupied += 1;
-                    blockers.probe_failure.get_or_insert(failure);
-                }
+            if probing.finds(port) {
+                blockers.occupied += 1;
+            } else if rows::is_reserved(connection, port)? {
+                return Ok(Search::Stale);
+            } else {
+                return Ok(Search::Found(port));
             }
         }
     }
+    blockers.probe_failure = probing.failure();
     blockers.reserved = range.count() - unreserved;
     Ok(Search::Exhausted(blockers))
 }

@@ -35,13 +35,7 @@ pub(super) fn cookie(connection: &Connection) -> Result<i64> {
 /// # Errors
 /// [`Error::Schema`] for a schema this version does not serve, [`Error::Corrupt`] for a version that is none.
 pub(super) fn check(connection: &Connection) -> Result<State> {
-    let version = match metadata(connection, "schema_version") {
-        Ok(version) => version,
-        // There is no such table, or it is not ours: the slower look says which.
-        Err(Error::Corrupt { .. }) if !has_metadata_table(connection)? => None,
-        Err(error) => return Err(error),
-    };
-    let Some(version) = version else {
+    let Some(version) = version(connection)? else {
         refuse_strangers(connection)?;
         return Ok(State::Empty);
     };
@@ -70,6 +64,15 @@ pub(super) fn check(connection: &Connection) -> Result<State> {
             )))
         }
         _ => Ok(State::WithoutExtension),
+    }
+}
+
+/// The version that the file says it has, of whatever kind.
+pub(super) fn version(connection: &Connection) -> Result<Option<i64>> {
+    match metadata(connection, "schema_version") {
+        // There is no such table, or it is not ours: the slower look says which.
+        Err(Error::Corrupt { .. }) if !has_metadata_table(connection)? => Ok(None),
+        version => version,
     }
 }
 
@@ -157,8 +160,8 @@ fn has_metadata_table(connection: &Connection) -> Result<bool> {
 /// A file with other tables is somebody else's database.
 fn refuse_strangers(connection: &Connection) -> Result<()> {
     let mut statement = connection.prepare(
-        "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite\\_%' ESCAPE '\\' AND tbl_name <> 'metadata'
-         ORDER BY name LIMIT 5",
+        "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name <> 'metadata'
+         AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name LIMIT 5",
     )?;
     let names: Vec<String> = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     if names.is_empty() {

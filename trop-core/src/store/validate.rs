@@ -32,9 +32,12 @@ pub(crate) fn validate(connection: &Connection) -> Result<()> {
 }
 
 fn check_version(connection: &Connection) -> Result<()> {
+    if schema::version(connection)?.is_none() {
+        // Whatever else is there: nothing of it can be trusted.
+        return Err(Error::corrupt("key=\"schema_version\" is missing"));
+    }
     match schema::check(connection)? {
-        schema::State::Ready | schema::State::WithoutExtension => Ok(()),
-        schema::State::Empty => Err(Error::corrupt("there is no schema: key=\"schema_version\" is missing")),
+        schema::State::Ready | schema::State::WithoutExtension | schema::State::Empty => Ok(()),
         schema::State::Old => Err(Error::schema(
             "version 1 was made by an older program; the next use by a program that may write will migrate it",
         )),

@@ -3,7 +3,7 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use clap::Args;
-use trop_core::Result;
+use trop_core::{Discovery, Result};
 
 use crate::args::Global;
 use crate::output::Report;
@@ -27,12 +27,15 @@ pub(crate) struct AssertDataDir {
 }
 
 impl AssertDataDir {
-    pub(crate) fn run(self, mut global: Global) -> Result<Report> {
-        if !self.validate {
-            // Settings of the database do not matter here.
-            global.busy_timeout = None;
-        }
-        let registry = global.registry()?;
+    pub(crate) fn run(self, global: Global) -> Result<Report> {
+        let registry = global.registry_with(|options| {
+            if !self.validate {
+                // No setting matters to the question whether a directory exists.
+                options.busy_timeout = None;
+                options.discovery = Discovery::Off;
+                options.variables = false;
+            }
+        })?;
         let exists = registry.has_data_dir()?;
         if exists && self.validate {
             registry.validate()?;

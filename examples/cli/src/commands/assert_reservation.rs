@@ -19,7 +19,7 @@ use crate::output::Report;
 Example: start the web server only if it has a port
   PORT=$(trop assert-reservation --tag web) && serve \"$PORT\"")]
 pub(crate) struct AssertReservation {
-    /// The directory the port belongs to [default: the working directory] [env: TROP_PATH]
+    /// The directory the port belongs to [default: the working directory]
     #[arg(long)]
     pub(crate) path: Option<PathBuf>,
 

@@ -5,11 +5,13 @@
 use std::ffi::OsString;
 
 use clap::{Args, ValueEnum};
-use trop_core::{Discovery, Error, GroupFormat, GroupOutcome, GroupRequest, ReservedGroup, Result, Shell};
+use trop_core::{
+    Discovery, Error, GroupFormat, GroupKey, GroupOutcome, GroupRequest, ReservedGroup, Result, Shell,
+};
 
 use super::{clean, reserve};
-use crate::args::Global;
-use crate::occupancy::Probes;
+use crate::args::{Changes, Global};
+use crate::occupancy::Occupancy;
 use crate::output::{self, Report};
 
 #[derive(Args)]
@@ -35,28 +37,15 @@ pub(crate) struct Options {
     #[arg(long)]
     allow_unrelated_path: bool,
 
-    /// Allow to change the stored project
-    #[arg(long)]
-    allow_project_change: bool,
-
-    /// Allow to change the stored task
-    #[arg(long)]
-    allow_task_change: bool,
-
-    /// Allow to change both
-    #[arg(long)]
-    allow_change: bool,
+    #[command(flatten)]
+    changes: Changes,
 
     /// Show which ports it would be, and reserve nothing
     #[arg(long)]
     dry_run: bool,
 
-    /// Make no probe at all
-    #[arg(long, help_heading = "Occupancy options")]
-    skip_occupancy_check: bool,
-
     #[command(flatten)]
-    probes: Probes,
+    occupancy: Occupancy,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -88,7 +77,7 @@ pub(crate) fn run(
     let registry = if dry_run { registry.rehearsal()? } else { registry };
     let print = |group: &ReservedGroup| match format {
         Format::Export => group.format(GroupFormat::Export(shell)),
-        Format::Json => group.format(GroupFormat::Json),
+        Format::Json => group.format(GroupFormat::Json(GroupKey::Tag)),
         Format::Dotenv => group.format(GroupFormat::Dotenv),
         // A group that is not sound must not pass because people read it.
         Format::Human => group.format(GroupFormat::Dotenv).map(|_| human(group)),
@@ -147,11 +136,10 @@ impl Options {
     fn request(self) -> Result<GroupRequest> {
         let mut request = GroupRequest::default();
         request.task = reserve::setting("task", "--task", self.task)?;
-        request.occupancy.skip = self.skip_occupancy_check;
-        self.probes.apply(&mut request.occupancy);
+        self.occupancy.apply(&mut request.occupancy);
         request.allow_unrelated_path = self.allow_unrelated_path;
-        request.allow_project_change = self.allow_project_change || self.allow_change;
-        request.allow_task_change = self.allow_task_change || self.allow_change;
+        request.allow_project_change = self.changes.project();
+        request.allow_task_change = self.changes.task();
         request.force = self.force;
         Ok(request)
     }

@@ -19,6 +19,7 @@ impl Manual {
         page().map(Report::result).map_err(|source| Error::Io {
             action: "write",
             path: "trop.1".into(),
+            argument: None,
             source,
         })
     }

@@ -7,7 +7,7 @@ use clap::{Args, CommandFactory};
 use trop_core::{Holder, Port, Result};
 
 use crate::args::{Cli, Global};
-use crate::occupancy::{self, Probes};
+use crate::occupancy::{self, Occupancy};
 use crate::output::{self, Report};
 
 /// Tell who has a port: a directory that reserved it, or a process that leases it
@@ -25,18 +25,14 @@ pub(crate) struct PortInfo {
     #[arg(long)]
     pub(crate) include_occupancy: bool,
 
-    /// Make no probe at all
-    #[arg(long, requires = "include_occupancy", help_heading = "Occupancy options")]
-    skip_occupancy_check: bool,
-
     #[command(flatten)]
-    probes: Probes,
+    occupancy: Occupancy,
 }
 
 impl PortInfo {
     /// What clap cannot say of flags that are shared with other subcommands.
     pub(crate) fn check(&self) -> Result<(), clap::Error> {
-        if self.probes.any() && !self.include_occupancy {
+        if self.occupancy.any() && !self.include_occupancy {
             let message = "the occupancy options require --include-occupancy";
             return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
         }
@@ -46,8 +42,7 @@ impl PortInfo {
     pub(crate) fn run(self, global: Global) -> Result<Report> {
         let port = Port::new("port", self.port.into())?;
         let registry = global.registry_with(|options| {
-            options.occupancy.skip |= self.skip_occupancy_check;
-            self.probes.apply(&mut options.occupancy);
+            self.occupancy.apply(&mut options.occupancy);
         })?;
         let free = || format!("Port {port} is not reserved\n");
         let mut answer = match registry.holder(port)? {

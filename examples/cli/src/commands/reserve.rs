@@ -9,8 +9,8 @@ use clap::Args;
 use trop_core::{Error, Field, Refusal, Reservation, ReserveRequest, Result, identifier};
 
 use super::clean;
-use crate::args::{Global, Limits, Place, port, tag};
-use crate::occupancy::Probes;
+use crate::args::{Changes, Global, Limits, Place, port, tag};
+use crate::occupancy::Occupancy;
 use crate::output::Report;
 
 /// Reserve a port, or get the one that is reserved already
@@ -52,17 +52,8 @@ pub(crate) struct Reserve {
     #[command(flatten)]
     pub(crate) place: Place,
 
-    /// Allow to change the stored project
-    #[arg(long)]
-    allow_project_change: bool,
-
-    /// Allow to change the stored task
-    #[arg(long)]
-    allow_task_change: bool,
-
-    /// Allow to change both
-    #[arg(long)]
-    allow_change: bool,
+    #[command(flatten)]
+    changes: Changes,
 
     /// Choose a port anew for a path and tag that have one
     #[arg(long)]
@@ -96,12 +87,8 @@ pub(crate) struct Reserve {
     #[arg(long)]
     dry_run: bool,
 
-    /// Make no probe at all
-    #[arg(long, help_heading = "Occupancy options")]
-    skip_occupancy_check: bool,
-
     #[command(flatten)]
-    probes: Probes,
+    occupancy: Occupancy,
 }
 
 impl Reserve {
@@ -142,34 +129,26 @@ impl Reserve {
         request.tag = tag(self.tag)?;
         request.preferred = port("port", self.port)?;
         (request.min, request.max) = self.limits.ports()?;
-        request.project = field("project", "--project", self.project, self.clear_project)?;
-        request.task = field("task", "--task", self.task, self.clear_task)?;
+        let project = setting("project", "--project", self.project)?;
+        request.project = Field::new("clear_project", project, self.clear_project)?;
+        let task = setting("task", "--task", self.task)?;
+        request.task = Field::new("clear_task", task, self.clear_task)?;
         request.path = self.place.path;
         request.allow_unrelated_path = self.place.allow_unrelated_path;
-        request.allow_project_change = self.allow_project_change || self.allow_change;
-        request.allow_task_change = self.allow_task_change || self.allow_change;
+        request.allow_project_change = self.changes.project();
+        request.allow_task_change = self.changes.task();
         request.overwrite = self.overwrite;
         request.ignore_occupied = self.ignore_occupied;
         request.ignore_exclusions = self.ignore_exclusions;
         request.force = self.force;
         request.disable_autoprune = self.disable_autoprune || self.disable_autoclean;
         request.disable_autoexpire = self.disable_autoexpire || self.disable_autoclean;
-        request.occupancy.skip = self.skip_occupancy_check;
-        self.probes.apply(&mut request.occupancy);
+        self.occupancy.apply(&mut request.occupancy);
         Ok(request)
     }
 }
 
-/// A project or task. A bad one is a setting to the command, wherever it comes from.
-fn field(name: &'static str, flag: &str, text: Option<OsString>, clear: bool) -> Result<Field> {
-    Ok(match setting(name, flag, text)? {
-        Some(text) => Field::Set(text),
-        None if clear => Field::Clear,
-        None => Field::Omitted,
-    })
-}
-
-/// The text of a project or task, trimmed.
+/// The text of a project or task, trimmed. A bad one is a setting to the command, wherever it comes from.
 pub(crate) fn setting(setting: &'static str, flag: &str, text: Option<OsString>) -> Result<Option<String>> {
     let Some(text) = text else { return Ok(None) };
     let refuse = |reason: &str| Error::Config { setting, reason: format!("{flag}: {reason}") };

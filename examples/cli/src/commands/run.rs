@@ -12,7 +12,7 @@ use trop_core::{Error, Lease, LeaseRequest, Result, is_variable_name};
 
 use crate::args::{Global, Limits, port};
 use crate::child::{self, Forwarder};
-use crate::occupancy::Probes;
+use crate::occupancy::Occupancy;
 use crate::output::Report;
 
 /// trop itself failed, and the command was not started.
@@ -63,12 +63,8 @@ pub(crate) struct Run {
     #[arg(last = true, required = true, value_name = "CMD")]
     command: Vec<OsString>,
 
-    /// Make no probe at all
-    #[arg(long, help_heading = "Occupancy options")]
-    skip_occupancy_check: bool,
-
     #[command(flatten)]
-    probes: Probes,
+    occupancy: Occupancy,
 }
 
 impl Run {
@@ -84,8 +80,7 @@ impl Run {
         request.label = self.label.map(label).transpose()?;
         request.contiguous = self.contiguous;
         request.hold = self.hold;
-        request.occupancy.skip = self.skip_occupancy_check;
-        self.probes.apply(&mut request.occupancy);
+        self.occupancy.apply(&mut request.occupancy);
 
         // Settings of the highest rank, so that they can repair a range that lower ones spoil.
         let registry = global.registry_with(|options| {
@@ -118,7 +113,7 @@ impl Run {
 fn supervise(words: Vec<OsString>, variables: Vec<(String, String)>) -> Result<Report> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_default();
-    let failure = |action, source| Error::Io { action, path: program.clone().into(), source };
+    let failure = |action, source| Error::Io { action, path: program.clone().into(), source, argument: None };
     let forwarder = Forwarder::new().map_err(|source| failure("prepare to run", source))?;
     match Command::new(&program).args(words).envs(variables).spawn() {
         Ok(child) => {

@@ -18,7 +18,11 @@ fn a_lock_is_waited_for_as_long_as_configured() {
     let lock = machine.lock();
     for command in ["reserve", "release"] {
         let started = Instant::now();
-        machine.refuses(2, &["Error: database lock timeout", "1s"], [command, "--busy-timeout", "1"]);
+        machine.refuses(
+            2,
+            &["Error: database lock timeout", "1s", "try again", "(--busy-timeout)"],
+            [command, "--busy-timeout", "1"],
+        );
         assert!(started.elapsed() >= Duration::from_millis(800));
         machine.refuses(2, &["Error: database lock timeout"], [command, "--quiet", "--busy-timeout", "0"]);
     }
@@ -135,6 +139,20 @@ fn a_rule_of_another_program_refuses_the_whole_change() {
     );
     machine.refuses(6, &["conflict", "b stays"], ["release"]);
     assert_eq!(machine.rows().len(), 2);
+}
+
+/// Trap 110: neither a lock nor an input or output failure, whatever keeps it from being read.
+#[test]
+fn a_database_that_may_not_be_read() {
+    let machine = Machine::new();
+    machine.reserve(NOTHING);
+    for arguments in EVERY_COMMAND.into_iter().chain([&["assert-data-dir", "--validate"][..]]) {
+        let mut command = machine.as_nobody(arguments);
+        fs::set_permissions(machine.database(), fs::Permissions::from_mode(0o000)).unwrap();
+        let outcome = run(&mut command);
+        assert_failure(&outcome, 6, &["database", "Permission denied"]);
+        assert!(!outcome.stderr.contains("lock timeout"), "{outcome:?}");
+    }
 }
 
 #[test]

@@ -21,6 +21,8 @@ fn model(machine: &Machine) -> (Vec<String>, BTreeSet<String>) {
     let mut all = BTreeSet::new();
     for name in names.iter().filter(|name| *name != "help") {
         let help = machine.trop([name, "--help"]).stdout;
+        let names_once = |line: &str| line.matches("[env: ").count() <= 1;
+        assert!(help.lines().all(names_once), "{name}: {help}");
         // What comes before the options is prose, what comes after them an example.
         let definitions = help.lines().filter(|line| line.trim_start().starts_with('-'));
         all.extend(definitions.flat_map(|line| options(line.split_whitespace().next().unwrap())));

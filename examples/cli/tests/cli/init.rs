@@ -147,6 +147,27 @@ fn overwrite_replaces_databases_of_any_kind() {
     assert_eq!(names(&machine), ["trop.db"]);
 }
 
+/// The new file beside it is made whatever the settings say about databases that are missing. Trap 78.
+#[test]
+fn overwrite_of_a_damaged_database_needs_no_setting() {
+    let machine = Machine::new();
+    for (file, text) in [
+        ("work/trop.yaml", "ports: ["),
+        ("work/trop.yaml", "disable_autoinit: true"),
+        ("data/config.yaml", "x: 1"),
+    ] {
+        machine.directory("data");
+        fs::write(machine.path(file), text).unwrap();
+        fs::write(machine.database(), "no database any more ".repeat(200)).unwrap();
+        let mut command = machine.command(["init", "--overwrite"]);
+        command.env("TROP_DISABLE_AUTOINIT", "1").env("TROP_TASK", " ");
+        let outcome = run(&mut command);
+        assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{text}: {outcome:?}");
+        fs::remove_file(machine.path(file)).unwrap();
+        assert!(machine.rows().is_empty());
+    }
+}
+
 /// Whether it writes or has it open only. Trap 117.
 #[test]
 fn overwrite_is_refused_while_another_process_has_the_database() {

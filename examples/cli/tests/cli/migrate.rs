@@ -134,7 +134,7 @@ fn relative_paths_start_at_the_working_directory_and_links_are_not_followed() {
 #[test]
 fn nothing_to_move_is_an_error_in_exact_mode_only() {
     let machine = machine(&FAMILY);
-    machine.refuses(6, &["not found", "/p"], ["migrate", "--from", "/p", "--to", "/n"]);
+    machine.refuses(6, &["not found", "'/p'", "(--recursive)"], ["migrate", "--from", "/p", "--to", "/n"]);
     machine.refuses(6, &["not found"], ["migrate", "--from", "/p", "--to", "/n", "--dry-run"]);
     machine.refuses(6, &["not found"], ["migrate", "--from", "/no", "--to", "/no"]);
     let outcome = migrate(&machine, &["--recursive", "--from", "/nowhere", "--to", "/n"]);

@@ -77,7 +77,9 @@ impl Machine {
         }
         let program = self.path("trop");
         if !program.exists() {
-            fs::copy(env!("CARGO_BIN_EXE_trop"), &program).unwrap();
+            // By another process: a child of another test could inherit the open copy, which then cannot be run.
+            let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_trop")).arg(&program).status();
+            assert!(copied.unwrap().success());
         }
         for (path, mode) in [(&self.root, 0o755), (&self.directory("data"), 0o777), (&program, 0o755)] {
             fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

@@ -61,6 +61,23 @@ fn without_validate_only_the_directory_matters() {
     assert!(!Path::new(&work).join("never-made").exists());
 }
 
+/// Settings matter to the database only. Trap 83.
+#[test]
+fn without_validate_no_configuration_is_read() {
+    for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
+        let machine = Machine::new();
+        machine.directory("data");
+        fs::write(machine.path(file), "unknown: 1\n").unwrap();
+        assert_eq!(machine.trop(["assert-data-dir"]).code, 0, "{file}");
+        let path = machine.path(file);
+        assert_failure(&machine.trop(["assert-data-dir", "--validate"]), 7, &[text(&path)]);
+    }
+    let machine = machine();
+    let with = |arguments: &[&str]| run(machine.command(arguments).env("TROP_BUSY_TIMEOUT", "soon"));
+    assert_eq!(with(&["assert-data-dir"]).code, 0);
+    assert_failure(&with(&["assert-data-dir", "--validate"]), 7, &["TROP_BUSY_TIMEOUT"]);
+}
+
 /// Traps 108, 109.
 #[test]
 fn a_directory_without_a_database_is_an_error_either_way() {
@@ -212,6 +229,11 @@ fn a_rule_in_a_comment_is_no_rule() {
 
 #[test]
 fn other_versions_and_other_files_are_refused() {
+    let nameless = machine();
+    nameless.sql("DELETE FROM metadata WHERE key = 'schema_version'");
+    faulty(&nameless, &["database corruption detected", "key=\"schema_version\" is missing", "trop did not"]);
+    assert_failure(&nameless.trop(["list"]), 6, &["tables are in the way: reservations, trop_"]);
+
     let machine = machine();
     machine.sql("UPDATE metadata SET value = '3' WHERE key = 'schema_version'");
     faulty(&machine, &["unsupported", "version 3"]);

@@ -280,12 +280,8 @@ impl Fields {
         if let Some(list) = self.text("excluded")? {
             options.excluded = list.parse()?;
         }
-        options.discovery = match (self.path("start_dir"), self.path("config_file")) {
-            (Some(directory), _) => Discovery::From(directory),
-            (_, Some(file)) => Discovery::File(file),
-            _ if self.flag("discovery", true) => Discovery::default(),
-            _ => Discovery::Off,
-        };
+        let (start_dir, config_file) = (self.path("start_dir"), self.path("config_file"));
+        options.discovery = Discovery::new(self.flag("discovery", true), start_dir, config_file)?;
         options.variables = self.flag("variables", true);
         Ok(options)
     }
@@ -336,12 +332,8 @@ impl Fields {
         Ok(request)
     }
 
-    fn field(&self, text: &'static str, clear: &str) -> Result<Field> {
-        Ok(match self.text(text)? {
-            Some(text) => Field::Set(text.to_owned()),
-            None if self.flag(clear, false) => Field::Clear,
-            None => Field::Omitted,
-        })
+    fn field(&self, text: &'static str, clear: &'static str) -> Result<Field> {
+        Field::new(clear, self.text(text)?.map(str::to_owned), self.flag(clear, false))
     }
 
     fn release(&self) -> Result<ReleaseRequest> {
