@@ -453,6 +453,7 @@ fn the_check_of_soundness_sees_each_fault() {
         "UPDATE trop_free_ports SET free = free | (1 << (5000 & 63)) WHERE word = 5000 >> 6",
         "UPDATE trop_free_ports SET free = free & ~(1 << (5001 & 63)) WHERE word = 5001 >> 6",
         "DELETE FROM trop_free_ports WHERE word = 3",
+        "UPDATE trop_free_ports SET open = 0 WHERE word = 3",
         // An index of something else than it holds.
         "UPDATE reservations SET created_at = 1;
          PRAGMA writable_schema = ON;

@@ -46,28 +46,35 @@ BEGIN
 END;
 
 -- The free ports, one bit each, so that the lowest one is found at constant cost. A hint: UNIQUE (port) is the truth.
+-- Whether a word has any is a column of its own, which seldom changes: an index over `free <> 0` would be written anew
+-- with every port.
 DROP TABLE IF EXISTS trop_free_ports;
 CREATE TABLE trop_free_ports (
     word INTEGER PRIMARY KEY,
-    free INTEGER NOT NULL
+    free INTEGER NOT NULL,
+    open INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX trop_free_ports_open ON trop_free_ports (word) WHERE free <> 0;
+CREATE INDEX trop_free_ports_open ON trop_free_ports (word) WHERE open;
 
 DROP TRIGGER IF EXISTS trop_free_ports_insert;
 CREATE TRIGGER trop_free_ports_insert AFTER INSERT ON reservations
 BEGIN
     UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
+    UPDATE trop_free_ports SET open = 0 WHERE word = NEW.port >> 6 AND free = 0 AND open;
 END;
 DROP TRIGGER IF EXISTS trop_free_ports_delete;
 CREATE TRIGGER trop_free_ports_delete AFTER DELETE ON reservations
 BEGIN
     UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
+    UPDATE trop_free_ports SET open = 1 WHERE word = OLD.port >> 6 AND NOT open;
 END;
 DROP TRIGGER IF EXISTS trop_free_ports_update;
 CREATE TRIGGER trop_free_ports_update AFTER UPDATE OF port ON reservations
 BEGIN
     UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
+    UPDATE trop_free_ports SET open = 1 WHERE word = OLD.port >> 6 AND NOT open;
     UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
+    UPDATE trop_free_ports SET open = 0 WHERE word = NEW.port >> 6 AND free = 0 AND open;
 END;
 
 INSERT OR REPLACE INTO metadata (key, value) VALUES ('ext_version', '1'), ('ext_compat', '1');

@@ -49,7 +49,7 @@ fn search(
     probing: &mut Probing,
 ) -> Result<Search> {
     let mut statement = connection.prepare_cached(
-        "SELECT word, free FROM trop_free_ports WHERE word BETWEEN ?1 AND ?2 AND free <> 0 ORDER BY word",
+        "SELECT word, free FROM trop_free_ports WHERE word BETWEEN ?1 AND ?2 AND open ORDER BY word",
     )?;
     let mut rows = statement.query([range.min().get() / 64, range.max().get() / 64])?;
     let mut blockers = Blockers::default();
@@ -105,8 +105,9 @@ pub(super) fn rebuild(connection: &Connection, range: PortRange) -> Result<bool>
         free[port / 64] &= !(1 << (port % 64));
     }
     let mut store = connection.prepare_cached(
-        "INSERT INTO trop_free_ports (word, free) VALUES (?1, ?2)
-         ON CONFLICT (word) DO UPDATE SET free = excluded.free WHERE free <> excluded.free",
+        "INSERT INTO trop_free_ports (word, free, open) VALUES (?1, ?2, ?2 <> 0)
+         ON CONFLICT (word) DO UPDATE SET free = excluded.free, open = excluded.open
+         WHERE free <> excluded.free OR open <> excluded.open",
     )?;
     let mut changed = 0;
     for word in words {
