@@ -9,8 +9,7 @@ use crate::candidates::Candidates;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::config::{Group, is_variable_name};
 use crate::error::{AutomaticCleanup, Error, Result};
-use crate::git::{self, Inferred};
-use crate::metadata::{Field, changed, explicit, initial};
+use crate::metadata::{Field, MayChange, Metadata};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange};
@@ -165,10 +164,8 @@ struct Wish<'r> {
     request: &'r GroupRequest,
     group: &'r Group,
     path: String,
-    project: Field,
-    task: Field,
+    metadata: Metadata,
     occupancy: OccupancyPolicy,
-    inferred: Inferred,
 }
 
 /// A port for each service, in their order.
@@ -206,22 +203,23 @@ impl Registry {
         let settings = self.configuration();
         let group = self.group()?;
         let task = request.task.clone().map_or(Field::Omitted, Field::Set);
+        let may_change = MayChange {
+            project: request.allow_project_change || request.force,
+            task: request.allow_task_change || request.force,
+        };
         let mut wish = Wish {
             request,
             group,
             path: path(group)?,
-            project: explicit("project", &Field::Omitted, settings.project.as_deref())?,
-            task: explicit("task", &task, settings.task.as_deref())?,
+            metadata: Metadata::new(settings, &Field::Omitted, &task, may_change)?,
             occupancy: settings.occupancy.with(request.occupancy),
-            inferred: Inferred::default(),
         };
         // As for a single reservation: looked at before the lock, reported after it.
         let related = request.allow_unrelated_path || request.force || self.is_related(&wish.path)?;
-        let is_inferable = wish.project == Field::Omitted || wish.task == Field::Omitted;
         let read_rows =
             || self.seat().with(|database| database.read(|snapshot| tagged(snapshot, &wish.path)));
-        if related && is_inferable && read_rows()?.is_empty() {
-            wish.inferred = git::infer(wish.path.as_ref());
+        if related && wish.metadata.is_inferable() && read_rows()?.is_empty() {
+            wish.metadata.infer(&wish.path);
         }
         self.write(|transaction| {
             if !related {
@@ -254,15 +252,14 @@ impl Registry {
     fn reconcile(&self, connection: &Connection, wish: &Wish<'_>) -> Result<ReservedGroup> {
         let rows = tagged(connection, &wish.path)?;
         if rows.is_empty() {
-            let project = initial(&wish.project, wish.inferred.project.as_deref());
-            let task = initial(&wish.task, wish.inferred.task.as_deref());
-            return self.place(connection, wish, (project, task), GroupOutcome::Created);
+            return self.place(connection, wish, wish.metadata.initial(), GroupOutcome::Created);
         }
         match difference(wish.group, &rows, self.configuration().ports) {
-            None => self.keep(connection, wish, rows),
+            None => wish.keep(connection, rows),
             Some(_) if wish.request.force => {
-                let project = common("project", &wish.path, &wish.project, &rows, |row| &row.project)?;
-                let task = common("task", &wish.path, &wish.task, &rows, |row| &row.task)?;
+                let project =
+                    common("project", &wish.path, &wish.metadata.project, &rows, |row| &row.project)?;
+                let task = common("task", &wish.path, &wish.metadata.task, &rows, |row| &row.task)?;
                 for row in &rows {
                     store::remove(connection, &row.key)?;
                 }
@@ -270,30 +267,6 @@ impl Registry {
             }
             Some(reason) => Err(Error::GroupConflict { path: wish.path.clone(), reason, is_forced: false }),
         }
-    }
-
-    fn keep(
-        &self,
-        connection: &Connection,
-        wish: &Wish<'_>,
-        rows: Vec<Reservation>,
-    ) -> Result<ReservedGroup> {
-        let (settings, request) = (self.configuration(), wish.request);
-        let may_change_project =
-            request.allow_project_change || request.force || settings.allow_change_project;
-        let may_change_task = request.allow_task_change || request.force || settings.allow_change_task;
-        let now = Timestamp::now();
-        let mut members = Vec::with_capacity(rows.len());
-        for (row, service) in rows.into_iter().zip(&wish.group.services) {
-            let project = changed("project", row.project.as_deref(), &wish.project, may_change_project)?;
-            let task = changed("task", row.task.as_deref(), &wish.task, may_change_task)?;
-            let reservation = Reservation { project, task, last_used_at: now, ..row.clone() };
-            if reservation != row {
-                store::refresh(connection, &reservation)?;
-            }
-            members.push(Member { reservation, variable: service.variable.clone(), refusal: None });
-        }
-        Ok(wish.reserved(members, GroupOutcome::Kept, None))
     }
 
     /// Gives every service a new port.
@@ -359,6 +332,20 @@ impl Registry {
 }
 
 impl Wish<'_> {
+    /// Uses what is stored.
+    fn keep(&self, connection: &Connection, rows: Vec<Reservation>) -> Result<ReservedGroup> {
+        let now = Timestamp::now();
+        let mut members = Vec::with_capacity(rows.len());
+        for (row, service) in rows.into_iter().zip(&self.group.services) {
+            let reservation = self.metadata.used(&row, now)?;
+            if reservation != row {
+                store::refresh(connection, &reservation)?;
+            }
+            members.push(Member { reservation, variable: service.variable.clone(), refusal: None });
+        }
+        Ok(self.reserved(members, GroupOutcome::Kept, None))
+    }
+
     fn reserved(
         &self,
         members: Vec<Member>,

@@ -1,6 +1,9 @@
 //! The project and the task of a reservation: what was asked for, and what may be stored.
 
+use crate::config::Configuration;
 use crate::error::{Error, Result};
+use crate::git::{self, Inferred};
+use crate::reservation::{Reservation, Timestamp};
 use crate::tag::identifier;
 
 /// What a request says about the project or the task of a reservation.
@@ -33,8 +36,69 @@ impl Field {
     }
 }
 
+/// The project and the task a request stores, with everything decided that does not depend on the database.
+pub(crate) struct Metadata {
+    pub(crate) project: Field,
+    pub(crate) task: Field,
+    may_change_project: bool,
+    may_change_task: bool,
+    inferred: Inferred,
+}
+
+impl Metadata {
+    /// What a request asks for and the configuration adds; `may_change` says what the request permits.
+    pub(crate) fn new(
+        configuration: &Configuration,
+        project: &Field,
+        task: &Field,
+        may_change: MayChange,
+    ) -> Result<Metadata> {
+        Ok(Metadata {
+            project: explicit("project", project, configuration.project.as_deref())?,
+            task: explicit("task", task, configuration.task.as_deref())?,
+            may_change_project: may_change.project || configuration.allow_change_project,
+            may_change_task: may_change.task || configuration.allow_change_task,
+            inferred: Inferred::default(),
+        })
+    }
+
+    /// Whether something is left for git to say.
+    pub(crate) fn is_inferable(&self) -> bool {
+        self.project == Field::Omitted || self.task == Field::Omitted
+    }
+
+    /// Asks git about a path, which may be slow.
+    pub(crate) fn infer(&mut self, path: &str) {
+        self.inferred = git::infer(path.as_ref());
+    }
+
+    /// The project and the task of a new key.
+    pub(crate) fn initial(&self) -> (Option<String>, Option<String>) {
+        let Inferred { project, task } = &self.inferred;
+        (initial(&self.project, project.as_deref()), initial(&self.task, task.as_deref()))
+    }
+
+    /// An existing reservation as it is after being used now.
+    ///
+    /// # Errors
+    /// [`Error::StickyField`] for a change that is not permitted.
+    pub(crate) fn used(&self, stored: &Reservation, now: Timestamp) -> Result<Reservation> {
+        let Reservation { project, task, .. } = stored;
+        let project = changed("project", project.as_deref(), &self.project, self.may_change_project)?;
+        let task = changed("task", task.as_deref(), &self.task, self.may_change_task)?;
+        Ok(Reservation { project, task, last_used_at: now, ..stored.clone() })
+    }
+}
+
+/// Which stored fields a request may change.
+#[derive(Clone, Copy)]
+pub(crate) struct MayChange {
+    pub(crate) project: bool,
+    pub(crate) task: bool,
+}
+
 /// What the request or the setting says, trimmed; omitted if neither says anything.
-pub(crate) fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
+fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
     let text = match (asked, setting) {
         (Field::Set(text), _) => text,
         (Field::Omitted, Some(text)) => text,
@@ -44,7 +108,7 @@ pub(crate) fn explicit(field: &'static str, asked: &Field, setting: Option<&str>
 }
 
 /// What a new key gets.
-pub(crate) fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
+fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
     match asked {
         Field::Omitted => inferred.map(str::to_owned),
         Field::Set(text) => Some(text.clone()),
@@ -53,7 +117,7 @@ pub(crate) fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
 }
 
 /// What an existing key gets.
-pub(crate) fn changed(
+fn changed(
     field: &'static str,
     stored: Option<&str>,
     asked: &Field,

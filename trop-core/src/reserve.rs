@@ -7,8 +7,7 @@ use rusqlite::Connection;
 use crate::candidates::Probing;
 use crate::cleanup::{self, Cleanup, Permitted};
 use crate::error::{Error, Result};
-use crate::git::{self, Inferred};
-use crate::metadata::{Field, changed, explicit, initial};
+use crate::metadata::{Field, MayChange, Metadata};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange};
@@ -138,10 +137,8 @@ struct Wish<'r> {
     request: &'r ReserveRequest,
     key: Key,
     range: PortRange,
-    project: Field,
-    task: Field,
+    metadata: Metadata,
     occupancy: OccupancyPolicy,
-    inferred: Inferred,
 }
 
 impl Registry {
@@ -156,21 +153,22 @@ impl Registry {
     /// Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
         let settings = self.configuration();
+        let may_change = MayChange {
+            project: request.allow_project_change || request.force,
+            task: request.allow_task_change || request.force,
+        };
         let mut wish = Wish {
             request,
             range: self.range(request.min, request.max)?,
-            project: explicit("project", &request.project, settings.project.as_deref())?,
-            task: explicit("task", &request.task, settings.task.as_deref())?,
+            metadata: Metadata::new(settings, &request.project, &request.task, may_change)?,
             occupancy: settings.occupancy.with(request.occupancy),
             key: Key::new(request.path.as_deref(), request.tag.clone())?,
-            inferred: Inferred::default(),
         };
         let may_be_unrelated = request.allow_unrelated_path || request.force;
         // Looked at before the lock, reported after it: directories may hang, and a locked database comes first.
         let related = may_be_unrelated || self.is_related(wish.key.path())?;
-        let is_inferable = wish.project == Field::Omitted || wish.task == Field::Omitted;
-        if related && is_inferable && self.find(&wish.key)?.is_none() {
-            wish.inferred = git::infer(wish.key.path().as_ref());
+        if related && wish.metadata.is_inferable() && self.find(&wish.key)?.is_none() {
+            wish.metadata.infer(wish.key.path());
         }
         self.write(|transaction| {
             if !related {
@@ -181,11 +179,10 @@ impl Registry {
     }
 
     fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
-        let (settings, request) = (self.configuration(), wish.request);
+        let (request, metadata) = (wish.request, &wish.metadata);
         let now = Timestamp::now();
         let Some(stored) = store::by_key(connection, &wish.key)? else {
-            let project = initial(&wish.project, wish.inferred.project.as_deref());
-            let task = initial(&wish.task, wish.inferred.task.as_deref());
+            let (project, task) = metadata.initial();
             let new = |port| Reservation {
                 port,
                 key: wish.key.clone(),
@@ -196,11 +193,7 @@ impl Registry {
             };
             return self.take(connection, wish, true, new);
         };
-        let may_change = request.allow_project_change || request.force || settings.allow_change_project;
-        let project = changed("project", stored.project.as_deref(), &wish.project, may_change)?;
-        let may_change = request.allow_task_change || request.force || settings.allow_change_task;
-        let task = changed("task", stored.task.as_deref(), &wish.task, may_change)?;
-        let reservation = Reservation { project, task, last_used_at: now, ..stored.clone() };
+        let reservation = metadata.used(&stored, now)?;
         if request.overwrite || request.force {
             // Lifted out first, so that its own port is a candidate like any other. A failure puts it back.
             store::remove(connection, &wish.key)?;
