@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use crate::error::{Blockers, Result};
 use crate::occupancy::{OccupancyPolicy, Verdict};
 use crate::port::{Port, PortRange, PortSet};
+use crate::registry::Registry;
 use crate::reserve::Refusal;
 use crate::store;
 
@@ -42,6 +43,41 @@ impl Probing {
     /// The first probe that failed for another reason than "address in use", if one did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.clone()
+    }
+}
+
+/// Which obstacles count for a port that somebody prefers. Being reserved always does.
+#[derive(Clone, Copy)]
+pub(crate) struct Minds {
+    pub(crate) exclusions: bool,
+    pub(crate) occupancy: bool,
+}
+
+impl Minds {
+    pub(crate) const ALL: Minds = Minds { exclusions: true, occupancy: true };
+}
+
+impl Registry {
+    /// The first obstacle of one port in the contract's order, if there is one. A lease that has ended is none.
+    pub(crate) fn refuse(
+        &self,
+        connection: &Connection,
+        port: Port,
+        range: PortRange,
+        minds: Minds,
+        probing: &mut Probing,
+    ) -> Result<Option<Refusal>> {
+        Ok(if !range.contains(port) {
+            Some(Refusal::OutsideRange)
+        } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
+            Some(Refusal::Reserved)
+        } else if minds.exclusions && self.configuration().excluded.contains(port) {
+            Some(Refusal::Excluded)
+        } else if minds.occupancy && probing.finds(port) {
+            Some(Refusal::Occupied)
+        } else {
+            None
+        })
     }
 }
 

@@ -304,6 +304,26 @@ impl Registry {
         Ok(value)
     }
 
+    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+        match (min, max) {
+            (Some(min), Some(max)) => PortRange::new("min", min, max),
+            (min, max) => self.configuration().range(min, max),
+        }
+    }
+
+    pub(crate) fn is_related(&self, path: &str) -> Result<bool> {
+        if self.configuration().allow_unrelated_path {
+            return Ok(true);
+        }
+        let base = self.base()?;
+        Ok(paths::is_related(path.as_ref(), base))
+    }
+
+    pub(crate) fn unrelated(&self, path: &str) -> Error {
+        let base = self.base().map(Path::to_path_buf).unwrap_or_default();
+        Error::UnrelatedPath { path: path.to_owned(), base }
+    }
+
     pub(crate) fn base(&self) -> Result<&Path> {
         // What went wrong when the registry was opened is still wrong, or it is not known any more.
         self.0.base.as_deref().ok_or_else(|| {

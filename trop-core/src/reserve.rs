@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use rusqlite::Connection;
 
-use crate::candidates::Probing;
+use crate::candidates::{Minds, Probing};
 use crate::cleanup::{self, Cleanup, Permitted};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::metadata::{Field, MayChange, Metadata};
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
@@ -147,10 +147,9 @@ impl Registry {
     /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
     ///
     /// # Errors
-    /// [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`], [`Error::StickyField`],
-    /// [`Error::InvalidArgument`] for a project or task that breaks the identifier rule, [`Error::Config`] when
-    /// only one end of the range is given and it does not fit the other, and every error of the database.
-    /// Nothing is changed then.
+    /// Of [`Error`](crate::Error): `Exhausted`, `Busy`, `UnrelatedPath`, `StickyField`, `InvalidArgument` for a project
+    /// or task that breaks the identifier rule, `Config` when only one end of the range is given and it does not fit the
+    /// other, and every error of the database. Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
         let settings = self.configuration();
         let may_change = MayChange {
@@ -227,56 +226,17 @@ impl Registry {
         let mut probing = Probing::new(wish.occupancy);
         let mut refusal = None;
         if let Some(port) = wish.request.preferred {
-            refusal = self.refuse(connection, port, wish, &mut probing)?;
+            let request = wish.request;
+            let minds = Minds {
+                exclusions: !(request.ignore_exclusions || request.force),
+                occupancy: !(request.ignore_occupied || request.force),
+            };
+            refusal = self.refuse(connection, port, wish.range, minds, &mut probing)?;
             if refusal.is_none() {
                 return Ok((port, None));
             }
         }
         let excluded = &self.configuration().excluded;
         Ok((store::lowest_usable(connection, wish.range, excluded, &mut probing)?, refusal))
-    }
-
-    /// The first obstacle in the contract's order, if there is one.
-    fn refuse(
-        &self,
-        connection: &Connection,
-        port: Port,
-        wish: &Wish<'_>,
-        probing: &mut Probing,
-    ) -> Result<Option<Refusal>> {
-        let request = wish.request;
-        let minds_exclusions = !(request.ignore_exclusions || request.force);
-        let minds_occupancy = !(request.ignore_occupied || request.force);
-        Ok(if !wish.range.contains(port) {
-            Some(Refusal::OutsideRange)
-        } else if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
-            Some(Refusal::Reserved)
-        } else if minds_exclusions && self.configuration().excluded.contains(port) {
-            Some(Refusal::Excluded)
-        } else if minds_occupancy && probing.finds(port) {
-            Some(Refusal::Occupied)
-        } else {
-            None
-        })
-    }
-
-    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
-        match (min, max) {
-            (Some(min), Some(max)) => PortRange::new("min", min, max),
-            (min, max) => self.configuration().range(min, max),
-        }
-    }
-
-    pub(crate) fn is_related(&self, path: &str) -> Result<bool> {
-        if self.configuration().allow_unrelated_path {
-            return Ok(true);
-        }
-        let base = self.base()?;
-        Ok(paths::is_related(path.as_ref(), base))
-    }
-
-    pub(crate) fn unrelated(&self, path: &str) -> Error {
-        let base = self.base().map(std::path::Path::to_path_buf).unwrap_or_default();
-        Error::UnrelatedPath { path: path.to_owned(), base }
     }
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::Lease;
 use super::socket::Held;
-use crate::candidates::{Candidates, Probing};
+use crate::candidates::{Candidates, Minds, Probing};
 use crate::cleanup::{self, Permitted};
 use crate::error::{AutomaticCleanup, Blockers, Error, Result};
 use crate::occupancy::OccupancyPolicy;
@@ -164,7 +164,11 @@ impl Registry {
         let mut taken = Vec::with_capacity(wish.count as usize);
         while taken.len() < wish.count as usize {
             let port = match preferred.take() {
-                Some(port) if self.can_lease(connection, wish, port, &mut probing)? => port,
+                Some(port)
+                    if self.refuse(connection, port, wish.range, Minds::ALL, &mut probing)?.is_none() =>
+                {
+                    port
+                }
                 _ => store::lowest_usable(connection, wish.range, excluded, &mut probing)
                     .or_else(|error| give_back(connection, &taken).and(Err(error)))?,
             };
@@ -224,22 +228,6 @@ impl Registry {
             }
         }
         Ok(None)
-    }
-
-    fn can_lease(
-        &self,
-        connection: &Connection,
-        wish: &Wish<'_>,
-        port: Port,
-        probing: &mut Probing,
-    ) -> Result<bool> {
-        if !wish.range.contains(port) || self.configuration().excluded.contains(port) {
-            return Ok(false);
-        }
-        if store::is_reserved(connection, port)? && !self.reclaimer(connection).port(port)? {
-            return Ok(false);
-        }
-        Ok(!probing.finds(port))
     }
 }
 
