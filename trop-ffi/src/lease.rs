@@ -25,9 +25,6 @@ pub const TROP_PROTOCOL_UDP: i32 = 2;
 
 /// More ports than any range has.
 const TOO_MANY: u32 = 65536;
-const DEFAULT_HOST: &str = "127.0.0.1";
-const DEFAULT_BACKLOG: i32 = 128;
-const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 /// What is no socket: 0 is one.
 const NO_SOCKET: i64 = -1;
 
@@ -276,8 +273,8 @@ pub unsafe extern "C" fn trop_lease_listen(
     // SAFETY: the header's conventions.
     unsafe {
         socket_of(lease, socket, error, |lease| {
-            let host = strings::text("host", host)?.unwrap_or(DEFAULT_HOST);
-            let backlog = if backlog == NOT_GIVEN { DEFAULT_BACKLOG } else { backlog };
+            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
+            let backlog = if backlog == NOT_GIVEN { Lease::BACKLOG } else { backlog };
             Ok(handed_over(lease.listen(host, backlog)?))
         })
     }
@@ -308,7 +305,7 @@ pub unsafe extern "C" fn trop_lease_bind(
                 TROP_PROTOCOL_UDP => Protocol::Udp,
                 unknown => return Err(invalid("protocol", format!("{unknown} is no TROP_PROTOCOL_*"))),
             };
-            let host = strings::text("host", host)?.unwrap_or(DEFAULT_HOST);
+            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
             Ok(handed_over(lease.bind(protocol, host)?))
         })
     }
@@ -367,7 +364,7 @@ pub unsafe extern "C" fn trop_lease_wait_listening(
         call(error, || {
             lease.as_ref().ok_or_else(|| null("lease"))?.run(|lease| {
                 let timeout = match timeout_ms {
-                    NOT_GIVEN => DEFAULT_WAIT,
+                    NOT_GIVEN => Lease::WAIT,
                     given => Duration::from_millis(
                         u64::try_from(given)
                             .map_err(|_| invalid("timeout", format!("{given} milliseconds are negative")))?,

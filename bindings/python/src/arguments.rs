@@ -12,7 +12,8 @@ use pyo3::exceptions::{PyOverflowError, PyTypeError, PyUnicodeEncodeError};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 use trop_core::{
-    Discovery, Error, Field, GroupKey, OccupancyPolicy, Port, PortRange, PortSet, Protocol, Result, Tag,
+    Discovery, Error, Field, GroupKey, Lease, OccupancyPolicy, Port, PortRange, PortSet, Protocol, Result,
+    Tag,
 };
 
 use crate::errors::exception;
@@ -87,17 +88,19 @@ pub(crate) fn count(given: &Bound<'_, PyAny>) -> PyResult<u32> {
 
 /// How many connections may wait to be accepted.
 pub(crate) fn backlog(given: Given<'_, '_>) -> PyResult<i32> {
-    given.map_or(Ok(128), |value| number("backlog", value, "a number of connections (0 to 2147483647)"))
+    given.map_or(Ok(Lease::BACKLOG), |value| {
+        number("backlog", value, "a number of connections (0 to 2147483647)")
+    })
 }
 
 /// How long to wait for a listener.
 pub(crate) fn timeout(given: Given<'_, '_>) -> PyResult<Duration> {
-    given.map_or(Ok(Duration::from_secs(10)), |value| seconds("timeout", value))
+    given.map_or(Ok(Lease::WAIT), |value| seconds("timeout", value))
 }
 
 /// The address or name to listen on.
 pub(crate) fn host<'a>(given: Given<'a, '_>) -> PyResult<Cow<'a, str>> {
-    given.map_or(Ok(Cow::Borrowed("127.0.0.1")), |value| utf8("host", value))
+    given.map_or(Ok(Cow::Borrowed(Lease::HOST)), |value| utf8("host", value))
 }
 
 pub(crate) fn protocol(given: Given<'_, '_>) -> PyResult<Protocol> {

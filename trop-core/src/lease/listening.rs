@@ -13,6 +13,9 @@ use crate::owner::{Owners, Process};
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Lease {
+    /// How long every language waits for a listener unless told otherwise.
+    pub const WAIT: Duration = Duration::from_secs(10);
+
     /// Returns when something accepts TCP connections on the loopback address of the port and, as far as the operating
     /// system tells, belongs to the process that has the lease or to one of its descendants.
     ///

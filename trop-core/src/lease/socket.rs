@@ -39,6 +39,12 @@ impl Held {
 }
 
 impl Lease {
+    /// Where every language listens unless told otherwise.
+    pub const HOST: &str = "127.0.0.1";
+
+    /// How many connections may wait to be accepted, in every language, unless told otherwise.
+    pub const BACKLOG: i32 = 128;
+
     /// A socket that listens on the leased port, so that there is no moment between the choice of the port and its use.
     /// It is the caller's to close; the lease lasts independently of it.
     ///

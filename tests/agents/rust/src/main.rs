@@ -102,7 +102,7 @@ impl Agent {
                 lease.close()?;
             }
             "lease_listen" => {
-                *listener = Some(lease.listen(fields.text("host")?.unwrap_or("127.0.0.1"), 128)?);
+                *listener = Some(lease.listen(fields.text("host")?.unwrap_or(Lease::HOST), Lease::BACKLOG)?);
             }
             _ => {
                 let timeout = fields.number("timeout_ms")?.unwrap_or(10_000);
