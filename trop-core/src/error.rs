@@ -462,6 +462,12 @@ impl Error {
         }
     }
 
+    /// Whether it is the database that could not be opened, whatever kept the operating system from it.
+    #[must_use]
+    pub fn is_unopened_database(&self) -> bool {
+        matches!(self, Error::Io { action: OPEN, .. })
+    }
+
     pub(crate) fn invalid(argument: &'static str, reason: impl Into<String>) -> Error {
         Error::InvalidArgument { argument, reason: reason.into() }
     }

@@ -65,12 +65,9 @@ fn tell(error: &Error) {
 /// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
 fn exit_code(error: &Error) -> u8 {
     match error {
-        // Whatever keeps the database from being opened, it is no plain input or output failure.
-        Error::UnresolvablePath { .. }
-        | Error::UnknownShell
-        | Error::Io { action: "open the database", .. } => {
-            return 6;
-        }
+        Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
+        // No plain input or output failure.
+        error if error.is_unopened_database() => return 6,
         Error::NoProjectFile { .. } => return 4,
         _ => {}
     }
