@@ -52,11 +52,13 @@ impl Repository {
     fn at(directory: &Path) -> Option<Repository> {
         let owned = directory.to_path_buf();
         let dot_git = directory.join(".git");
-        if is_git_directory(&dot_git) {
-            return Some(Repository::Checkout { directory: owned, data: dot_git });
-        }
-        if dot_git.is_file() {
-            return Some(Repository::linked(owned, &dot_git).unwrap_or(Repository::Unusable));
+        if let Ok(found) = dot_git.metadata() {
+            if found.is_file() {
+                return Some(Repository::linked(owned, &dot_git).unwrap_or(Repository::Unusable));
+            }
+            if is_git_directory(&dot_git) {
+                return Some(Repository::Checkout { directory: owned, data: dot_git });
+            }
         }
         if !is_git_directory(directory) {
             return None;
@@ -97,7 +99,9 @@ impl Repository {
 /// What git itself asks of its data directory.
 fn is_git_directory(directory: &Path) -> bool {
     let head = directory.join("HEAD");
-    (head.is_file() || head.is_symlink())
+    // Of most directories that are looked at there is none, and one look has to tell.
+    let Ok(found) = head.symlink_metadata() else { return false };
+    (found.is_file() || found.is_symlink())
         && directory.join("objects").is_dir()
         && directory.join("refs").is_dir()
 }

@@ -80,6 +80,7 @@ mod os;
 mod owner;
 mod paths;
 mod port;
+mod recent;
 mod registry;
 mod release;
 mod reservation;

@@ -78,6 +78,18 @@ impl Metadata {
         (initial(&self.project, project.as_deref()), initial(&self.task, task.as_deref()))
     }
 
+    /// Whether using an existing reservation now would leave it as it is.
+    pub(crate) fn keeps(&self, stored: &Reservation, now: Timestamp) -> bool {
+        let keeps = |asked: &Field, stored: Option<&str>| match asked {
+            Field::Omitted => true,
+            Field::Set(text) => stored == Some(text),
+            Field::Clear => stored.is_none(),
+        };
+        stored.last_used_at == now
+            && keeps(&self.project, stored.project.as_deref())
+            && keeps(&self.task, stored.task.as_deref())
+    }
+
     /// An existing reservation as it is after being used now.
     ///
     /// # Errors

@@ -19,6 +19,9 @@ pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
         reason: reason.to_owned(),
     };
     let text = path.to_str().ok_or_else(|| fail("it is not valid UTF-8"))?;
+    if is_normal(text) {
+        return Ok(text.to_owned());
+    }
     if text.is_empty() {
         return Err(Error::invalid(argument, "Cannot be empty"));
     }
@@ -82,9 +85,23 @@ pub(crate) fn pin(path: &mut Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Whether stored text is a path [`normalise`] could have made.
+/// Whether text is a path [`normalise`] could have made. Every row that is read asks this, so it makes no copies.
+#[cfg(unix)]
 pub(crate) fn is_normal(text: &str) -> bool {
-    Path::new(text).is_absolute() && normalise("path", Path::new(text)).is_ok_and(|path| path == text)
+    let is_name = |name: &str| !matches!(name, "" | "." | "..");
+    let is_below_root = text.strip_prefix('/').is_some_and(|names| names.split('/').all(is_name));
+    (is_below_root || text == "/") && !text.contains('\0')
+}
+
+/// Whether text is a path that is made of its own components and nothing else.
+#[cfg(not(unix))]
+pub(crate) fn is_normal(text: &str) -> bool {
+    let path = Path::new(text);
+    let is_name = |component| !matches!(component, Component::CurDir | Component::ParentDir);
+    path.is_absolute()
+        && path.components().all(is_name)
+        && path.components().collect::<PathBuf>().as_os_str() == path.as_os_str()
+        && !text.contains('\0')
 }
 
 /// The physical working directory.
@@ -93,6 +110,10 @@ pub(crate) fn is_normal(text: &str) -> bool {
 /// [`Error::Io`] when it does not exist any more.
 pub(crate) fn working_directory() -> Result<PathBuf> {
     let directory = current_dir()?;
+    if cfg!(unix) {
+        // POSIX: what getcwd tells has no links in it.
+        return Ok(directory);
+    }
     directory.canonicalize().map_err(|source| Error::io_of(None, "resolve", &directory, source))
 }
 
@@ -136,6 +157,13 @@ mod tests {
         let here = current_dir().unwrap();
         assert_eq!(Path::new(&normal("x")), here.join("x"));
         assert_eq!(Path::new(&normal("./~")), here.join("~"));
+        for path in ["/", "/a", "/a/b.c", "/a/..b/...", "/ä /~"] {
+            assert!(is_normal(path), "{path}");
+            assert_eq!(normal(path), path);
+        }
+        for path in ["", "a", "//", "/a/", "/a//b", "/./a", "/a/.", "/a/..", "/../a", "/a\0b", "~"] {
+            assert!(!is_normal(path), "{path:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::lease::Tenure;
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
 use crate::port::{Port, PortRange, PortSet};
+use crate::recent::Recent;
 use crate::store::{self, Seat};
 
 /// How to open a registry. All fields have defaults.
@@ -85,10 +86,11 @@ struct Inner {
     poisoned: AtomicBool,
 }
 
-/// The connection, and the leases taken through it, which end with it.
+/// The connection, the leases taken through it, which end with it, and what it has just stored.
 struct Place {
     seat: Seat,
     tenure: Tenure,
+    recent: Recent,
 }
 
 impl Drop for Place {
@@ -126,7 +128,7 @@ impl Registry {
         log::trace!("trop: data directory '{}'", directory.display());
         let seat = Seat::new(directory, configuration.create, configuration.busy_timeout);
         let inner = Inner {
-            place: Arc::new(Place { seat, tenure: Tenure::default() }),
+            place: Arc::new(Place { seat, tenure: Tenure::default(), recent: Recent::default() }),
             options,
             configuration,
             base: paths::working_directory().ok(),
@@ -193,7 +195,8 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
-        let place = Place { seat: self.seat().copy()?, tenure: self.tenure().rehearsal() };
+        let (seat, tenure) = (self.seat().copy()?, self.tenure().rehearsal());
+        let place = Place { seat, tenure, recent: Recent::default() };
         Ok(self.derived(Arc::new(place), self.configuration().clone()))
     }
 
@@ -281,6 +284,10 @@ impl Registry {
 
     pub(crate) fn tenure(&self) -> &Tenure {
         &self.0.place.tenure
+    }
+
+    pub(crate) fn recent(&self) -> &Recent {
+        &self.0.place.recent
     }
 
     /// One change, complete or not at all. Leases that were closed while the database was busy end with it.

@@ -141,6 +141,13 @@ struct Wish<'r> {
     occupancy: OccupancyPolicy,
 }
 
+impl Wish<'_> {
+    /// Whether an existing key is given a port as if it had none.
+    fn is_anew(&self) -> bool {
+        self.request.overwrite || self.request.force
+    }
+}
+
 impl Registry {
     /// The port of a key: the one it has, else its preferred one if usable, else the lowest usable one of the range.
     ///
@@ -166,19 +173,36 @@ impl Registry {
         let may_be_unrelated = request.allow_unrelated_path || request.force;
         // Looked at before the lock, reported after it: directories may hang, and a locked database comes first.
         let related = may_be_unrelated || self.is_related(wish.key.path())?;
-        if related && wish.metadata.is_inferable() && self.find(&wish.key)?.is_none() {
-            wish.metadata.infer(wish.key.path());
+        if related && let Some(reservation) = self.look_ahead(&mut wish)? {
+            return Ok(Reserved { reservation, created: false, refusal: None, cleanup: None });
         }
-        self.write(|transaction| {
+        let reserved = self.write(|transaction| {
             if !related {
                 return Err(self.unrelated(wish.key.path()));
             }
             self.carry_out(transaction, &wish)
-        })
+        })?;
+        self.recent().add(&wish.key, reserved.reservation.last_used_at);
+        Ok(reserved)
+    }
+
+    /// Looks without the lock: git, which may be slow, is asked about a new key. Tells the reservation of a key that was
+    /// stored by this registry in the current second, if nothing about it would change.
+    fn look_ahead(&self, wish: &mut Wish<'_>) -> Result<Option<Reservation>> {
+        let now = Timestamp::now();
+        let may_be_unchanged = !wish.is_anew() && self.recent().has(&wish.key, now);
+        if !may_be_unchanged && !wish.metadata.is_inferable() {
+            return Ok(None);
+        }
+        let stored = self.find(&wish.key)?;
+        if stored.is_none() && wish.metadata.is_inferable() {
+            wish.metadata.infer(wish.key.path());
+        }
+        Ok(stored.filter(|stored| may_be_unchanged && wish.metadata.keeps(stored, now)))
     }
 
     fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
-        let (request, metadata) = (wish.request, &wish.metadata);
+        let metadata = &wish.metadata;
         let now = Timestamp::now();
         let Some(stored) = store::by_key(connection, &wish.key)? else {
             let (project, task) = metadata.initial();
@@ -193,7 +217,7 @@ impl Registry {
             return self.take(connection, wish, true, new);
         };
         let reservation = metadata.used(&stored, now)?;
-        if request.overwrite || request.force {
+        if wish.is_anew() {
             // Lifted out first, so that its own port is a candidate like any other. A failure puts it back.
             store::remove(connection, &wish.key)?;
             return self.take(connection, wish, false, |port| Reservation { port, ..reservation.clone() });

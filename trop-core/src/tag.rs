@@ -61,7 +61,7 @@ pub(crate) fn trimmed(text: &str) -> Result<&str, String> {
 
 /// Whether stored text follows the identifier rule.
 pub(crate) fn is_identifier(text: &str) -> bool {
-    Tag::new(text).is_ok_and(|tag| tag.0 == text)
+    trimmed(text).is_ok_and(|trimmed| trimmed.len() == text.len())
 }
 
 #[cfg(test)]

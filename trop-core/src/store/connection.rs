@@ -8,8 +8,9 @@ use std::time::{Duration, SystemTime};
 
 use rusqlite::backup::Backup;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags};
 
+use super::transaction::{Lock, Transaction};
 use super::{schema, upgrade, wait};
 use crate::error::{Error, Result};
 use crate::os::{self, FileId};
@@ -119,10 +120,10 @@ impl Database {
 
     /// Empties the database, whatever schema it had, in one transaction.
     pub(crate) fn reset(&self) -> Result<()> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Exclusive)?;
+        let transaction = Transaction::begin(&self.connection, Lock::Exclusive)?;
         schema::drop_everything(&transaction)?;
         schema::bring_up_to_date(&transaction)?;
-        Ok(transaction.commit()?)
+        transaction.commit()
     }
 
     /// Closing will leave the log alone, because it may be another file's by then.
@@ -142,7 +143,7 @@ impl Database {
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         if !matches!(access, Access::Read(_)) {
-            connection.execute_batch("PRAGMA synchronous = NORMAL")?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF")?;
         }
         Ok(Database {
             connection,
@@ -193,14 +194,29 @@ impl Database {
         self.file.is_none_or(|file| os::file_id(&self.path).is_ok_and(|now| now == file))
     }
 
+    /// Begins a look at the file that the path means now.
+    fn begin_look(&self) -> Result<Transaction<'_>> {
+        if self.is_current() {
+            Transaction::begin(&self.connection, Lock::Snapshot)
+        } else {
+            Err(wait::interrupt())
+        }
+    }
+
+    /// Begins a change of the file that the path means now. What were written to one that was replaced, also while this
+    /// waited for the lock, would be lost.
+    fn begin_change(&self) -> Result<Transaction<'_>> {
+        let transaction = Transaction::begin(&self.connection, Lock::Writer);
+        if self.is_current() { transaction } else { Err(wait::interrupt()) }
+    }
+
     /// One consistent look at the database, without any lock that writers would notice.
     pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let begin = || Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred);
-        let mut transaction = begin()?;
+        let mut transaction = self.begin_look()?;
         while self.undisturbed(self.is_outdated(&transaction))? {
             drop(transaction);
             self.upgrade()?;
-            transaction = begin()?;
+            transaction = self.begin_look()?;
         }
         self.undisturbed(look(&transaction))
     }
@@ -212,7 +228,7 @@ impl Database {
 
     /// One consistent look at whatever is there.
     pub(crate) fn look<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
+        let transaction = self.begin_look()?;
         self.undisturbed(look(&transaction))
     }
 
@@ -245,12 +261,7 @@ impl Database {
             }
             self.logs.set(true);
         }
-        let begin = || {
-            let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
-            // Replaced while this waited for the lock: what is written here would be lost.
-            if self.is_current() { Ok(transaction) } else { Err(wait::interrupt()) }
-        };
-        let mut transaction = begin()?;
+        let mut transaction = self.begin_change()?;
         let mut cookie = schema::cookie(&transaction)?;
         while cookie != self.schema_cookie.get() {
             let state = schema::bring_up_to_date(&transaction)?;
@@ -260,7 +271,7 @@ impl Database {
             }
             drop(transaction);
             self.upgrade()?;
-            transaction = begin()?;
+            transaction = self.begin_change()?;
             cookie = schema::cookie(&transaction)?;
         }
         let value = change(&transaction)?;
@@ -294,7 +305,7 @@ impl Database {
     }
 
     fn upgrade_durably(&self) -> Result<Option<i64>> {
-        let transaction = Transaction::new_unchecked(&self.connection, TransactionBehavior::Immediate)?;
+        let transaction = self.begin_change()?;
         if schema::check(&transaction)? != schema::State::Old {
             return Ok(None);
         }
@@ -307,7 +318,7 @@ impl Database {
     fn inspect(&self) -> Result<()> {
         let (cookie, state) = {
             // One snapshot, begun by the first of them: another process may be creating the schema at this moment.
-            let snapshot = Transaction::new_unchecked(&self.connection, TransactionBehavior::Deferred)?;
+            let snapshot = Transaction::begin(&self.connection, Lock::Snapshot)?;
             (schema::cookie(&snapshot)?, schema::check(&snapshot)?)
         };
         match state {
@@ -337,9 +348,11 @@ fn connect(path: &Path, access: &Access) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let read_only = flags | OpenFlags::SQLITE_OPEN_READ_ONLY;
     let connection = match access {
-        Access::ReadWrite | Access::Exclusive => {
-            Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?
+        Access::ReadWrite => {
+            let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE;
+            Connection::open_with_flags_and_vfs(path, flags, os::vfs::name())?
         }
+        Access::Exclusive => Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_READ_WRITE)?,
         Access::Read(look) if look.stamp.has_log => Connection::open_with_flags(path, read_only)?,
         Access::Read(_) => {
             let mut uri = String::from("file:");

@@ -7,6 +7,7 @@ mod leases;
 mod pool;
 mod rows;
 mod schema;
+mod transaction;
 mod upgrade;
 mod validate;
 mod wait;

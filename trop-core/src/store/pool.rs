@@ -177,7 +177,8 @@ impl Seat {
     ) -> Result<T> {
         let deadline = Instant::now() + wait;
         for tries in 0.. {
-            let result = self.check_out(deadline).and_then(|checkout| operation(checkout.database()?));
+            let result =
+                self.check_out(deadline, tries > 0).and_then(|checkout| operation(checkout.database()?));
             match result {
                 // A few more tries even without time to wait: what interrupted is over at once.
                 Err(Error::Busy { .. })
@@ -225,7 +226,9 @@ impl Seat {
         table.changed();
     }
 
-    fn check_out(&self, deadline: Instant) -> Result<Checkout<'_>> {
+    /// Takes the connection out of the table, opened if need be. A connection that an earlier try gave up is looked at: its
+    /// file may have been replaced.
+    fn check_out(&self, deadline: Instant, was_interrupted: bool) -> Result<Checkout<'_>> {
         usable()?;
         let mut table = lock();
         loop {
@@ -243,7 +246,7 @@ impl Seat {
                     };
                     drop(table);
                     let mut checkout = Checkout::new(self, Some(database), deadline);
-                    if checkout.database().is_ok_and(Database::is_current) {
+                    if !was_interrupted || checkout.database().is_ok_and(Database::is_current) {
                         return Ok(checkout);
                     }
                     checkout.database = None;
@@ -279,7 +282,7 @@ impl Seat {
         if !matches!(slot.state, State::Cold) {
             // Another thread opened this very slot meanwhile.
             drop(table);
-            return self.check_out(deadline);
+            return self.check_out(deadline, false);
         }
         slot.state = State::Opening;
         slot.file = Some(file);

@@ -152,6 +152,11 @@ pub(crate) fn select(
         Selection::Untagged => Some(""),
         Selection::All => None,
     };
+    if let (Some(tag), false) = (tag, recursive) {
+        let mut statement = connection.prepare_cached(select_where!("path = ?1 AND tag = ?2"))?;
+        // A path may have any number of tags.
+        return reservations(connection, statement.query([path, tag])?);
+    }
     let sql = select_where!(
         "(path = ?1 OR path > ?3 AND path < ?4) AND (?2 IS NULL OR tag = ?2) ORDER BY path, tag"
     );

@@ -3,6 +3,8 @@
 //! Everything has a fallback that compiles elsewhere; only Linux is tested.
 #![allow(unsafe_code)]
 
+pub(crate) mod vfs;
+
 use std::fs;
 use std::io;
 use std::path::Path;

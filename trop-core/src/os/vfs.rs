@@ -1,0 +1,255 @@
+//! How SQLite writes its log: a transaction in one piece, not each page in two.
+//!
+//! By itself SQLite asks the operating system twice for every page, for the 24 bytes before it and for the page, which
+//! makes up most of what a small transaction costs. Here what it writes to a log is collected and written at the latest
+//! with the last page of the transaction, before that call returns: nothing is published to other processes, and no
+//! lock is let go, before it is in the file. The order is the same and so is every error. All other files are SQLite's own.
+//!
+//! What is collected must not outlive the write lock. SQLite writes all pages of a transaction in a row if it never
+//! spills some to the log early, so a connection that uses this has to say `PRAGMA cache_spill = OFF`.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::sync::OnceLock;
+
+use rusqlite::ffi::{
+    SQLITE_ERROR, SQLITE_OK, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_filename, sqlite3_int64,
+    sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
+};
+
+const NAME: &CStr = c"trop";
+
+/// What stands before each page in a log: the page's number, the size of the database if this page ends a transaction,
+/// else 0, and checksums. See "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
+const FRAME_HEADER: usize = 24;
+
+/// The largest page there is, and so the most that the original is otherwise asked to write at once: on Unix it cannot
+/// write twice as much. A larger transaction is written in several pieces.
+const MOST_BYTES: usize = 65536;
+
+/// The name by which SQLite finds it.
+pub(crate) fn name() -> &'static CStr {
+    static REGISTERED: OnceLock<()> = OnceLock::new();
+    REGISTERED.get_or_init(|| {
+        // SAFETY: SQLite's own VFS lives as long as the process, and so does the copy, which is never moved. A copy works
+        // as the original does: its functions read nothing but `pAppData` and `mxPathname` from what they are given.
+        unsafe {
+            let original = original();
+            if original.is_null() {
+                return;
+            }
+            let mut vfs = *original;
+            vfs.zName = NAME.as_ptr();
+            vfs.pNext = std::ptr::null_mut();
+            vfs.xOpen = Some(open);
+            vfs.szOsFile =
+                vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Log>()).unwrap_or(c_int::MAX));
+            // If this fails, opening says that there is no such VFS.
+            sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0);
+        }
+    });
+    NAME
+}
+
+/// SQLite's own way to files.
+fn original() -> *mut sqlite3_vfs {
+    // SAFETY: null asks for the default one, whoever calls.
+    unsafe { sqlite3_vfs_find(std::ptr::null()) }
+}
+
+/// An open log, in memory that SQLite allocates. Behind it lies what the original VFS keeps of the file.
+#[repr(C)]
+struct Log {
+    /// What SQLite knows of it; has to come first.
+    base: sqlite3_file,
+    /// The file as the original opened it.
+    file: *mut sqlite3_file,
+    /// What is collected, and where in the file it begins.
+    collected: Vec<u8>,
+    start: sqlite3_int64,
+    /// Whether the page that comes next ends a transaction.
+    is_last: bool,
+}
+
+impl Log {
+    /// Calls a method of the original's file, after everything was written.
+    fn call(
+        &mut self,
+        method: impl FnOnce(&sqlite3_io_methods, *mut sqlite3_file) -> Option<c_int>,
+    ) -> c_int {
+        match self.write_collected() {
+            SQLITE_OK => self.call_at_once(method),
+            error => error,
+        }
+    }
+
+    fn call_at_once(
+        &self,
+        method: impl FnOnce(&sqlite3_io_methods, *mut sqlite3_file) -> Option<c_int>,
+    ) -> c_int {
+        // SAFETY: the original has opened the file, and its methods live as long as the process.
+        let methods = unsafe { (*self.file).pMethods.as_ref() };
+        methods.and_then(|methods| method(methods, self.file)).unwrap_or(SQLITE_ERROR)
+    }
+
+    fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
+        let is_header = bytes.len() == FRAME_HEADER;
+        let is_too_much = self.collected.len() + bytes.len() > MOST_BYTES;
+        let follows = self.end() == Some(offset);
+        if is_too_much || !follows {
+            match self.write_collected() {
+                SQLITE_OK => {}
+                error => return error,
+            }
+        }
+        if is_header {
+            if self.collected.is_empty() {
+                self.start = offset;
+            }
+            self.is_last = bytes[4..8] != [0; 4];
+            self.collected.extend_from_slice(bytes);
+            SQLITE_OK
+        } else if self.collected.is_empty() {
+            self.write_at_once(bytes, offset)
+        } else {
+            self.collected.extend_from_slice(bytes);
+            if self.is_last { self.write_collected() } else { SQLITE_OK }
+        }
+    }
+
+    /// Where what is collected ends in the file.
+    fn end(&self) -> Option<sqlite3_int64> {
+        let length = sqlite3_int64::try_from(self.collected.len()).ok()?;
+        (length > 0).then_some(self.start + length)
+    }
+
+    /// Afterwards nothing is left to be written, also if that failed: the transaction fails with it.
+    fn write_collected(&mut self) -> c_int {
+        if self.collected.is_empty() {
+            return SQLITE_OK;
+        }
+        let status = self.write_at_once(&self.collected, self.start);
+        self.collected.clear();
+        status
+    }
+
+    fn write_at_once(&self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
+        let Ok(size) = c_int::try_from(bytes.len()) else { return SQLITE_ERROR };
+        // SAFETY: the slice is valid for the call.
+        self.call_at_once(|methods, file| unsafe {
+            Some(methods.xWrite?(file, bytes.as_ptr().cast(), size, offset))
+        })
+    }
+}
+
+static METHODS: sqlite3_io_methods = sqlite3_io_methods {
+    // The first version: logs are neither shared memory nor mapped.
+    iVersion: 1,
+    xClose: Some(close),
+    xRead: Some(read),
+    xWrite: Some(write),
+    xTruncate: Some(truncate),
+    xSync: Some(sync),
+    xFileSize: Some(file_size),
+    xLock: Some(lock),
+    xUnlock: Some(unlock),
+    xCheckReservedLock: Some(check_reserved_lock),
+    xFileControl: Some(file_control),
+    xSectorSize: Some(sector_size),
+    xDeviceCharacteristics: Some(device_characteristics),
+    xShmMap: None,
+    xShmLock: None,
+    xShmBarrier: None,
+    xShmUnmap: None,
+    xFetch: None,
+    xUnfetch: None,
+};
+
+/// The log that SQLite means.
+///
+/// # Safety
+/// `file` was opened by [`open`] as a log and is used by nobody else meanwhile, which SQLite warrants.
+unsafe fn log<'f>(file: *mut sqlite3_file) -> &'f mut Log {
+    // SAFETY: `open` has written a whole `Log` there.
+    unsafe { &mut *file.cast::<Log>() }
+}
+
+unsafe extern "C" fn open(
+    _vfs: *mut sqlite3_vfs,
+    name: sqlite3_filename,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let original = original();
+    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Log` too.
+    unsafe {
+        let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
+        if flags & SQLITE_OPEN_WAL == 0 {
+            return open(original, name, file, flags, out_flags);
+        }
+        let inner = file.byte_add(size_of::<Log>());
+        (*inner).pMethods = std::ptr::null();
+        let status = open(original, name, inner, flags, out_flags);
+        let mut log = Log {
+            base: sqlite3_file { pMethods: &raw const METHODS },
+            file: inner,
+            collected: Vec::new(),
+            start: 0,
+            is_last: false,
+        };
+        if status != SQLITE_OK {
+            // SQLite closes what has methods, whatever the status.
+            if !(*inner).pMethods.is_null() {
+                log.call_at_once(|methods, file| Some(methods.xClose?(file)));
+            }
+            log.base.pMethods = std::ptr::null();
+        }
+        file.cast::<Log>().write(log);
+        status
+    }
+}
+
+unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
+    // SAFETY: as for `log`; SQLite uses the file no more.
+    unsafe {
+        let log = file.cast::<Log>().read();
+        // Nothing is collected, or it belongs to a transaction that was given up.
+        log.call_at_once(|methods, file| Some(methods.xClose?(file)))
+    }
+}
+
+unsafe extern "C" fn write(
+    file: *mut sqlite3_file,
+    bytes: *const c_void,
+    size: c_int,
+    offset: sqlite3_int64,
+) -> c_int {
+    // SAFETY: as for `log`; SQLite gives as many bytes as it says.
+    unsafe {
+        let size = usize::try_from(size).unwrap_or(0);
+        log(file).write(std::slice::from_raw_parts(bytes.cast(), size), offset)
+    }
+}
+
+/// Methods that do what the original's do, with everything written before.
+macro_rules! forward {
+    ($($name:ident = $method:ident($($argument:ident: $type:ty),*);)*) => {$(
+        unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
+            // SAFETY: as for `log`; the arguments are handed on as they are.
+            unsafe { log(file).call(|methods, file| Some(methods.$method?(file $(, $argument)*))) }
+        }
+    )*};
+}
+
+forward! {
+    read = xRead(bytes: *mut c_void, size: c_int, offset: sqlite3_int64);
+    truncate = xTruncate(size: sqlite3_int64);
+    sync = xSync(flags: c_int);
+    file_size = xFileSize(size: *mut sqlite3_int64);
+    lock = xLock(level: c_int);
+    unlock = xUnlock(level: c_int);
+    check_reserved_lock = xCheckReservedLock(is_reserved: *mut c_int);
+    file_control = xFileControl(operation: c_int, argument: *mut c_void);
+    sector_size = xSectorSize();
+    device_characteristics = xDeviceCharacteristics();
+}
