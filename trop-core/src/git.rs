@@ -1,9 +1,10 @@
 //! What git knows about a directory, read from its files: no program is run and no variable such as `GIT_DIR` asked.
 
-use std::fs::{self, File};
+use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::paths;
 use crate::tag::identifier;
 
 /// Far more than any of the files read here has.
@@ -20,14 +21,21 @@ pub(crate) struct Inferred {
 
 /// The names for a path, searched upward from its nearest existing directory. Every failure means "none".
 pub(crate) fn infer(path: &Path) -> Inferred {
-    let Some(start) = path.ancestors().find(|ancestor| ancestor.is_dir()) else { return Inferred::default() };
-    let Ok(start) = start.canonicalize() else { return Inferred::default() };
+    let Some(start) = nearest_directory(path) else { return Inferred::default() };
     for directory in start.ancestors() {
         if let Some(repository) = Repository::at(directory) {
             return repository.names();
         }
     }
     Inferred::default()
+}
+
+/// The nearest directory that exists, with all links followed.
+fn nearest_directory(path: &Path) -> Option<PathBuf> {
+    if paths::working_directory().is_ok_and(|directory| directory == path) {
+        return Some(path.to_path_buf());
+    }
+    path.ancestors().find(|ancestor| ancestor.is_dir())?.canonicalize().ok()
 }
 
 enum Repository {
@@ -137,11 +145,9 @@ fn checkout_of(common: &Path) -> Option<PathBuf> {
 /// The current branch in full, an unborn one too; none for a detached head.
 fn branch(data: &Path) -> Option<String> {
     let head = data.join("HEAD");
-    let target = match fs::read_link(&head) {
-        // How old versions of git wrote it.
-        Ok(link) => link.to_str()?.to_owned(),
-        Err(_) => read(&head)?.strip_prefix("ref:")?.trim().to_owned(),
-    };
+    let text = read(&head).and_then(|text| Some(text.strip_prefix("ref:")?.trim().to_owned()));
+    // How old versions of git wrote it.
+    let target = text.or_else(|| Some(fs::read_link(&head).ok()?.to_str()?.to_owned()))?;
     // What the file says when the references are kept in tables.
     let branch = target.strip_prefix("refs/heads/").filter(|branch| *branch != ".invalid")?;
     valid("task", branch)
@@ -177,11 +183,17 @@ fn read(path: &Path) -> Option<String> {
 }
 
 fn read_bytes(path: &Path) -> Option<Vec<u8>> {
-    // A pipe would hang.
-    if !path.is_file() {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    // A pipe would wait for a writer.
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    let file = options.open(path).ok()?;
+    if !file.metadata().ok()?.is_file() {
         return None;
     }
-    let mut bytes = Vec::new();
-    File::open(path).ok()?.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    // Room for most of them, which makes it one read.
+    let mut bytes = Vec::with_capacity(1024);
+    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

@@ -42,7 +42,8 @@ pub(crate) struct Metadata {
     pub(crate) task: Field,
     may_change_project: bool,
     may_change_task: bool,
-    inferred: Inferred,
+    /// What git said, once it was asked.
+    inferred: Option<Inferred>,
 }
 
 impl Metadata {
@@ -58,24 +59,26 @@ impl Metadata {
             task: explicit("task", task, configuration.task.as_deref())?,
             may_change_project: may_change.project || configuration.allow_change_project,
             may_change_task: may_change.task || configuration.allow_change_task,
-            inferred: Inferred::default(),
+            inferred: None,
         })
     }
 
-    /// Whether something is left for git to say.
+    /// Whether git has something to say about a new key and was not asked yet.
     pub(crate) fn is_inferable(&self) -> bool {
-        self.project == Field::Omitted || self.task == Field::Omitted
+        self.inferred.is_none() && (self.project == Field::Omitted || self.task == Field::Omitted)
     }
 
     /// Asks git about a path, which may be slow.
     pub(crate) fn infer(&mut self, path: &str) {
-        self.inferred = git::infer(path.as_ref());
+        self.inferred = Some(git::infer(path.as_ref()));
     }
 
     /// The project and the task of a new key.
     pub(crate) fn initial(&self) -> (Option<String>, Option<String>) {
-        let Inferred { project, task } = &self.inferred;
-        (initial(&self.project, project.as_deref()), initial(&self.task, task.as_deref()))
+        let inferred = self.inferred.as_ref();
+        let project = inferred.and_then(|inferred| inferred.project.as_deref());
+        let task = inferred.and_then(|inferred| inferred.task.as_deref());
+        (initial(&self.project, project), initial(&self.task, task))
     }
 
     /// Whether using an existing reservation now would leave it as it is.

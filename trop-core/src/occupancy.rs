@@ -226,8 +226,8 @@ fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<()> {
         Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
     };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    if address.is_ipv6() {
-        // A dual-stack socket would test IPv4 as well.
+    if address.is_ipv6() && address.ip().is_unspecified() {
+        // All addresses of a dual-stack socket are those of IPv4 as well.
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())

@@ -1,41 +1,36 @@
-//! Which keys a registry has stored within the current second.
+//! Which keys a registry has stored lately, and when.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::reservation::{Key, Timestamp};
 use crate::store;
 
-/// Asked for once more within the second, such a key needs no change: its time of last use is a whole second. Locked for
-/// moments only and with forks kept out, so that no child ever inherits it locked.
+/// A key in here most likely still has its reservation, so that nobody need look before asking for it again; and within
+/// the second nothing about it would change, because its time of last use is a whole second. Locked for moments only and
+/// with forks kept out, so that no child ever inherits it locked.
 #[derive(Default)]
-pub(crate) struct Recent(Mutex<Option<Second>>);
-
-struct Second {
-    time: Timestamp,
-    keys: BTreeSet<Key>,
-}
+pub(crate) struct Recent(Mutex<BTreeMap<Key, Timestamp>>);
 
 impl Recent {
-    /// How many keys are kept. More are not worth their memory: forgetting one costs a change that nobody needed.
-    const MOST: usize = 256;
+    /// How many keys are kept. More are not worth their memory: a key that was forgotten costs a look at the database.
+    const MOST: usize = 1024;
 
-    pub(crate) fn add(&self, key: &Key, time: Timestamp) {
-        self.with(|second| {
-            let current =
-                second.take().filter(|second| second.time == time && second.keys.len() < Recent::MOST);
-            let current = current.unwrap_or_else(|| Second { time, keys: BTreeSet::new() });
-            second.insert(current).keys.insert(key.clone());
+    /// When a key was last stored.
+    pub(crate) fn time(&self, key: &Key) -> Option<Timestamp> {
+        self.with(|keys| keys.get(key).copied())
+    }
+
+    pub(crate) fn add(&self, key: Key, time: Timestamp) {
+        self.with(|keys| {
+            if keys.len() >= Recent::MOST && !keys.contains_key(&key) {
+                keys.clear();
+            }
+            keys.insert(key, time);
         });
     }
 
-    pub(crate) fn has(&self, key: &Key, time: Timestamp) -> bool {
-        self.with(|second| {
-            second.as_ref().is_some_and(|second| second.time == time && second.keys.contains(key))
-        })
-    }
-
-    fn with<T>(&self, run: impl FnOnce(&mut Option<Second>) -> T) -> T {
+    fn with<T>(&self, run: impl FnOnce(&mut BTreeMap<Key, Timestamp>) -> T) -> T {
         store::locked(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }

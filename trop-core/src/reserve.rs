@@ -1,6 +1,7 @@
 //! `reserve`: the same port for the same key, a new one for a new key.
 
 use std::path::PathBuf;
+use std::time::Instant;
 
 use rusqlite::Connection;
 
@@ -13,7 +14,7 @@ use crate::paths;
 use crate::port::{Port, PortRange};
 use crate::registry::Registry;
 use crate::reservation::{Key, Reservation, Timestamp};
-use crate::store;
+use crate::store::{self, Database};
 use crate::tag::Tag;
 
 /// What to reserve. All fields have defaults.
@@ -176,35 +177,51 @@ impl Registry {
         if related && let Some(reservation) = self.look_ahead(&mut wish)? {
             return Ok(Reserved { reservation, created: false, refusal: None, cleanup: None });
         }
-        let reserved = self.write(|transaction| {
-            if !related {
-                return Err(self.unrelated(wish.key.path()));
+        let (began, mut wait) = (Instant::now(), self.seat().timeout());
+        let reserved = loop {
+            let reserved = self.write_in(wait, |transaction| {
+                if !related {
+                    return Err(self.unrelated(wish.key.path()));
+                }
+                self.carry_out(transaction, &wish)
+            })?;
+            if let Some(reserved) = reserved {
+                break reserved;
             }
-            self.carry_out(transaction, &wish)
-        })?;
-        self.recent().add(&wish.key, reserved.reservation.last_used_at);
+            wish.metadata.infer(wish.key.path());
+            wait = self.seat().timeout().saturating_sub(began.elapsed());
+        };
+        self.recent().add(wish.key, reserved.reservation.last_used_at);
         Ok(reserved)
     }
 
-    /// Looks without the lock: git, which may be slow, is asked about a new key. Tells the reservation of a key that was
-    /// stored by this registry in the current second, if nothing about it would change.
+    /// Looks without the lock, unless the key is known: git, which may be slow, is asked about a new one. Tells the
+    /// reservation of a key that this registry stored in the current second, if nothing about it would change.
     fn look_ahead(&self, wish: &mut Wish<'_>) -> Result<Option<Reservation>> {
         let now = Timestamp::now();
-        let may_be_unchanged = !wish.is_anew() && self.recent().has(&wish.key, now);
-        if !may_be_unchanged && !wish.metadata.is_inferable() {
-            return Ok(None);
+        let last = self.recent().time(&wish.key);
+        let may_be_unchanged = last == Some(now) && !wish.is_anew();
+        if may_be_unchanged {
+            let stored = self.find(&wish.key)?;
+            return Ok(stored.filter(|stored| wish.metadata.keeps(stored, now)));
         }
-        let stored = self.find(&wish.key)?;
-        if stored.is_none() && wish.metadata.is_inferable() {
-            wish.metadata.infer(wish.key.path());
+        if last.is_none() && wish.metadata.is_inferable() {
+            let glance = |database: &Database| database.glance(|now| store::by_key(now, &wish.key));
+            if let Some(None) = self.seat().with(glance)? {
+                wish.metadata.infer(wish.key.path());
+            }
         }
-        Ok(stored.filter(|stored| may_be_unchanged && wish.metadata.keeps(stored, now)))
+        Ok(None)
     }
 
-    fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Reserved> {
+    /// None if the key is a new one and git has to be asked about it first, without the lock.
+    fn carry_out(&self, connection: &Connection, wish: &Wish<'_>) -> Result<Option<Reserved>> {
         let metadata = &wish.metadata;
         let now = Timestamp::now();
         let Some(stored) = store::by_key(connection, &wish.key)? else {
+            if wish.metadata.is_inferable() {
+                return Ok(None);
+            }
             let (project, task) = metadata.initial();
             let new = |port| Reservation {
                 port,
@@ -214,18 +231,19 @@ impl Registry {
                 created_at: now,
                 last_used_at: now,
             };
-            return self.take(connection, wish, true, new);
+            return self.take(connection, wish, true, new).map(Some);
         };
         let reservation = metadata.used(&stored, now)?;
         if wish.is_anew() {
             // Lifted out first, so that its own port is a candidate like any other. A failure puts it back.
             store::remove(connection, &wish.key)?;
-            return self.take(connection, wish, false, |port| Reservation { port, ..reservation.clone() });
+            let anew = |port| Reservation { port, ..reservation.clone() };
+            return self.take(connection, wish, false, anew).map(Some);
         }
         if reservation != stored {
             store::refresh(connection, &reservation)?;
         }
-        Ok(Reserved { reservation, created: false, refusal: None, cleanup: None })
+        Ok(Some(Reserved { reservation, created: false, refusal: None, cleanup: None }))
     }
 
     /// Allocates a port and stores the row `made` of it.

@@ -232,6 +232,16 @@ impl Database {
         self.undisturbed(look(&transaction))
     }
 
+    /// A look for whoever is about to change something and will look again: the file may have been replaced and its
+    /// schema is not checked. None for what fails, which will fail then too, except that nothing is waited for twice.
+    pub(crate) fn glance<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<Option<T>> {
+        match look(&self.connection) {
+            Ok(seen) => Ok(Some(seen)),
+            Err(error @ Error::Busy { .. }) => Err(error),
+            Err(_) => Ok(None),
+        }
+    }
+
     /// What was seen, unless somebody wrote meanwhile and it was seen without a lock: then the look is made again.
     fn undisturbed<T>(&self, seen: Result<T>) -> Result<T> {
         match &self.access {

@@ -12,6 +12,7 @@ mod upgrade;
 mod validate;
 mod wait;
 
+pub(crate) use connection::Database;
 pub(crate) use free_ports::lowest_usable;
 pub(crate) use leases::{
     LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
