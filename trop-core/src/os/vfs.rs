@@ -253,3 +253,84 @@ forward! {
     sector_size = xSectorSize();
     device_characteristics = xDeviceCharacteristics();
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::{Connection, OpenFlags};
+
+    use super::*;
+
+    fn connect(path: &std::path::Path) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE;
+        let connection = Connection::open_with_flags_and_vfs(path, flags, name()).unwrap();
+        let setting = "PRAGMA page_size = 1024; PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; \
+                       PRAGMA cache_size = 10; PRAGMA cache_spill = OFF";
+        connection.execute_batch(setting).unwrap();
+        connection
+    }
+
+    fn insert(connection: &Connection, from: u32, count: u32) {
+        for number in from..from + count {
+            connection.execute("INSERT INTO t VALUES (?1, hex(zeroblob(200)))", [number]).unwrap();
+        }
+    }
+
+    fn count(connection: &Connection) -> u32 {
+        let sound: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+        assert_eq!(sound, "ok");
+        connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
+    }
+
+    /// Far more than the cache has room for, and than is written in one piece.
+    const MANY: u32 = 2000;
+
+    #[test]
+    fn nothing_of_a_transaction_that_was_given_up_is_ever_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let (one, other) = (connect(&path), connect(&path));
+        one.execute_batch("CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)").unwrap();
+        for (round, given_up) in (0..).zip([10, 40, 80, 200, MANY]) {
+            one.execute_batch("BEGIN IMMEDIATE").unwrap();
+            insert(&one, 1_000_000, given_up);
+            one.execute_batch("ROLLBACK").unwrap();
+            insert(&other, 20 * round, 10);
+            assert_eq!(count(&one), 20 * round + 10);
+            insert(&one, 20 * round + 10, 10);
+            assert_eq!(count(&other), 20 * (round + 1));
+        }
+        drop((one, other));
+        assert_eq!(count(&connect(&path)), 100);
+    }
+
+    #[test]
+    fn others_see_a_large_transaction_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        let (one, other) = (connect(&path), connect(&path));
+        one.execute_batch("PRAGMA wal_autocheckpoint = 0; CREATE TABLE t (a INTEGER PRIMARY KEY, b TEXT)")
+            .unwrap();
+        one.execute_batch("BEGIN IMMEDIATE").unwrap();
+        insert(&one, 0, MANY);
+        assert_eq!(count(&other), 0);
+        one.execute_batch("COMMIT").unwrap();
+        assert_eq!(count(&other), MANY);
+        // As a program finds it that has no other way to the log.
+        let plain = Connection::open(&path).unwrap();
+        assert_eq!(count(&plain), MANY);
+    }
+
+    #[test]
+    fn a_log_that_cannot_be_made_is_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("db");
+        connect(&path).execute_batch("CREATE TABLE t (a)").unwrap();
+        let mut log = path.clone().into_os_string();
+        log.push("-wal");
+        std::fs::create_dir(log).unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
+        let connection = Connection::open_with_flags_and_vfs(&path, flags, name()).unwrap();
+        let error = connection.execute("INSERT INTO t VALUES (1)", []).unwrap_err();
+        assert_eq!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::CannotOpen), "{error}");
+    }
+}

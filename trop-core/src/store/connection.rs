@@ -143,7 +143,10 @@ impl Database {
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         if !matches!(access, Access::Read(_)) {
-            connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF")?;
+            // The log is moved into the file when it has 4 MB, as by default, but in pages of 1 KB.
+            connection.execute_batch(
+                "PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF; PRAGMA wal_autocheckpoint = 4000",
+            )?;
         }
         Ok(Database {
             connection,
@@ -431,6 +434,8 @@ mod tests {
             database.connection.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0)).unwrap()
         };
         assert_eq!(pragma("synchronous"), 1, "NORMAL");
+        assert_eq!(pragma("cache_spill"), 0, "which the VFS relies on");
+        assert_eq!(pragma("wal_autocheckpoint"), 4000);
         assert_eq!(pragma("trusted_schema"), 0);
         assert_eq!(pragma("page_size"), 1024);
     }
