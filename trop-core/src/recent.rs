@@ -34,3 +34,20 @@ impl Recent {
         store::locked(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_are_bounded_and_the_last_one_is_among_them() {
+        let recent = Recent::default();
+        let key = |number: usize| Key::stored(format!("/{number}"), None);
+        for number in 0..=2 * Recent::MOST {
+            recent.add(key(number), Timestamp::LAST);
+            assert_eq!(recent.time(&key(number)), Some(Timestamp::LAST));
+        }
+        assert!(recent.with(|keys| keys.len()) <= Recent::MOST);
+        assert_eq!(recent.time(&key(0)), None);
+    }
+}
