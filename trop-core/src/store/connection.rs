@@ -31,6 +31,7 @@ pub(crate) struct Database {
     is_old: Cell<bool>,
     /// Whether the journal mode was found or made right.
     logs: Cell<bool>,
+    turns: wait::Turns,
 }
 
 /// What this user may do with the file.
@@ -156,6 +157,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             is_old: Cell::new(false),
             logs: Cell::new(false),
+            turns: wait::Turns::default(),
         })
     }
 
@@ -186,6 +188,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             is_old: Cell::new(false),
             logs: Cell::new(true),
+            turns: wait::Turns::default(),
         };
         database.write(|_| Ok(()))?;
         Ok(database)
@@ -209,7 +212,9 @@ impl Database {
     /// Begins a change of the file that the path means now. What were written to one that was replaced, also while this
     /// waited for the lock, would be lost.
     fn begin_change(&self) -> Result<Transaction<'_>> {
+        self.turns.give_way();
         let transaction = Transaction::begin(&self.connection, Lock::Writer);
+        self.turns.begin();
         if self.is_current() { transaction } else { Err(wait::interrupt()) }
     }
 
@@ -289,6 +294,7 @@ impl Database {
         }
         let value = change(&transaction)?;
         transaction.commit()?;
+        self.turns.end();
         self.schema_cookie.set(cookie);
         Ok(value)
     }
