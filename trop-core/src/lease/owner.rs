@@ -141,8 +141,8 @@ pub(crate) struct Reclaimer<'a> {
 
 impl Reclaimer<'_> {
     /// Looks at up to 8 owners, those that follow one and then from the first on, and removes those that are dead.
-    /// Tells the last one, and whether any was dead. `own` is known to be alive.
-    pub(crate) fn in_passing(&self, after: i64, own: Option<i64>) -> Result<(i64, bool)> {
+    /// Tells the last one. `own` is known to be alive.
+    pub(crate) fn in_passing(&self, after: i64, own: Option<i64>) -> Result<i64> {
         const MOST: usize = 8;
         let mut dead = BTreeMap::new();
         let (mut last, mut is_second_round) = (after, false);
@@ -158,9 +158,8 @@ impl Reclaimer<'_> {
                 dead.insert(id, file);
             }
         }
-        let found = !dead.is_empty();
         self.remove(dead)?;
-        Ok((last, found))
+        Ok(last)
     }
 
     /// Removes every dead owner; true if a lease ended with one of them.

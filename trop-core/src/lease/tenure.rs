@@ -35,8 +35,8 @@ struct State {
     last_serial: i64,
     /// The last owner of others that was looked at in passing.
     last_seen: i64,
-    /// When the last such look found nobody dead.
-    all_alive: Option<Instant>,
+    /// When that look ended.
+    last_look: Option<Instant>,
     /// Whether the registry was closed: nothing is leased any more.
     has_ended: bool,
 }
@@ -51,7 +51,7 @@ impl Default for State {
             closed: BTreeSet::new(),
             last_serial: start.cast_signed(),
             last_seen: i64::MIN,
-            all_alive: None,
+            last_look: None,
             has_ended: false,
         }
     }
@@ -205,19 +205,16 @@ impl Registry {
     }
 
     /// What every allocation does first: looks at a few owners, and ends those that are dead. Where allocations follow
-    /// each other closely and all were alive, the next look can wait.
+    /// each other closely the next look can wait, so that most of them are spared it.
     pub(crate) fn look_in_passing(&self, connection: &Connection) -> Result<()> {
         const INTERVAL: Duration = Duration::from_millis(1);
         let look = self.tenure().with(|state| {
-            let is_due = state.all_alive.is_none_or(|last| last.elapsed() >= INTERVAL);
+            let is_due = state.last_look.is_none_or(|last| last.elapsed() >= INTERVAL);
             is_due.then(|| (state.last_seen, state.owner.as_ref().map(|owner| owner.id)))
         });
         if let Some((last, own)) = look {
-            let (last, found_dead) = self.reclaimer(connection).in_passing(last, own)?;
-            self.tenure().with(|state| {
-                state.last_seen = last;
-                state.all_alive = (!found_dead).then(Instant::now);
-            });
+            let last = self.reclaimer(connection).in_passing(last, own)?;
+            self.tenure().with(|state| (state.last_seen, state.last_look) = (last, Some(Instant::now())));
         }
         Ok(())
     }
