@@ -1,0 +1,154 @@
+//! trop itself.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use trop_core::{
+    Discovery, Lease, LeaseRequest, Port, PortRange, Registry, RegistryOptions, ReleaseRequest,
+    ReserveRequest, Reserved, Tag,
+};
+
+use crate::measure::{Samples, measure};
+use crate::tags::Tags;
+use crate::{Engine, Result, unknown};
+
+pub(crate) struct Trop {
+    options: RegistryOptions,
+    registry: Registry,
+    /// What is asked for, but for the tag.
+    request: ReserveRequest,
+    tags: Tags,
+    /// The oldest first.
+    leases: VecDeque<Lease>,
+}
+
+impl Trop {
+    pub(crate) fn open(directory: &Path, min: u16, max: u16) -> Result<Trop> {
+        let mut options = RegistryOptions::default();
+        options.data_dir = Some(directory.to_owned());
+        let (min, max) = (Port::new("MIN", min.into())?, Port::new("MAX", max.into())?);
+        options.ports = Some(PortRange::new("MIN MAX", min, max)?);
+        options.discovery = Discovery::Off;
+        options.variables = false;
+        let mut request = ReserveRequest::default();
+        request.path = Some(directory.to_owned());
+        Ok(Trop {
+            registry: Registry::open(options.clone())?,
+            options,
+            request,
+            tags: Tags::default(),
+            leases: VecDeque::new(),
+        })
+    }
+
+    fn reserve_new(&mut self, count: usize, probed: bool) -> Result<Samples> {
+        let tags = self.tags.make(count);
+        let mut requests = self.requests(&tags)?;
+        for request in &mut requests {
+            request.occupancy.skip = !probed;
+        }
+        let measured = measure(requests.iter(), |request| self.registry.reserve(request));
+        self.tags.keep(tags, &measured.results);
+        Ok(measured.samples(port))
+    }
+
+    fn release(&mut self, count: usize) -> Result<Samples> {
+        let tags = self.tags.oldest(count)?;
+        let requests = tags.iter().map(|tag| {
+            let mut request = ReleaseRequest::default();
+            request.path.clone_from(&self.request.path);
+            request.tag = Some(Tag::new(tag)?);
+            Ok(request)
+        });
+        let requests: Vec<_> = requests.collect::<Result<_>>()?;
+        let measured = measure(requests.iter(), |request| self.registry.release(request));
+        self.tags.drop_oldest(&measured.results);
+        Ok(measured.samples(|_| None::<u16>))
+    }
+
+    fn hit(&mut self, count: usize) -> Result<Samples> {
+        let request = self.last()?;
+        self.registry.reserve(&request)?;
+        Ok(measure(0..count, |_| self.registry.reserve(&request)).samples(port))
+    }
+
+    fn touch(&self, count: usize) -> Result<Samples> {
+        let requests = self.requests(&self.tags.oldest(count)?)?;
+        wait_for_next_second()?;
+        Ok(measure(requests.iter(), |request| self.registry.reserve(request)).samples(port))
+    }
+
+    fn lease(&mut self, count: usize) -> Samples {
+        let request = LeaseRequest::default();
+        let measured = measure(0..count, |_| self.registry.lease(&request));
+        let samples = measured.samples(|lease| lease.port().get());
+        self.leases.extend(measured.results.into_iter().flatten());
+        samples
+    }
+
+    fn close(&mut self, count: usize) -> Result<Samples> {
+        if count > self.leases.len() {
+            return Err(format!("only {} leases are kept", self.leases.len()).into());
+        }
+        let leases: Vec<_> = self.leases.drain(..count).collect();
+        Ok(measure(leases.iter(), Lease::close).samples(|()| None::<u16>))
+    }
+
+    fn open_again(&mut self, count: usize) -> Result<Samples> {
+        let request = self.last()?;
+        let options = vec![self.options.clone(); count];
+        let reserve = |options| Registry::open(options)?.reserve(&request);
+        Ok(measure(options.into_iter(), reserve).samples(port))
+    }
+
+    /// The request of the last tag, which is reserved.
+    fn last(&mut self) -> Result<ReserveRequest> {
+        if self.tags.last().is_none() {
+            self.reserve_new(1, true)?;
+        }
+        let tag = self.tags.last().ok_or("no tag could be reserved")?.to_owned();
+        self.request(&tag)
+    }
+
+    fn requests(&self, tags: &[String]) -> Result<Vec<ReserveRequest>> {
+        tags.iter().map(|tag| self.request(tag)).collect()
+    }
+
+    fn request(&self, tag: &str) -> Result<ReserveRequest> {
+        let mut request = self.request.clone();
+        request.tag = Some(Tag::new(tag)?);
+        Ok(request)
+    }
+}
+
+impl Engine for Trop {
+    fn run(&mut self, operation: &str, count: usize) -> Result<Samples> {
+        match operation {
+            "new" => self.reserve_new(count, true),
+            "fill" => self.reserve_new(count, false),
+            "release" => self.release(count),
+            "hit" => self.hit(count),
+            "touch" => self.touch(count),
+            "lease" => Ok(self.lease(count)),
+            "close" => self.close(count),
+            "open" => self.open_again(count),
+            _ => Err(unknown(operation)),
+        }
+    }
+}
+
+fn port(reserved: &Reserved) -> u16 {
+    reserved.reservation.port.get()
+}
+
+/// Whatever was reserved until now was reserved in a second that has passed afterwards.
+fn wait_for_next_second() -> Result<()> {
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH);
+    let second = now()?.as_secs();
+    while now()?.as_secs() == second {
+        thread::sleep(Duration::from_secs(second + 1).saturating_sub(now()?));
+    }
+    Ok(())
+}
