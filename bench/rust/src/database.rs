@@ -19,7 +19,9 @@ pub(crate) fn create(file: &Path, schema: &str) -> Result<Connection> {
     let connection = open(file)?;
     switch_to_wal(&connection)?;
     immediately(&connection, || {
-        if !connection.table_exists(None, "reservations")? {
+        // Asked of the file: what the connection knows may be older than the transaction.
+        let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'reservations')";
+        if !connection.query_row(sql, [], |row| row.get(0))? {
             connection.execute_batch(schema)?;
         }
         Ok(())
