@@ -1,0 +1,29 @@
+"""A Python package that picks ports, as a worker of the benchmark: `peer.py PACKAGE`, operation `pick`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from lines import Batch, serve, timed
+
+# The module of each package, and its function.
+PEERS = {
+    "portpicker": ("portpicker", "pick_unused_port"),
+    "port-for": ("port_for", "select_random"),
+    "ephemeral-port-reserve": ("ephemeral_port_reserve", "reserve"),
+}
+
+
+def main() -> None:
+    module, function = PEERS[sys.argv[1]]
+    call = getattr(importlib.import_module(module), function)
+
+    def pick(count: int) -> Batch:
+        return timed([call] * count)
+
+    serve([pick])
+
+
+if __name__ == "__main__":
+    main()
