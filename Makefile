@@ -111,11 +111,12 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	$(VENV)/bin/ruff check bindings/python examples tests
 	$(VENV)/bin/ruff format --check bindings/python examples tests
 	$(VENV)/bin/mypy --strict tests/*.py examples/demo.py
-	@unformatted="$$(gofmt -l bindings/go examples/go tests/agents/go)"; \
+	@unformatted="$$(gofmt -l bindings/go examples/go tests/agents/go bench/go)"; \
 		test -z "$$unformatted" || { echo "gofmt is needed: $$unformatted" >&2; exit 1; }
 	cd bindings/go && go vet ./...
 	cd examples/go && go vet ./...
 	cd tests/agents/go && go vet ./...
+	cd bench/go && go vet ./...
 	cd bindings/node && npm run --silent lint
 	@$(MAKE) --no-print-directory traps
 
@@ -163,6 +164,14 @@ $(PEERS)/installed: Makefile | $(VENV)/installed node-tools
 .PHONY: collisions
 collisions: python $(PEERS)/installed ## Failed binds of leases beside those of other ways to pick a port
 	$(PYTHON) tests/collisions.py $(PEERS)
+
+.PHONY: bench-workers
+bench-workers: libtrop go-tools
+	mkdir -p target/bench
+	cargo build --release -p trop-bench
+	$(CC) $(CFLAGS_STRICT) -O2 -Iinclude bench/c/worker.c -o target/bench/c-worker \
+		-L$(RELEASE) -ltrop "-Wl,-rpath,$(CURDIR)/$(RELEASE)"
+	cd bench/go && go build -o ../../target/bench/go-worker .
 
 .PHONY: bless
 bless: native-tools ## Write the golden files anew; read the difference before committing it
