@@ -192,8 +192,9 @@ static void touch_oldest(void)
     prepare_oldest();
     /* Whatever was reserved until now was reserved in a second that has passed then. */
     int64_t next = (nanoseconds(CLOCK_REALTIME) / SECOND + 1) * SECOND;
-    for (int64_t left = 1; left > 0; left = next - nanoseconds(CLOCK_REALTIME)) {
-        struct timespec pause = {0, (long)left};
+    int64_t left;
+    while ((left = next - nanoseconds(CLOCK_REALTIME)) > 0) {
+        struct timespec pause = {(time_t)(left / SECOND), (long)(left % SECOND)};
         nanosleep(&pause, NULL);
     }
     measure(reserve);
