@@ -28,10 +28,12 @@ class Worker:
         self.tags: list[str] = []
         self.leases: list[trop.Lease] = []
 
-    def new(self, count: int, **options: bool) -> Batch:
+    def new(self, count: int, skip_occupancy_check: bool = False) -> Batch:
         tags = [f"{os.getpid()}-{self.made + number}" for number in range(1, count + 1)]
         self.made += count
-        reserve = partial(self.registry.reserve, self.data_dir, **options)
+        reserve = partial(self.registry.reserve, self.data_dir)
+        if skip_occupancy_check:
+            reserve = partial(reserve, skip_occupancy_check=True)
         batch = timed([partial(reserve, tag) for tag in tags])
         self.tags += [tag for tag, result in zip(tags, batch.results, strict=True) if result is not None]
         return batch
@@ -91,4 +93,15 @@ def oldest(kept: list[Kept], count: int) -> list[Kept]:
 
 if __name__ == "__main__":
     worker = Worker(*sys.argv[1:])
-    serve([worker.new, worker.fill, worker.release, worker.hit, worker.touch, worker.lease, worker.close, worker.open])
+    serve(
+        [
+            worker.new,
+            worker.fill,
+            worker.release,
+            worker.hit,
+            worker.touch,
+            worker.lease,
+            worker.close,
+            worker.open,
+        ]
+    )
