@@ -108,9 +108,9 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --quiet -p trop-core
-	$(VENV)/bin/ruff check bindings/python examples tests
-	$(VENV)/bin/ruff format --check bindings/python examples tests
-	$(VENV)/bin/mypy --strict tests/*.py examples/demo.py
+	$(VENV)/bin/ruff check bench bindings/python examples tests
+	$(VENV)/bin/ruff format --check bench bindings/python examples tests
+	$(VENV)/bin/mypy --strict tests/*.py examples/demo.py bench/*.py bench/python/*.py
 	@unformatted="$$(gofmt -l bindings/go examples/go tests/agents/go bench/go)"; \
 		test -z "$$unformatted" || { echo "gofmt is needed: $$unformatted" >&2; exit 1; }
 	cd bindings/go && go vet ./...
@@ -148,24 +148,32 @@ test-examples: examples cli python ## The pytest, Jest, Vitest, node:test and Go
 	cd examples/node-test && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
 	cd examples/go && TROP_DATA_DIR="$(CURDIR)/target/example-data" go test .
 
-test-together: build agents ## Tests of all languages together
+test-together: build agents bench-workers ## Tests of all languages together
 	$(PYTHON) -m pytest tests
 
 # What trop is compared with. Nothing else needs it, so nothing else installs it.
 PEERS := target/peers
 
 $(PEERS)/installed: Makefile | $(VENV)/installed node-tools
-	rm -rf $(PEERS)
-	$(PYTHON) -m pip install --quiet --target $(PEERS)/python portpicker==1.6.0 port-for==1.1.1
+	rm -rf $(PEERS)/python $(PEERS)/node
+	$(PYTHON) -m pip install --quiet --target $(PEERS)/python portpicker==1.6.0 port-for==1.1.1 ephemeral-port-reserve==1.1.4
 	mkdir -p $(PEERS)/node
-	npm install --silent --no-audit --no-fund --prefix $(PEERS)/node get-port@7.2.0
+	npm install --silent --no-audit --no-fund --prefix $(PEERS)/node get-port@7.2.0 portfinder@1.0.38 detect-port@2.1.0
+	@touch $@
+
+# Its command is called trop, too. Does nothing if it is there already.
+$(PEERS)/cargo/installed: Makefile | native-tools
+	cargo install --quiet trop-cli --version 0.2.0 --locked --root $(PEERS)/cargo
 	@touch $@
 
 .PHONY: collisions
 collisions: python $(PEERS)/installed ## Failed binds of leases beside those of other ways to pick a port
 	$(PYTHON) tests/collisions.py $(PEERS)
 
-.PHONY: bench-workers
+.PHONY: bench bench-workers
+bench: bench-workers cli python node $(PEERS)/installed $(PEERS)/cargo/installed ## How fast it is, beside the least it can cost and beside others
+	$(PYTHON) bench/run.py $(BENCH)
+
 bench-workers: libtrop go-tools
 	mkdir -p target/bench
 	cargo build --release -p trop-bench

@@ -81,9 +81,8 @@ class Measurable(Protocol):
 class Scratch:
     """A folder with everything a run writes: on the disk that the checkout is on, not in memory."""
 
-    def __init__(self) -> None:
-        (TARGET / "bench").mkdir(parents=True, exist_ok=True)
-        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=TARGET / "bench"))
+    def __init__(self, parent: Path = TARGET / "bench") -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
         (self.folder / "home").mkdir()
 
     def __enter__(self) -> Scratch:

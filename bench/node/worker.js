@@ -30,8 +30,8 @@ const OPERATIONS = {
   },
 
   touch(count) {
-    const requests = tags.slice(0, count).map((tag) => ({ path, tag }));
-    if (requests.length < count) throw new Error(`only ${tags.length} are kept`);
+    const requests = oldest(tags, count).map((tag) => ({ path, tag }));
+    tags.unshift(...requests.map(({ tag }) => tag));
     waitForNextSecond();
     return timed(requests.map((request) => () => registry.reserve(request)));
   },
@@ -73,7 +73,10 @@ function lastTag() {
 
 /** Takes them out of what is kept. */
 function oldest(kept, count) {
-  if (count > kept.length) throw new Error(`only ${kept.length} are kept`);
+  if (count > kept.length) {
+    console.error(`worker.js: only ${kept.length} are kept`);
+    process.exit(1);
+  }
   return kept.splice(0, count);
 }
 

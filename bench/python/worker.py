@@ -87,7 +87,7 @@ class Worker:
 
 def oldest(kept: list[Kept], count: int) -> list[Kept]:
     if count > len(kept):
-        raise ValueError(f"only {len(kept)} are kept")
+        sys.exit(f"worker.py: only {len(kept)} are kept")
     return kept[:count]
 
 
