@@ -128,7 +128,7 @@ class Crowd:
 class Report:
     """Everything that a run measured."""
 
-    machine: dict[str, Any]
+    machine: dict[str, str]
     sections: list[Section] = field(default_factory=list)
     series: list[Series] = field(default_factory=list)
     growth: list[dict[str, float]] = field(default_factory=list)
@@ -173,6 +173,9 @@ class Report:
             for one in self.series
         ]
         return Table("Latencies", heads, rows)
+
+    def where(self) -> str:
+        return "; ".join(f"{name} {value}" for name, value in self.machine.items()) + "."
 
     def verdict(self) -> str:
         targets = [(row, row.target) for one in self.sections for row in one.rows if row.target is not None]
@@ -220,7 +223,8 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def number(value: float) -> str:
-    """Three digits, or all of a whole number."""
-    if isinstance(value, int) or abs(value) >= 100:
+    """Two or three digits, or all of a whole number."""
+    size = abs(value)
+    if isinstance(value, int) or size >= 100:
         return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+    return f"{value:.1f}" if size >= 10 else f"{value:.2f}" if size >= 0.1 else f"{value:.2g}"

@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import calls
 import crowds
@@ -59,8 +58,7 @@ def main() -> None:
             PARTS[name](scratch, size, report)
         os.chdir(ROOT)
     print(f"{time.monotonic() - started:4.0f} s  done", file=sys.stderr, flush=True)
-    print("\n\n".join(table.text() for table in report.tables()))
-    print(f"\n{report.verdict()}")
+    print("\n\n".join([report.where(), *(table.text() for table in report.tables()), report.verdict()]))
     if not given.quick and not given.parts:
         write(report)
     if report.defects:
@@ -75,25 +73,38 @@ def write(report: Report) -> None:
     (RESULTS / "crowd.svg").write_text(plot.crowd(report))
     before, _, rest = EXPLAINED.read_text().partition(MARKS[0])
     _, _, after = rest.partition(MARKS[1])
-    tables = "\n\n".join([report.verdict(), *(table.markdown() for table in report.tables())])
+    told = [report.where(), report.verdict(), *(table.markdown() for table in report.tables())]
+    tables = "\n\n".join(told)
     EXPLAINED.write_text(f"{before}{MARKS[0]}\n{tables}\n\n{MARKS[1]}{after}")
 
 
-def machine() -> dict[str, Any]:
+def machine() -> dict[str, str]:
     """Where and when, and with which versions."""
     cpu = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return {
         "date": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d"),
-        "commit": first_line("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
-        "cpu": cpu[1] if cpu else platform.processor(),
-        "cores": os.cpu_count(),
-        "kernel": f"{platform.system()} {platform.release()}",
-        "rust": first_line("rustc", "--version"),
-        "python": platform.python_version(),
-        "node": first_line("node", "--version"),
-        "go": first_line("go", "version"),
-        "sqlite": sqlite_version(),
+        "commit": commit(),
+        "CPU": cpu[1] if cpu else platform.machine(),
+        "cores": str(os.cpu_count()),
+        "system": f"{platform.system()} {platform.release()}",
+        "SQLite": sqlite_version(),
+        "Rust": first_line("rustc", "--version").split()[1],
+        "Python": platform.python_version(),
+        "Node.js": first_line("node", "--version").removeprefix("v"),
+        "Go": first_line("go", "env", "GOVERSION").removeprefix("go"),
     }
+
+
+def commit() -> str:
+    """What is measured, and whether anything but earlier results differs from it."""
+    git = ["git", "-C", str(ROOT)]
+    try:
+        head = first_line(*git, "rev-parse", "--short", "HEAD")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    results = [f":!{path.relative_to(ROOT)}" for path in (RESULTS, EXPLAINED)]
+    is_clean = subprocess.run([*git, "diff", "--quiet", "HEAD", "--", ".", *results]).returncode == 0
+    return head if is_clean else f"{head} with changes"
 
 
 def sqlite_version() -> str:

@@ -48,7 +48,7 @@ OWNERS = [sys.executable, str(ROOT / "bench" / "python" / "owners.py")]
 
 
 def python_peer(package: str) -> list[str]:
-    return [sys.executable, str(ROOT / "bench" / "python" / "peer.py"), package]
+    return [sys.executable, str(ROOT / "bench" / "python" / "peer.py"), package, str(PEERS / "python")]
 
 
 def node_peer(package: str) -> list[str]:
@@ -105,7 +105,7 @@ class Scratch:
         kept = {
             name: value for name, value in os.environ.items() if not name.startswith(("TROP_", "PORTSERVER"))
         }
-        return kept | {"HOME": str(self.folder / "home"), "PYTHONPATH": str(PEERS / "python")}
+        return kept | {"HOME": str(self.folder / "home")}
 
 
 class Worker:

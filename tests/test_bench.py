@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -14,6 +17,9 @@ import registry_files
 
 sys.path.append(str(agents.ROOT / "bench"))
 
+import plot
+from interleave import Spread
+from report import Crowd, Report
 from workers import FLOOR, GAP, LANGUAGES, OWNERS, TROP, Scratch, Worker
 
 LOWEST, HIGHEST = registry_files.LOWEST, registry_files.HIGHEST
@@ -116,3 +122,28 @@ def test_owners(scratch: Scratch) -> None:
         assert worker.ask("lease", 1).failed == 1
         owners.kill()
         assert sorted(ask(worker, "lease", 3)) == list(ports[:3])
+
+
+def test_run() -> None:
+    """One part that takes a second. Whether its target is met depends on the machine."""
+    command = [sys.executable, str(agents.ROOT / "bench" / "run.py"), "--quick", "cold-start"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert re.search(r"^  each has a lease +at most 3x +\d", done.stdout, re.MULTILINE), done.stdout
+
+
+def test_plots() -> None:
+    """Well-formed, with what was measured."""
+    report = Report({})
+    report.growth = [{"taken": taken, "trop": 20.5, "floor": 17.25} for taken in (10, 40_000)]
+    report.crowds = [
+        Crowd(engine, processes, 1, once(1000), 1, 2, once(worst), 0, 0)
+        for engine, worst in [("trop", 80.5), ("gap query", 5000.0)]
+        for processes in (2, 64)
+    ]
+    for drawn, values in [(plot.growth(report), ["20.5", "17.2"]), (plot.crowd(report), ["80.5", "5,000"])]:
+        shown = [element.text for element in ElementTree.fromstring(drawn).iter()]
+        assert all(shown.count(value) >= 2 for value in values)
+
+
+def once(value: float) -> Spread:
+    return Spread(value, value, value)

@@ -1,4 +1,4 @@
-// An npm package that picks ports, as a worker of the benchmark: `peer.mjs PACKAGE FOLDER`, operation `pick`.
+// An npm package that picks ports, as a worker: `peer.mjs PACKAGE FOLDER`, operation `pick`.
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';

@@ -1,4 +1,4 @@
-"""A Python package that picks ports, as a worker of the benchmark: `peer.py PACKAGE`, operation `pick`."""
+"""A Python package that picks ports, as a worker: `peer.py PACKAGE FOLDER`, operation `pick`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ PEERS = {
 
 
 def main() -> None:
-    module, function = PEERS[sys.argv[1]]
+    package, folder = sys.argv[1:]
+    sys.path.insert(0, folder)
+    module, function = PEERS[package]
     call = getattr(importlib.import_module(module), function)
 
     def pick(count: int) -> Batch:
