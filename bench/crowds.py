@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -88,8 +89,10 @@ def crowds(scratch: Scratch, size: Size, report: Report) -> None:
 def crowd(scratch: Scratch, command: list[str], processes: int) -> Run:
     """All are ready before the first is asked, and all are asked before any answer is looked at."""
     data_dir = scratch.data_dir()
+    # Failures are counted. Those of the others are expected.
+    stderr = None if command == TROP else subprocess.DEVNULL
     with ExitStack() as stack:
-        workers = [Worker(scratch, command, data_dir, *QUIET_PORTS) for _ in range(processes)]
+        workers = [Worker(scratch, command, data_dir, *QUIET_PORTS, stderr=stderr) for _ in range(processes)]
         for worker in workers:
             stack.enter_context(worker)
         start = time.perf_counter()

@@ -111,7 +111,9 @@ class Scratch:
 class Worker:
     """One worker process; a context manager that ends it."""
 
-    def __init__(self, scratch: Scratch, command: Sequence[str], *arguments: object) -> None:
+    def __init__(
+        self, scratch: Scratch, command: Sequence[str], *arguments: object, stderr: int | None = None
+    ) -> None:
         self.command = [*command, *map(str, arguments)]
         self.process = subprocess.Popen(
             self.command,
@@ -119,6 +121,7 @@ class Worker:
             env=scratch.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=stderr,
             text=True,
         )
 
