@@ -13,19 +13,19 @@ import sys
 import time
 from pathlib import Path
 
-import calls
 import crowds
 import plot
 import programs
+import speed
 from report import Report
 from workers import ROOT, TARGET, Scratch, Size
 
 PARTS = {
-    "languages": calls.languages,
-    "owners": calls.owners,
-    "growth": calls.growth,
-    "in-the-way": calls.in_the_way,
-    "pickers": calls.pickers,
+    "languages": speed.languages,
+    "owners": speed.owners,
+    "growth": speed.growth,
+    "in-the-way": speed.in_the_way,
+    "pickers": speed.pickers,
     "command": programs.command,
     "imports": programs.imports,
     "sizes": programs.sizes,
