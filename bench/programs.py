@@ -39,12 +39,12 @@ def command(scratch: Scratch, size: Size, report: Report) -> None:
 
 
 def reserving(scratch: Scratch, program: Path) -> Program:
-    """A command with a data directory of its own, for keys below it, which need no permission."""
+    """A command with a data directory of its own."""
     data_dir = scratch.data_dir()
 
     def run(command: str, tag: str, *options: object) -> list[str]:
-        key = ["--path", str(scratch.folder), "--tag", tag]
-        return [str(program), "--quiet", "--data-dir", str(data_dir), command, *key, *map(str, options)]
+        told = ["--quiet", "--data-dir", str(data_dir), command, "--tag", tag, *map(str, options)]
+        return [str(program), *told]
 
     def numbered(command: str, *options: object) -> Iterator[list[str]]:
         return (run(command, f"new-{number}", *options) for number in itertools.count())

@@ -52,7 +52,7 @@ def main() -> None:
     report = Report(machine())
     started = time.monotonic()
     with Scratch() as scratch:
-        os.chdir(scratch.folder)
+        os.chdir(scratch.project)
         for name in given.parts or PARTS:
             print(f"{time.monotonic() - started:4.0f} s  {name}", file=sys.stderr, flush=True)
             PARTS[name](scratch, size, report)

@@ -84,6 +84,11 @@ class Scratch:
     def __init__(self, parent: Path = TARGET / "bench") -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="run-", dir=parent))
         (self.folder / "home").mkdir()
+        # Where everything runs: as users do, in a git checkout, which new reservations take their names from.
+        self.project = self.folder / "project"
+        for part in ("objects", "refs"):
+            (self.project / ".git" / part).mkdir(parents=True)
+        (self.project / ".git" / "HEAD").write_text("ref: refs/heads/main\n")
 
     def __enter__(self) -> Scratch:
         return self
@@ -117,7 +122,7 @@ class Worker:
         self.command = [*command, *map(str, arguments)]
         self.process = subprocess.Popen(
             self.command,
-            cwd=scratch.folder,
+            cwd=scratch.project,
             env=scratch.environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -46,7 +46,7 @@ def test_language(scratch: Scratch, language: str) -> None:
 
     def tags() -> list[str]:
         rows = registry_files.rows(data_dir)
-        assert all(row[0] == str(data_dir) for row in rows)
+        assert all(row[0] == str(scratch.project.resolve()) for row in rows)
         return sorted(str(row[1]) for row in rows)
 
     with Worker(scratch, LANGUAGES[language], data_dir, LOWEST, HIGHEST) as worker:

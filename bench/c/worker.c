@@ -130,10 +130,8 @@ static void prepare(size_t i, uint64_t number)
     request->number = number;
     snprintf(request->tag, TAG_SIZE, "%ld-%" PRIu64, (long)getpid(), number);
     request->reserve = (trop_reserve_options)TROP_RESERVE_OPTIONS_INIT;
-    request->reserve.path = opening.data_dir;
     request->reserve.tag = request->tag;
     request->release = (trop_release_options)TROP_RELEASE_OPTIONS_INIT;
-    request->release.path = opening.data_dir;
     request->release.tag = request->tag;
 }
 

@@ -49,7 +49,6 @@ func main() {
 type worker struct {
 	opening  []trop.OpenOption
 	registry *trop.Registry
-	path     trop.KeyOption
 	made     int
 	// The tags that are reserved and the leases that are kept, the oldest first.
 	reserved []string
@@ -69,7 +68,7 @@ func open(dir, min, max string) (*worker, error) {
 		trop.DataDir(dir), trop.Ports(low, high), trop.NoDiscovery(), trop.NoVariables(),
 	}
 	registry, err := trop.Open(opening...)
-	return &worker{opening: opening, registry: registry, path: trop.Path(dir)}, err
+	return &worker{opening: opening, registry: registry}, err
 }
 
 func (w *worker) run(operation string, count int) answer {
@@ -114,7 +113,7 @@ func (w *worker) release(count int) answer {
 	tags := w.oldest(count)
 	options := make([][]trop.ReleaseOption, count)
 	for i, tag := range tags {
-		options[i] = []trop.ReleaseOption{w.path, trop.Tag(tag)}
+		options[i] = []trop.ReleaseOption{trop.Tag(tag)}
 	}
 	m := measure(count, func(i int) (int, error) { return w.registry.Release(options[i]...) })
 	// Those whose release failed stay the oldest.
@@ -180,7 +179,7 @@ func (w *worker) openAgain(count int) answer {
 func (w *worker) reserve(tags []string, options ...trop.ReserveOption) measured[trop.Reservation] {
 	all := make([][]trop.ReserveOption, len(tags))
 	for i, tag := range tags {
-		all[i] = append([]trop.ReserveOption{w.path, trop.Tag(tag)}, options...)
+		all[i] = append([]trop.ReserveOption{trop.Tag(tag)}, options...)
 	}
 	return measure(len(tags), func(i int) (trop.Reservation, error) { return w.registry.Reserve(all[i]...) })
 }
@@ -197,7 +196,7 @@ func (w *worker) last() []trop.ReserveOption {
 	if len(w.reserved) == 0 && w.reserveNew(1).Failed > 0 {
 		log.Fatal("no tag could be reserved")
 	}
-	return []trop.ReserveOption{w.path, trop.Tag(w.reserved[len(w.reserved)-1])}
+	return []trop.ReserveOption{trop.Tag(w.reserved[len(w.reserved)-1])}
 }
 
 // What calls took, and how they ended.

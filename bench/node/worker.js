@@ -4,8 +4,8 @@
 const trop = require('../../bindings/node');
 const { serve, timed } = require('./lines.js');
 
-const [path, lowest, highest] = process.argv.slice(2);
-const options = { dataDir: path, ports: [Number(lowest), Number(highest)], discovery: false, variables: false };
+const [dataDir, lowest, highest] = process.argv.slice(2);
+const options = { dataDir, ports: [Number(lowest), Number(highest)], discovery: false, variables: false };
 const registry = new trop.Registry(options);
 
 // What is reserved, and what is leased: the oldest first.
@@ -19,18 +19,18 @@ const OPERATIONS = {
   fill: (count) => reserveNew(count, { skipOccupancyCheck: true }),
 
   release(count) {
-    const released = oldest(tags, count).map((tag) => ({ path, tag }));
+    const released = oldest(tags, count).map((tag) => ({ tag }));
     return timed(released.map((key) => () => registry.release(key)));
   },
 
   hit(count) {
-    const request = { path, tag: lastTag() };
+    const request = { tag: lastTag() };
     registry.reserve(request);
     return timed(Array(count).fill(() => registry.reserve(request)));
   },
 
   touch(count) {
-    const requests = oldest(tags, count).map((tag) => ({ path, tag }));
+    const requests = oldest(tags, count).map((tag) => ({ tag }));
     tags.unshift(...requests.map(({ tag }) => tag));
     waitForNextSecond();
     return timed(requests.map((request) => () => registry.reserve(request)));
@@ -47,7 +47,7 @@ const OPERATIONS = {
   },
 
   open(count) {
-    const request = { path, tag: lastTag() };
+    const request = { tag: lastTag() };
     return timed(
       Array(count).fill(() => {
         const opened = new trop.Registry(options);
@@ -60,7 +60,7 @@ const OPERATIONS = {
 };
 
 function reserveNew(count, how) {
-  const requests = Array.from({ length: count }, () => ({ path, tag: `${process.pid}-${++made}`, ...how }));
+  const requests = Array.from({ length: count }, () => ({ tag: `${process.pid}-${++made}`, ...how }));
   const batch = timed(requests.map((request) => () => registry.reserve(request)));
   tags.push(...requests.map(({ tag }) => tag).filter((_, number) => batch.results[number]));
   return batch;

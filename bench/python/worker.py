@@ -19,7 +19,6 @@ class Worker:
     """A registry, and what this worker has of it."""
 
     def __init__(self, data_dir: str, lowest: str, highest: str) -> None:
-        self.data_dir = data_dir
         ports = (int(lowest), int(highest))
         self.connect = partial(trop.Registry, data_dir, ports=ports, discovery=False, variables=False)
         self.registry = self.connect()
@@ -31,10 +30,10 @@ class Worker:
     def new(self, count: int, skip_occupancy_check: bool = False) -> Batch:
         tags = [f"{os.getpid()}-{self.made + number}" for number in range(1, count + 1)]
         self.made += count
-        reserve = partial(self.registry.reserve, self.data_dir)
+        reserve = self.registry.reserve
         if skip_occupancy_check:
             reserve = partial(reserve, skip_occupancy_check=True)
-        batch = timed([partial(reserve, tag) for tag in tags])
+        batch = timed([partial(reserve, tag=tag) for tag in tags])
         self.tags += [tag for tag, result in zip(tags, batch.results, strict=True) if result is not None]
         return batch
 
@@ -43,12 +42,12 @@ class Worker:
 
     def release(self, count: int) -> Batch:
         tags = oldest(self.tags, count)
-        batch = timed([partial(self.registry.release, self.data_dir, tag) for tag in tags])
+        batch = timed([partial(self.registry.release, tag=tag) for tag in tags])
         del self.tags[:count]
         return batch
 
     def hit(self, count: int) -> Batch:
-        reserve = partial(self.registry.reserve, self.data_dir, self.last_tag())
+        reserve = partial(self.registry.reserve, tag=self.last_tag())
         reserve()
         return timed([reserve] * count)
 
@@ -58,7 +57,7 @@ class Worker:
         second = int(time.time())
         while int(time.time()) == second:
             time.sleep(max(0, second + 1 - time.time()))
-        return timed([partial(self.registry.reserve, self.data_dir, tag) for tag in tags])
+        return timed([partial(self.registry.reserve, tag=tag) for tag in tags])
 
     def lease(self, count: int) -> Batch:
         batch = timed([self.registry.lease] * count)
@@ -75,7 +74,7 @@ class Worker:
 
         def open_and_hit() -> trop.Reservation:
             with self.connect() as registry:
-                return registry.reserve(self.data_dir, tag)
+                return registry.reserve(tag=tag)
 
         return timed([open_and_hit] * count)
 

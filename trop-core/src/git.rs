@@ -185,15 +185,17 @@ fn read(path: &Path) -> Option<String> {
 fn read_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut options = OpenOptions::new();
     options.read(true);
-    // A pipe would wait for a writer.
+    // A pipe would wait for a writer, and is as good as empty.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
-    let file = options.open(path).ok()?;
-    if !file.metadata().ok()?.is_file() {
-        return None;
+    let mut file = options.open(path).ok()?;
+    // Nearly all of them are shorter, and then one read is enough.
+    let mut bytes = vec![0; 1024];
+    let length = file.read(&mut bytes).ok()?;
+    let is_whole = length < bytes.len();
+    bytes.truncate(length);
+    if !is_whole {
+        file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     }
-    // Room for most of them, which makes it one read.
-    let mut bytes = Vec::with_capacity(1024);
-    file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

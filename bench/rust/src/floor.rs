@@ -11,13 +11,13 @@ use crate::measure::{Samples, measure};
 use crate::tags::Tags;
 use crate::{Engine, Result, database, probe, unknown};
 
-/// The rows are kept in the index of the primary key: one tree less to write than with row ids.
+/// What a reservation needs of schema version 2: its table, its primary key and the unique port.
 const SCHEMA: &str = "CREATE TABLE reservations (
     path TEXT NOT NULL,
     tag TEXT NOT NULL,
     port INTEGER NOT NULL UNIQUE,
     PRIMARY KEY (path, tag)
-) WITHOUT ROWID";
+)";
 
 pub(crate) struct Floor {
     file: PathBuf,

@@ -21,9 +21,5 @@ fn is_bindable(address: SocketAddr, kind: (Type, Protocol)) -> bool {
 /// No address reuse: it would hide bound sockets.
 fn bind(address: SocketAddr, (kind, protocol): (Type, Protocol)) -> io::Result<()> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
-    if address.is_ipv6() {
-        // A dual-stack socket would test IPv4 as well.
-        socket.set_only_v6(true)?;
-    }
     socket.bind(&address.into())
 }

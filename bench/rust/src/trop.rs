@@ -17,8 +17,6 @@ use crate::{Engine, Result, unknown};
 pub(crate) struct Trop {
     options: RegistryOptions,
     registry: Registry,
-    /// What is asked for, but for the tag.
-    request: ReserveRequest,
     tags: Tags,
     /// The oldest first.
     leases: VecDeque<Lease>,
@@ -32,12 +30,9 @@ impl Trop {
         options.ports = Some(PortRange::new("MIN MAX", min, max)?);
         options.discovery = Discovery::Off;
         options.variables = false;
-        let mut request = ReserveRequest::default();
-        request.path = Some(directory.to_owned());
         Ok(Trop {
             registry: Registry::open(options.clone())?,
             options,
-            request,
             tags: Tags::default(),
             leases: VecDeque::new(),
         })
@@ -45,7 +40,7 @@ impl Trop {
 
     fn reserve_new(&mut self, count: usize, probed: bool) -> Result<Samples> {
         let tags = self.tags.make(count);
-        let mut requests = self.requests(&tags)?;
+        let mut requests = requests(&tags)?;
         for request in &mut requests {
             request.occupancy.skip = !probed;
         }
@@ -58,7 +53,6 @@ impl Trop {
         let tags = self.tags.oldest(count)?;
         let requests = tags.iter().map(|tag| {
             let mut request = ReleaseRequest::default();
-            request.path.clone_from(&self.request.path);
             request.tag = Some(Tag::new(tag)?);
             Ok(request)
         });
@@ -75,7 +69,7 @@ impl Trop {
     }
 
     fn touch(&self, count: usize) -> Result<Samples> {
-        let requests = self.requests(&self.tags.oldest(count)?)?;
+        let requests = requests(&self.tags.oldest(count)?)?;
         wait_for_next_second()?;
         Ok(measure(requests.iter(), |request| self.registry.reserve(request)).samples(port))
     }
@@ -109,17 +103,7 @@ impl Trop {
             self.reserve_new(1, true)?;
         }
         let tag = self.tags.last().ok_or("no tag could be reserved")?.to_owned();
-        self.request(&tag)
-    }
-
-    fn requests(&self, tags: &[String]) -> Result<Vec<ReserveRequest>> {
-        tags.iter().map(|tag| self.request(tag)).collect()
-    }
-
-    fn request(&self, tag: &str) -> Result<ReserveRequest> {
-        let mut request = self.request.clone();
-        request.tag = Some(Tag::new(tag)?);
-        Ok(request)
+        request(&tag)
     }
 }
 
@@ -137,6 +121,16 @@ impl Engine for Trop {
             _ => Err(unknown(operation)),
         }
     }
+}
+
+fn requests(tags: &[String]) -> Result<Vec<ReserveRequest>> {
+    tags.iter().map(|tag| request(tag)).collect()
+}
+
+fn request(tag: &str) -> Result<ReserveRequest> {
+    let mut request = ReserveRequest::default();
+    request.tag = Some(Tag::new(tag)?);
+    Ok(request)
 }
 
 fn port(reserved: &Reserved) -> u16 {
