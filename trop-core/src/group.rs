@@ -219,7 +219,7 @@ impl Registry {
         let read_rows =
             || self.seat().with(|database| database.read(|snapshot| tagged(snapshot, &wish.path)));
         if related && wish.metadata.is_inferable() && read_rows()?.is_empty() {
-            wish.metadata.infer(&wish.path);
+            wish.metadata.infer(self.git(), &wish.path);
         }
         self.write(|transaction| {
             if !related {

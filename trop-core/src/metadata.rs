@@ -69,8 +69,8 @@ impl Metadata {
     }
 
     /// Asks git about a path, which may be slow.
-    pub(crate) fn infer(&mut self, path: &str) {
-        self.inferred = Some(git::infer(path.as_ref()));
+    pub(crate) fn infer(&mut self, git: &git::Known, path: &str) {
+        self.inferred = Some(git.infer(path.as_ref()));
     }
 
     /// The project and the task of a new key.

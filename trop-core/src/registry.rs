@@ -10,6 +10,7 @@ use rusqlite::Connection;
 use crate::config::{Configuration, Discovery, Uses};
 use crate::data_dir::data_dir;
 use crate::error::{Error, Result, contain};
+use crate::git;
 use crate::lease::Tenure;
 use crate::occupancy::OccupancyPolicy;
 use crate::paths;
@@ -86,11 +87,18 @@ struct Inner {
     poisoned: AtomicBool,
 }
 
-/// The connection, the leases taken through it, which end with it, and what it has just stored.
+/// The connection, the leases taken through it, which end with it, and what spares it some looks.
 struct Place {
     seat: Seat,
     tenure: Tenure,
     recent: Recent,
+    git: git::Known,
+}
+
+impl Place {
+    fn new(seat: Seat, tenure: Tenure) -> Place {
+        Place { seat, tenure, recent: Recent::default(), git: git::Known::default() }
+    }
 }
 
 impl Drop for Place {
@@ -128,7 +136,7 @@ impl Registry {
         log::trace!("trop: data directory '{}'", directory.display());
         let seat = Seat::new(directory, configuration.create, configuration.busy_timeout);
         let inner = Inner {
-            place: Arc::new(Place { seat, tenure: Tenure::default(), recent: Recent::default() }),
+            place: Arc::new(Place::new(seat, Tenure::default())),
             options,
             configuration,
             base: paths::working_directory().ok(),
@@ -195,8 +203,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn rehearsal(&self) -> Result<Registry> {
-        let (seat, tenure) = (self.seat().copy()?, self.tenure().rehearsal());
-        let place = Place { seat, tenure, recent: Recent::default() };
+        let place = Place::new(self.seat().copy()?, self.tenure().rehearsal());
         Ok(self.derived(Arc::new(place), self.configuration().clone()))
     }
 
@@ -284,6 +291,10 @@ impl Registry {
 
     pub(crate) fn tenure(&self) -> &Tenure {
         &self.0.place.tenure
+    }
+
+    pub(crate) fn git(&self) -> &git::Known {
+        &self.0.place.git
     }
 
     pub(crate) fn recent(&self) -> &Recent {

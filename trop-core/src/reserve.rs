@@ -188,7 +188,7 @@ impl Registry {
             if let Some(reserved) = reserved {
                 break reserved;
             }
-            wish.metadata.infer(wish.key.path());
+            wish.metadata.infer(self.git(), wish.key.path());
             wait = self.seat().timeout().saturating_sub(began.elapsed());
         };
         self.recent().add(wish.key, reserved.reservation.last_used_at);
@@ -208,7 +208,7 @@ impl Registry {
         if last.is_none() && wish.metadata.is_inferable() {
             let glance = |database: &Database| database.glance(|now| store::by_key(now, &wish.key));
             if let Some(None) = self.seat().with(glance)? {
-                wish.metadata.infer(wish.key.path());
+                wish.metadata.infer(self.git(), wish.key.path());
             }
         }
         Ok(None)

@@ -1,10 +1,13 @@
 //! What git knows about a directory, read from its files: no program is run and no variable such as `GIT_DIR` asked.
 
+mod known;
+
 use std::fs::{self, OpenOptions};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::paths;
+pub(crate) use known::Known;
+
 use crate::tag::identifier;
 
 /// Far more than any of the files read here has.
@@ -20,22 +23,15 @@ pub(crate) struct Inferred {
 }
 
 /// The names for a path, searched upward from its nearest existing directory. Every failure means "none".
-pub(crate) fn infer(path: &Path) -> Inferred {
-    let Some(start) = nearest_directory(path) else { return Inferred::default() };
+fn infer(path: &Path) -> Inferred {
+    let Some(start) = path.ancestors().find(|ancestor| ancestor.is_dir()) else { return Inferred::default() };
+    let Ok(start) = start.canonicalize() else { return Inferred::default() };
     for directory in start.ancestors() {
         if let Some(repository) = Repository::at(directory) {
             return repository.names();
         }
     }
     Inferred::default()
-}
-
-/// The nearest directory that exists, with all links followed.
-fn nearest_directory(path: &Path) -> Option<PathBuf> {
-    if paths::working_directory().is_ok_and(|directory| directory == path) {
-        return Some(path.to_path_buf());
-    }
-    path.ancestors().find(|ancestor| ancestor.is_dir())?.canonicalize().ok()
 }
 
 enum Repository {
