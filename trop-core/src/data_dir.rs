@@ -20,7 +20,8 @@ const VARIABLE: &str = "TROP_DATA_DIR";
 /// # Errors
 /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when it is empty, or there is no home directory.
 pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
-    let chosen = match (given, env::var_os(VARIABLE)) {
+    let variable = if given.is_none() { env::var_os(VARIABLE) } else { None };
+    let chosen = match (given, variable) {
         (Some(path), _) => path.to_path_buf(),
         (None, Some(path)) if path.is_empty() => {
             return Err(Error::invalid(

@@ -47,6 +47,12 @@ impl Key {
         self.tag.as_ref()
     }
 
+    /// The path and the text of the tag, for who keeps them: nothing is copied.
+    #[must_use]
+    pub fn into_parts(self) -> (String, Option<String>) {
+        (self.path, self.tag.map(Tag::into_text))
+    }
+
     /// The tag as it is stored: empty for none.
     pub(crate) fn tag_text(&self) -> &str {
         self.tag.as_ref().map_or("", Tag::as_str)

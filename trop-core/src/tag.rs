@@ -26,6 +26,10 @@ impl Tag {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    pub(crate) fn into_text(self) -> String {
+        self.0
+    }
 }
 
 impl fmt::Display for Tag {

@@ -58,7 +58,7 @@ impl From<&Error> for trop_error {
         trop_error {
             code: error.code().number(),
             name: c_string(error.code().name()),
-            message: c_string(&error.to_string()),
+            message: c_string(error.to_string()),
             argument: error.argument().map(c_string),
             errno: error.errno().unwrap_or(0),
         }

@@ -1,6 +1,8 @@
 //! The flags of more than one call. Each call says which it takes and refuses the others; those of one call alone are
 //! named after it, stand beside it and use the lower 16 bits.
 
+use std::borrow::Cow;
+
 use trop_core::{OccupancyPolicy, Registry, Result};
 
 /// Do everything on a copy in memory: the result is what the call would return, and nothing is changed.
@@ -49,6 +51,9 @@ pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
 }
 
 /// The registry to change: a copy in memory for a dry run.
-pub(crate) fn stage(registry: &Registry, flags: u32) -> Result<Registry> {
-    if flags & TROP_DRY_RUN == 0 { Ok(registry.clone()) } else { registry.rehearsal() }
+pub(crate) fn stage(registry: &Registry, flags: u32) -> Result<Cow<'_, Registry>> {
+    Ok(match flags & TROP_DRY_RUN {
+        0 => Cow::Borrowed(registry),
+        _ => Cow::Owned(registry.rehearsal()?),
+    })
 }

@@ -93,7 +93,7 @@ pub unsafe extern "C" fn trop_reserve_group(
             let key = if has(TROP_GROUP_BY_VARIABLE) { GroupKey::Variable } else { GroupKey::Tag };
             let format = |group: &ReservedGroup| group.format(GroupFormat::Json(key));
             let (_, text) = stage(registry, options.flags)?.reserve_group_with(&request, format)?;
-            Ok(c_string(&text).into_raw())
+            Ok(c_string(text).into_raw())
         })
     }
 }

@@ -4,15 +4,15 @@ use std::ffi::{CString, c_char};
 
 use trop_core::{Refusal, Reservation, Reserved};
 
-use crate::strings::{as_pointer, c_string};
+use crate::strings::{LazyText, as_pointer, c_string};
 
 /// What a reservation is; a copy, independent of the registry.
 pub struct trop_reservation {
     port: u16,
-    path: CString,
-    tag: Option<CString>,
-    project: Option<CString>,
-    task: Option<CString>,
+    path: LazyText,
+    tag: Option<LazyText>,
+    project: Option<LazyText>,
+    task: Option<LazyText>,
     created_at: i64,
     last_used_at: i64,
     created: bool,
@@ -22,12 +22,13 @@ pub struct trop_reservation {
 
 impl From<Reservation> for trop_reservation {
     fn from(reservation: Reservation) -> trop_reservation {
+        let (path, tag) = reservation.key.into_parts();
         trop_reservation {
             port: reservation.port.get(),
-            path: c_string(reservation.key.path()),
-            tag: reservation.key.tag().map(|tag| c_string(tag.as_str())),
-            project: reservation.project.as_deref().map(c_string),
-            task: reservation.task.as_deref().map(c_string),
+            path: path.into(),
+            tag: tag.map(LazyText::from),
+            project: reservation.project.map(LazyText::from),
+            task: reservation.task.map(LazyText::from),
             created_at: reservation.created_at.seconds(),
             last_used_at: reservation.last_used_at.seconds(),
             created: false,
@@ -42,7 +43,7 @@ impl From<Reserved> for trop_reservation {
         trop_reservation {
             created: reserved.created,
             refusal: reserved.refusal.map(Refusal::name).map(c_string),
-            cleanup: reserved.cleanup.map(|cleanup| c_string(&cleanup.to_json().to_string())),
+            cleanup: reserved.cleanup.map(|cleanup| c_string(cleanup.to_json().to_string())),
             ..trop_reservation::from(reserved.reservation)
         }
     }
@@ -73,7 +74,7 @@ pub unsafe extern "C" fn trop_reservation_port(reservation: *const trop_reservat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_path(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
-    as_pointer(unsafe { reservation.as_ref() }.map(|reservation| &reservation.path))
+    LazyText::as_pointer(unsafe { reservation.as_ref() }.map(|reservation| &reservation.path))
 }
 
 /// The tag of a reservation's key.
@@ -84,7 +85,7 @@ pub unsafe extern "C" fn trop_reservation_path(reservation: *const trop_reservat
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_tag(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
-    as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.tag.as_ref()))
+    LazyText::as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.tag.as_ref()))
 }
 
 /// The project of a reservation.
@@ -95,7 +96,7 @@ pub unsafe extern "C" fn trop_reservation_tag(reservation: *const trop_reservati
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_project(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
-    as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.project.as_ref()))
+    LazyText::as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.project.as_ref()))
 }
 
 /// The task of a reservation.
@@ -106,7 +107,7 @@ pub unsafe extern "C" fn trop_reservation_project(reservation: *const trop_reser
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_task(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
-    as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.task.as_ref()))
+    LazyText::as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.task.as_ref()))
 }
 
 /// When the key got its first port.

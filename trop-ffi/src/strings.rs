@@ -2,6 +2,8 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::path::PathBuf;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use serde_json::Value;
 use trop_core::Result;
@@ -9,14 +11,62 @@ use trop_core::Result;
 use crate::error::invalid;
 
 /// Text that callers borrow; an inner NUL, which C cannot see, ends it.
-pub(crate) fn c_string(text: &str) -> CString {
-    let end = text.find('\0').unwrap_or(text.len());
-    CString::new(&text[..end]).unwrap_or_default()
+pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
+    CString::new(text).unwrap_or_else(|error| {
+        let end = error.nul_position();
+        CString::new(&error.into_vec()[..end]).unwrap_or_default()
+    })
+}
+
+/// Text that callers borrow if they ask for it, which most do not: the copy that ends with a NUL is made by then. No lock is
+/// involved, which a child made by fork could find held.
+pub(crate) struct LazyText {
+    text: String,
+    copy: AtomicPtr<c_char>,
+}
+
+impl LazyText {
+    /// A borrowed pointer to text that may be absent.
+    pub(crate) fn as_pointer(text: Option<&LazyText>) -> *const c_char {
+        text.map_or(ptr::null(), LazyText::copy)
+    }
+
+    fn copy(&self) -> *const c_char {
+        let made = self.copy.load(Ordering::Acquire);
+        if !made.is_null() {
+            return made;
+        }
+        let made = c_string(self.text.as_str()).into_raw();
+        match self.copy.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => made,
+            Err(first) => {
+                // SAFETY: it came from `into_raw` above, and another thread was first.
+                drop(unsafe { CString::from_raw(made) });
+                first
+            }
+        }
+    }
+}
+
+impl From<String> for LazyText {
+    fn from(text: String) -> LazyText {
+        LazyText { text, copy: AtomicPtr::default() }
+    }
+}
+
+impl Drop for LazyText {
+    fn drop(&mut self) {
+        let copy = *self.copy.get_mut();
+        if !copy.is_null() {
+            // SAFETY: it came from `into_raw` and is freed once.
+            drop(unsafe { CString::from_raw(copy) });
+        }
+    }
 }
 
 /// A borrowed pointer to text that may be absent.
 pub(crate) fn as_pointer(text: Option<&CString>) -> *const c_char {
-    text.map_or(std::ptr::null(), |text| text.as_ptr())
+    text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
 /// Optional text of the caller; NULL is none.
@@ -51,7 +101,7 @@ pub(crate) unsafe fn path(argument: &'static str, pointer: *const c_char) -> Res
 /// JSON text for the caller to keep.
 pub(crate) fn json(value: &Value) -> *mut c_char {
     // JSON escapes NUL, so this never cuts anything off.
-    c_string(&value.to_string()).into_raw()
+    c_string(value.to_string()).into_raw()
 }
 
 /// Frees a string that a call handed out, such as the JSON text of trop_list. NULL is allowed.
