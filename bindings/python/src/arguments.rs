@@ -27,6 +27,13 @@ pub(crate) fn path(argument: &'static str, given: Given<'_, '_>) -> PyResult<Opt
 
 /// A path that has to be given.
 pub(crate) fn required_path(argument: &'static str, given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    // ASCII is the same in every file system encoding.
+    if let Ok(text) = given.cast::<PyString>()
+        && let Ok(text) = text.to_str()
+        && text.is_ascii()
+    {
+        return Ok(PathBuf::from(text));
+    }
     extract(argument, given, "a path that the file system encoding can express")
 }
 

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTzInfo};
-use trop_core::{Refusal, Reserved, Tag};
+use trop_core::{Refusal, Reserved};
 
 use crate::results;
 
@@ -116,10 +116,11 @@ impl Hash for Reservation {
 
 impl From<trop_core::Reservation> for Reservation {
     fn from(held: trop_core::Reservation) -> Reservation {
+        let (path, tag) = held.key.into_parts();
         Reservation {
             port: held.port.get(),
-            path: held.key.path().to_owned(),
-            tag: held.key.tag().map(Tag::as_str).map(str::to_owned),
+            path,
+            tag,
             project: held.project,
             task: held.task,
             created_at: held.created_at.seconds(),

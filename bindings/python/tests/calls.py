@@ -24,7 +24,8 @@ def changing(registry: trop.Registry) -> Calls:
 def rehearsable(registry: trop.Registry) -> Calls:
     """Those of them that take `dry_run`."""
     return [
-        partial(registry.reserve, "/a"),
+        # Asked for again in the same second without this it would change nothing, and not wait.
+        partial(registry.reserve, "/a", overwrite=True),
         registry.reserve_group,
         partial(registry.release, "/a"),
         partial(registry.release_port, 1),
