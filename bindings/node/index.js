@@ -12,32 +12,33 @@ class TropError extends Error {
 }
 hidden(TropError.prototype, 'name', 'TropError');
 
-const native = load();
+// A copy, whose properties are found faster than those of the addon's own object.
+const native = { ...load() };
 
 /**
- * Every call on a registry, each with an asynchronous twin: what its arguments become for the addon, and what its
- * caller gets for the addon's answer.
+ * Every call on a registry, each with an asynchronous twin: how the addon is asked, and what its answer becomes. Where
+ * there is a third, the addon itself makes the result, with a function of ours, and only later answers become one here.
  */
 const CALLS = {
-  reserve: [(options) => twice(read(RESERVE, options)), reserved],
-  reserveGroup: [(options) => twice(read(GROUP, options)), mapping],
-  release: [(options) => [read(RELEASE, options)], (count) => count],
-  releasePort: [(port, options) => [required('port', portNumber, port), read(RELEASE_PORT, options)], (was) => was],
-  lease: [(options) => twice(read(LEASE, options)), (handle) => new Lease(handle)],
-  leaseMany: [(count, options) => [required('count', wholeNumber, count), ...twice(read(LEASE_MANY, options))], leased],
-  leases: [() => [], leases],
-  ownLeases: [() => [], leases],
-  explain: [(port) => [required('port', portNumber, port)], explanation],
-  find: [(options) => [read(FIND, options)], found],
-  findPort: [(port) => [required('port', portNumber, port)], found],
-  list: [(options) => [read(LIST, options)], reservations],
-  projects: [() => [], (names) => Array.from(names)],
-  prune: [(options) => [read(DRY_RUN, options)], cleanup],
-  expire: [(options) => [read(EXPIRE, options)], cleanup],
-  autoclean: [(options) => [read(EXPIRE, options)], cleanup],
-  migrate: [migrateArguments, migration],
-  scan: [(options) => [read(SCAN, options)], copies],
-  validateDatabase: [() => [], () => undefined],
+  reserve: [reserve, same, (row) => reserved(...row)],
+  reserveGroup: [reserveGroup, mapping],
+  release: [release, same],
+  releasePort: [releasePort, same],
+  lease: [lease, same, leasedRow],
+  leaseMany: [leaseMany, (rows) => Array.from(rows, leasedRow)],
+  leases: [native.leases, leases],
+  ownLeases: [native.ownLeases, leases],
+  explain: [explain, explanation],
+  find: [find, found],
+  findPort: [findPort, found],
+  list: [list, reservations],
+  projects: [native.projects, (names) => Array.from(names)],
+  prune: [prune, cleanup],
+  expire: [expire, cleanup],
+  autoclean: [autoclean, cleanup],
+  migrate: [migrate, migration],
+  scan: [scan, copies],
+  validateDatabase: [native.validateDatabase, () => undefined],
 };
 
 /** Modes of the constructor: the registry of the module's own functions, and one that openAsync connects. */
@@ -51,25 +52,26 @@ class Registry {
 
   constructor(options, mode) {
     if (mode === SHARED) return;
-    this.#handle = unwrap(native.open(...twice(registryOptions(options))));
-    if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle, false));
+    this.#handle = unwrap(native.open(registryOptions(options), occupancy(options)));
+    if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle, undefined, false));
   }
 
   static async openAsync(options) {
     const registry = new Registry(options, UNCONNECTED);
-    unwrap(await native.connect(registry.#handle, true));
+    unwrap(await native.connect(registry.#handle, undefined, true));
     return registry;
   }
 
   static {
-    for (const [name, [given, result]] of Object.entries(CALLS)) {
+    for (const [name, [ask, result, resultLater = result]] of Object.entries(CALLS)) {
       const twin = `${name}Async`;
+      // None has more arguments; gathering and spreading them would take longer than passing on what is not there.
       const methods = {
-        [name](...args) {
-          return result(unwrap(native[name](this.#place(), false, ...given(...args))));
+        [name](a, b, c) {
+          return result(unwrap(ask(this.#handle, this.#directory(), false, a, b, c)));
         },
-        async [twin](...args) {
-          return result(unwrap(await native[name](this.#place(), true, ...given(...args))));
+        async [twin](a, b, c) {
+          return resultLater(unwrap(await ask(this.#handle, this.#directory(), true, a, b, c)));
         },
       };
       hidden(Registry.prototype, name, methods[name]);
@@ -90,8 +92,9 @@ class Registry {
     this.#closed = true;
   }
 
-  #place() {
-    return this.#handle ?? environmentDataDir();
+  /** That of the module's own functions, whose registry is none of ours. */
+  #directory() {
+    return this.#handle === undefined ? environmentDataDir() : undefined;
   }
 }
 // Missing in the realms that Jest and vm make on Node 20.
@@ -101,13 +104,11 @@ if (Symbol.dispose) hidden(Registry.prototype, Symbol.dispose, Registry.prototyp
 class Lease {
   #handle;
 
-  constructor(handle) {
+  constructor(handle, port, label) {
     this.#handle = handle;
-    const shown = { enumerable: true };
-    Object.defineProperties(this, {
-      port: { value: native.port(handle), ...shown },
-      label: { value: native.label(handle), ...shown },
-    });
+    // Not defineProperties, which takes longer for two than this twice.
+    Object.defineProperty(this, 'port', { value: port, enumerable: true });
+    Object.defineProperty(this, 'label', { value: label, enumerable: true });
   }
 
   get closed() {
@@ -158,7 +159,7 @@ class Lease {
 const shared = new Registry(undefined, SHARED);
 
 for (const name of Object.keys(CALLS).flatMap((name) => [name, `${name}Async`])) {
-  module.exports[name] = { [name]: (...args) => shared[name](...args) }[name];
+  module.exports[name] = { [name]: (a, b, c) => shared[name](a, b, c) }[name];
 }
 Object.assign(module.exports, {
   validateConfig: (file) => copies(unwrap(native.validateConfig(false, required('file', text, file)))),
@@ -167,16 +168,38 @@ Object.assign(module.exports, {
   TropError,
 });
 
-const OCCUPANCY = {
-  skipOccupancyCheck: flag,
-  skipTcp: flag,
-  skipUdp: flag,
-  skipIpv4: flag,
-  skipIpv6: flag,
-  checkAllInterfaces: flag,
-};
+const OCCUPANCY = ['skipOccupancyCheck', 'skipTcp', 'skipUdp', 'skipIpv4', 'skipIpv6', 'checkAllInterfaces'];
 
-const REGISTRY = {
+// The options of the calls that are made often: their names.
+const RESERVE = new Set([
+  'path',
+  'tag',
+  'project',
+  'clearProject',
+  'task',
+  'clearTask',
+  'port',
+  'min',
+  'max',
+  'overwrite',
+  'ignoreOccupied',
+  'ignoreExclusions',
+  'allowUnrelatedPath',
+  'allowProjectChange',
+  'allowTaskChange',
+  'force',
+  'disableAutoprune',
+  'disableAutoexpire',
+  ...OCCUPANCY,
+  'dryRun',
+]);
+const RELEASE = new Set(['path', 'tag', 'untaggedOnly', 'recursive', 'allowUnrelatedPath', 'dryRun']);
+const FIND = new Set(['path', 'tag']);
+const LEASE = new Set(['port', 'min', 'max', 'label', 'hold', ...OCCUPANCY]);
+const LEASE_MANY = new Set(['contiguous', ...LEASE]);
+
+// Those of the others: names, and what checks them.
+const REGISTRY = checks({
   dataDir: text,
   create: flag,
   busyTimeout: milliseconds,
@@ -186,108 +209,224 @@ const REGISTRY = {
   startDir: text,
   configFile: text,
   variables: flag,
-  ...OCCUPANCY,
-};
-
-const RESERVE = {
-  path: text,
-  tag: textOrNull,
-  project: text,
-  clearProject: flag,
-  task: text,
-  clearTask: flag,
-  port: portNumber,
-  min: portNumber,
-  max: portNumber,
-  overwrite: flag,
-  ignoreOccupied: flag,
-  ignoreExclusions: flag,
-  allowUnrelatedPath: flag,
-  allowProjectChange: flag,
-  allowTaskChange: flag,
-  force: flag,
-  disableAutoprune: flag,
-  disableAutoexpire: flag,
-  ...OCCUPANCY,
-  dryRun: flag,
-};
-
-const GROUP = {
+  ...flags(OCCUPANCY),
+});
+const GROUP = checks({
   file: text,
   task: text,
   by: groupKey,
-  allowUnrelatedPath: flag,
-  allowProjectChange: flag,
-  allowTaskChange: flag,
-  force: flag,
-  ...OCCUPANCY,
-  dryRun: flag,
-};
+  ...flags(['allowUnrelatedPath', 'allowProjectChange', 'allowTaskChange', 'force', ...OCCUPANCY, 'dryRun']),
+});
+// No null for a tag: without one everything is listed.
+const LIST = checks({ project: text, tag: text, path: text });
+const RELEASE_PORT = checks(flags(['force', 'dryRun']));
+const LISTEN = checks({ host: text, backlog: wholeNumber });
+const BIND = checks({ protocol, host: text });
+const WAIT = checks({ timeout: milliseconds });
+const PRUNE = checks({ dryRun: flag });
+const EXPIRE = checks({ days, dryRun: flag });
+const MIGRATE = checks(flags(['recursive', 'force', 'dryRun']));
+const SCAN = checks({ min: portNumber, max: portNumber });
 
-// No null for a tag: without one everything at the path is released, or listed.
-const RELEASE = {
-  path: text,
-  tag: text,
-  untaggedOnly: flag,
-  recursive: flag,
-  allowUnrelatedPath: flag,
-  dryRun: flag,
-};
-const LIST = { project: text, tag: text, path: text };
+function checks(of) {
+  return new Map(Object.entries(of));
+}
 
-const RELEASE_PORT = { force: flag, dryRun: flag };
+function flags(names) {
+  return Object.fromEntries(names.map((name) => [name, flag]));
+}
 
-const LEASE = {
-  port: portNumber,
-  min: portNumber,
-  max: portNumber,
-  label: text,
-  hold: flag,
-  ...OCCUPANCY,
-};
-const LEASE_MANY = { contiguous: flag, ...LEASE };
-const LISTEN = { host: text, backlog: wholeNumber };
-const BIND = { protocol, host: text };
-const WAIT = { timeout: milliseconds };
+// How the addon is asked: about a registry or the shared one of a data directory, for an answer at once or later. The
+// calls that are made often hand over each option by itself and the switches as one number: the addon takes longer to
+// read the properties of an object than for all else it does.
 
-const FIND = { path: text, tag: textOrNull };
-const DRY_RUN = { dryRun: flag };
-const EXPIRE = { days, ...DRY_RUN };
-const MIGRATE = { recursive: flag, force: flag, ...DRY_RUN };
-const SCAN = { min: portNumber, max: portNumber };
+function reserve(handle, directory, later, options = {}) {
+  refuseUnknown(RESERVE, options);
+  const { path, tag, project, clearProject, task, clearTask, port, min, max } = options;
+  const { overwrite, ignoreOccupied, ignoreExclusions, force, disableAutoprune, disableAutoexpire, dryRun } = options;
+  const { allowUnrelatedPath, allowProjectChange, allowTaskChange } = options;
+  return native.reserve(
+    handle,
+    directory,
+    later,
+    given('path', text, path),
+    given('tag', textOrNull, tag),
+    given('project', text, project),
+    given('task', text, task),
+    given('port', portNumber, port),
+    given('min', portNumber, min),
+    given('max', portNumber, max),
+    on('clearProject', clearProject, native.CLEAR_PROJECT) |
+      on('clearTask', clearTask, native.CLEAR_TASK) |
+      on('overwrite', overwrite, native.OVERWRITE) |
+      on('ignoreOccupied', ignoreOccupied, native.IGNORE_OCCUPIED) |
+      on('ignoreExclusions', ignoreExclusions, native.IGNORE_EXCLUSIONS) |
+      off('allowUnrelatedPath', allowUnrelatedPath, native.REFUSE_UNRELATED_PATH) |
+      on('allowProjectChange', allowProjectChange, native.ALLOW_PROJECT_CHANGE) |
+      on('allowTaskChange', allowTaskChange, native.ALLOW_TASK_CHANGE) |
+      on('force', force, native.FORCE) |
+      on('disableAutoprune', disableAutoprune, native.DISABLE_AUTOPRUNE) |
+      on('disableAutoexpire', disableAutoexpire, native.DISABLE_AUTOEXPIRE) |
+      occupancy(options) |
+      on('dryRun', dryRun, native.DRY_RUN),
+    reserved,
+  );
+}
 
-/** The checked options of a call. A misspelt one must not be ignored: it would reserve something else. */
+function reserveGroup(handle, directory, later, options) {
+  return native.reserveGroup(handle, directory, later, read(GROUP, options), occupancy(options));
+}
+
+function release(handle, directory, later, options = {}) {
+  refuseUnknown(RELEASE, options);
+  const { path, tag, untaggedOnly, recursive, allowUnrelatedPath, dryRun } = options;
+  return native.release(
+    handle,
+    directory,
+    later,
+    given('path', text, path),
+    // No null for none: without a tag everything at the path is released.
+    given('tag', text, tag),
+    on('untaggedOnly', untaggedOnly, native.UNTAGGED_ONLY) |
+      on('recursive', recursive, native.RECURSIVE) |
+      off('allowUnrelatedPath', allowUnrelatedPath, native.REFUSE_UNRELATED_PATH) |
+      on('dryRun', dryRun, native.DRY_RUN),
+  );
+}
+
+function releasePort(handle, directory, later, port, options) {
+  const checked = required('port', portNumber, port);
+  return native.releasePort(handle, directory, later, checked, read(RELEASE_PORT, options));
+}
+
+function lease(handle, directory, later, options = {}) {
+  refuseUnknown(LEASE, options);
+  const { port, min, max, label } = options;
+  return native.lease(
+    handle,
+    directory,
+    later,
+    given('port', portNumber, port),
+    given('min', portNumber, min),
+    given('max', portNumber, max),
+    given('label', text, label),
+    leaseSwitches(options),
+    leased,
+  );
+}
+
+function leaseMany(handle, directory, later, count, options = {}) {
+  required('count', wholeNumber, count);
+  refuseUnknown(LEASE_MANY, options);
+  const { contiguous, port, min, max, label } = options;
+  return native.leaseMany(
+    handle,
+    directory,
+    later,
+    count,
+    given('port', portNumber, port),
+    given('min', portNumber, min),
+    given('max', portNumber, max),
+    given('label', text, label),
+    on('contiguous', contiguous, native.CONTIGUOUS) | leaseSwitches(options),
+  );
+}
+
+function leaseSwitches(options) {
+  return on('hold', options.hold, native.HOLD) | occupancy(options);
+}
+
+function explain(handle, directory, later, port) {
+  return native.explain(handle, directory, later, required('port', portNumber, port));
+}
+
+function find(handle, directory, later, options = {}) {
+  refuseUnknown(FIND, options);
+  const { path, tag } = options;
+  return native.find(handle, directory, later, given('path', text, path), given('tag', textOrNull, tag));
+}
+
+function findPort(handle, directory, later, port) {
+  return native.findPort(handle, directory, later, required('port', portNumber, port));
+}
+
+function list(handle, directory, later, options) {
+  return native.list(handle, directory, later, read(LIST, options));
+}
+
+function prune(handle, directory, later, options) {
+  return native.prune(handle, directory, later, read(PRUNE, options));
+}
+
+function expire(handle, directory, later, options) {
+  return native.expire(handle, directory, later, read(EXPIRE, options));
+}
+
+function autoclean(handle, directory, later, options) {
+  return native.autoclean(handle, directory, later, read(EXPIRE, options));
+}
+
+function migrate(handle, directory, later, from, to, options) {
+  const paths = { from: required('from', text, from), to: required('to', text, to) };
+  return native.migrate(handle, directory, later, Object.assign(paths, read(MIGRATE, options)));
+}
+
+function scan(handle, directory, later, options) {
+  return native.scan(handle, directory, later, read(SCAN, options));
+}
+
+/** The checked options of a call. */
 function read(checks, options = {}) {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalid('options', `must be an object, not ${kind(options)}`);
-  }
-  for (const name in options) {
-    if (!Object.hasOwn(checks, name)) {
-      throw invalid(name, `no such option; there are ${Object.keys(checks).join(', ')}`);
-    }
-  }
+  refuseUnknown(checks, options);
   const checked = Object.create(null);
-  for (const [name, check] of Object.entries(checks)) {
+  for (const [name, check] of checks) {
     const value = options[name];
     if (value !== undefined) checked[name] = check(name, value);
   }
   return checked;
 }
 
-/** The addon takes the switches of the occupancy check, which are among the options, as an object of their own. */
-function twice(options) {
-  return [options, options];
+/** A misspelt option must not be ignored: the call would do something else. */
+function refuseUnknown(known, options) {
+  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
+    throw invalid('options', `must be an object, not ${kind(options)}`);
+  }
+  for (const name in options) {
+    if (!known.has(name)) throw invalid(name, `no such option; there are ${[...known.keys()].join(', ')}`);
+  }
+}
+
+/** An option, checked if it is given. */
+function given(name, check, value) {
+  return value === undefined ? undefined : check(name, value);
+}
+
+/** The addon's number of a switch that is on. */
+function on(name, value, number) {
+  return given(name, flag, value) ? number : 0;
+}
+
+/** The same for a switch that is on unless it is turned off. */
+function off(name, value, number) {
+  return given(name, flag, value) === false ? number : 0;
+}
+
+/** The switches of the occupancy check. */
+function occupancy({ skipOccupancyCheck, skipTcp, skipUdp, skipIpv4, skipIpv6, checkAllInterfaces } = {}) {
+  return (
+    on('skipOccupancyCheck', skipOccupancyCheck, native.SKIP_OCCUPANCY_CHECK) |
+    on('skipTcp', skipTcp, native.SKIP_TCP) |
+    on('skipUdp', skipUdp, native.SKIP_UDP) |
+    on('skipIpv4', skipIpv4, native.SKIP_IPV4) |
+    on('skipIpv6', skipIpv6, native.SKIP_IPV6) |
+    on('checkAllInterfaces', checkAllInterfaces, native.CHECK_ALL_INTERFACES)
+  );
 }
 
 function registryOptions(options) {
   const checked = read(REGISTRY, options);
   checked.dataDir ??= environmentDataDir();
   return checked;
-}
-
-function migrateArguments(from, to, options) {
-  const paths = { from: required('from', text, from), to: required('to', text, to) };
-  return [Object.assign(paths, read(MIGRATE, options))];
 }
 
 function listenArguments(options) {
@@ -408,8 +547,23 @@ function unwrap(answer) {
 
 // Values of this realm, made of the addon's.
 
-function reserved([row, created, refusal, removed]) {
-  return Object.assign(reservation(row), { created, refusal, cleanup: removed && cleanup(removed) });
+function same(value) {
+  return value;
+}
+
+function reserved(port, path, tag, project, task, createdAt, lastUsedAt, created, refusal, removed) {
+  return {
+    port,
+    path,
+    tag,
+    project,
+    task,
+    createdAt: new Date(createdAt * 1000),
+    lastUsedAt: new Date(lastUsedAt * 1000),
+    created,
+    refusal,
+    cleanup: removed && cleanup(removed),
+  };
 }
 
 function found(row) {
@@ -432,8 +586,12 @@ function reservation([port, path, tag, project, task, createdAt, lastUsedAt]) {
   };
 }
 
-function leased(handles) {
-  return Array.from(handles, (handle) => new Lease(handle));
+function leased(handle, port, label) {
+  return new Lease(handle, port, label);
+}
+
+function leasedRow({ handle, port, label }) {
+  return new Lease(handle, port, label);
 }
 
 function leases(objects) {

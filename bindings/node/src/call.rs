@@ -2,19 +2,19 @@
 
 use std::path::Path;
 
-use napi::bindgen_prelude::{AsyncTask, ClassInstance, Either, ToNapiValue, TypeName};
-use napi::{Env, Task};
-use napi_derive::napi;
+use napi::bindgen_prelude::{
+    AsyncTask, Either, Either3, External, FnArgs, Function, JsValuesTupleIntoVec, ToNapiValue, TypeName,
+};
+use napi::{Env, Task, Unknown};
 use trop_core::{Error, Registry, Result, contain};
 
 use crate::results::Failure;
 
-/// An open registry.
-#[napi]
-pub struct Handle(pub(crate) Registry);
+/// A registry that was opened, if the call is about one. An external value costs a fraction of an instance of a class.
+pub type Handle<'a> = Option<&'a External<Registry>>;
 
-/// Which registry a call is about: a handle, or the shared one of a data directory or of the default one.
-pub type Place<'a> = Option<Either<String, ClassInstance<'a, Handle>>>;
+/// Which registry a call is about: an open one, or the shared one of a data directory or of the default one.
+pub type Place<'a> = (Handle<'a>, Option<String>);
 
 /// What a finished call answers.
 pub type Answer<T> = Either<T, Failure>;
@@ -22,11 +22,18 @@ pub type Answer<T> = Either<T, Failure>;
 /// What a call returns: its answer, or the promise of one.
 pub type Returned<T> = Either<Answer<T>, AsyncTask<Job<T>>>;
 
+/// What a call returns whose caller said how to make a result of its answer: that result, unless it failed, or the
+/// promise of an answer.
+pub type Made<'env, T> = Either3<Unknown<'env>, Failure, AsyncTask<Job<T>>>;
+
+/// A function of `index.js` that makes a result. One call of it costs half of what an array of its arguments would.
+pub type Maker<'env, A> = Function<'env, FnArgs<A>, Unknown<'env>>;
+
 /// Runs a call on a registry, or on a rehearsal of it; see [`run`].
 pub fn run_on<T, W>(
     place: Place,
     later: bool,
-    dry_run: Option<bool>,
+    dry_run: bool,
     prepare: impl FnOnce() -> Result<W>,
 ) -> Returned<T>
 where
@@ -37,11 +44,28 @@ where
         let work = prepare()?;
         let registry = registry(place)?;
         Ok(move || {
-            registry.contain(|registry| match dry_run {
-                Some(true) => work(&registry.rehearsal()?),
-                _ => work(registry),
-            })
+            registry.contain(|registry| if dry_run { work(&registry.rehearsal()?) } else { work(registry) })
         })
+    })
+}
+
+/// Has the answer of a call, unless it comes later, made into a result at once.
+///
+/// # Errors
+/// Those of the function that makes it.
+pub fn make<'env, T, A>(
+    returned: Returned<T>,
+    maker: &Maker<'env, A>,
+    arguments: impl FnOnce(T) -> A,
+) -> napi::Result<Made<'env, T>>
+where
+    T: ToNapiValue + TypeName + Send + 'static,
+    FnArgs<A>: JsValuesTupleIntoVec,
+{
+    Ok(match returned {
+        Either::A(Either::A(value)) => Either3::A(maker.call(arguments(value).into())?),
+        Either::A(Either::B(failure)) => Either3::B(failure),
+        Either::B(job) => Either3::C(job),
     })
 }
 
@@ -82,8 +106,7 @@ impl<T: ToNapiValue + TypeName + Send + 'static> Task for Job<T> {
 
 fn registry(place: Place) -> Result<Registry> {
     match place {
-        Some(Either::B(handle)) => Ok(handle.0.clone()),
-        Some(Either::A(directory)) => Registry::shared_in(Some(Path::new(&directory))),
-        None => Registry::shared(),
+        (Some(handle), _) => Ok(Registry::clone(handle)),
+        (None, directory) => Registry::shared_in(directory.as_deref().map(Path::new)),
     }
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use napi::bindgen_prelude::{Either, Object, ToNapiValue, TypeName};
+use napi::bindgen_prelude::{Either, External, Object, ToNapiValue, TypeName};
 use napi::{Env, JsDeferred};
 use napi_derive::napi;
 use trop_core::{Error, Lease, Protocol, Result, contain};
@@ -13,9 +13,22 @@ use trop_core::{Error, Lease, Protocol, Result, contain};
 use crate::call::{Returned, answer, run};
 use crate::results::Failure;
 
-/// A lease. It ends with its JavaScript object: when that is garbage, or when its thread ends.
-#[napi]
+/// A lease. It ends with its JavaScript value: when that is garbage, or when its thread ends.
 pub struct LeaseHandle(Arc<Lease>);
+
+/// What JavaScript gets for a lease.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct Leased {
+    /// What keeps it.
+    pub handle: External<LeaseHandle>,
+    /// Its port.
+    pub port: u16,
+    /// What it is for.
+    pub label: Option<String>,
+}
+
+/// The values of [`Leased`].
+pub type LeasedRow = (External<LeaseHandle>, u16, Option<String>);
 
 /// A socket on its way to JavaScript, closed if the thread that asked for it ends meanwhile.
 #[napi]
@@ -26,61 +39,62 @@ type Descriptor = std::os::fd::OwnedFd;
 #[cfg(not(unix))]
 type Descriptor = i32;
 
-impl From<Lease> for LeaseHandle {
-    fn from(lease: Lease) -> LeaseHandle {
-        LeaseHandle(Arc::new(lease))
+impl From<Lease> for Leased {
+    fn from(lease: Lease) -> Leased {
+        let (port, label) = (lease.port().get(), lease.label().map(str::to_owned));
+        Leased { handle: External::new(LeaseHandle(Arc::new(lease))), port, label }
+    }
+}
+
+impl From<Leased> for LeasedRow {
+    fn from(leased: Leased) -> LeasedRow {
+        (leased.handle, leased.port, leased.label)
+    }
+}
+
+impl LeaseHandle {
+    fn end(&self) {
+        let _ = contain(|| {
+            self.0.end_without_waiting();
+            Ok(())
+        });
     }
 }
 
 impl Drop for LeaseHandle {
     fn drop(&mut self) {
         // Not only with the last reference: calls that have not finished have others.
-        end_lease(self);
+        self.end();
     }
-}
-
-/// The port of a lease.
-#[napi]
-pub fn port(lease: &LeaseHandle) -> u16 {
-    lease.0.port().get()
-}
-
-/// What a lease is for.
-#[napi]
-pub fn label(lease: &LeaseHandle) -> Option<String> {
-    lease.0.label().map(str::to_owned)
 }
 
 /// Whether a lease has not ended.
 #[napi]
-pub fn is_open(lease: &LeaseHandle) -> bool {
+pub fn is_open(lease: &External<LeaseHandle>) -> bool {
     contain(|| Ok(lease.0.is_open())).unwrap_or_default()
 }
 
 /// Gives the port back.
 #[napi]
-pub fn close_lease(lease: &LeaseHandle, later: bool) -> Returned<bool> {
+pub fn close_lease(lease: &External<LeaseHandle>, later: bool) -> Returned<bool> {
     run_with(lease, later, |lease| lease.close().map(|()| true))
 }
 
 /// Gives the port back without waiting for a busy database; what cannot be done at once is put off.
 #[napi]
-pub fn end_lease(lease: &LeaseHandle) {
-    let _ = contain(|| {
-        lease.0.end_without_waiting();
-        Ok(())
-    });
+pub fn end_lease(lease: &External<LeaseHandle>) {
+    lease.end();
 }
 
 /// A socket that listens on the port.
 #[napi]
-pub fn listen(lease: &LeaseHandle, later: bool, host: String, backlog: i32) -> Returned<Socket> {
+pub fn listen(lease: &External<LeaseHandle>, later: bool, host: String, backlog: i32) -> Returned<Socket> {
     run_with(lease, later, move |lease| socket(|| lease.listen(&host, backlog)))
 }
 
 /// A socket that is bound to the port.
 #[napi]
-pub fn bind(lease: &LeaseHandle, later: bool, is_udp: bool, host: String) -> Returned<Socket> {
+pub fn bind(lease: &External<LeaseHandle>, later: bool, is_udp: bool, host: String) -> Returned<Socket> {
     let protocol = if is_udp { Protocol::Udp } else { Protocol::Tcp };
     run_with(lease, later, move |lease| socket(|| lease.bind(protocol, &host)))
 }
@@ -100,7 +114,7 @@ pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
 #[napi]
 pub fn wait_listening<'env>(
     env: &'env Env,
-    lease: &LeaseHandle,
+    lease: &External<LeaseHandle>,
     milliseconds: i64,
 ) -> napi::Result<Either<Object<'env>, Failure>> {
     let lease = Arc::clone(&lease.0);

@@ -14,75 +14,94 @@ pub mod call;
 pub mod lease;
 pub mod options;
 pub mod results;
+pub mod switches;
 
 use std::path::PathBuf;
 
+use napi::bindgen_prelude::External;
 use napi_derive::napi;
 use trop_core::{Port, Registry, contain, validate};
 
-use call::{Answer, Handle, Place, Returned, answer, run, run_on};
-use lease::LeaseHandle;
+use call::{Answer, Handle, Made, Maker, Returned, answer, make, run, run_on};
+use lease::{Leased, LeasedRow};
 use options::{
-    CleanOptions, FindOptions, GroupOptions, LeaseOptions, ListOptions, MigrateOptions, OccupancyOptions,
-    OpenOptions, ReleaseOptions, ReleasePortOptions, ReserveOptions, ScanOptions,
+    CleanOptions, GroupOptions, ListOptions, MigrateOptions, OpenOptions, ReleasePortOptions, ScanOptions,
 };
 use results::{
     CleanupRows, ExplanationFields, FindingFields, LeaseFields, MigrationRows, ProblemFields, ReservedRow,
     Row,
 };
+use switches::DRY_RUN;
 
-/// A handle whose database is not opened yet.
+/// A registry whose database is not opened yet.
 #[napi]
-pub fn open(options: OpenOptions, occupancy: OccupancyOptions) -> Answer<Handle> {
-    answer(contain(|| Registry::open_lazily(options.registry(&occupancy)?).map(Handle)))
+pub fn open(options: OpenOptions, switches: u32) -> Answer<External<Registry>> {
+    answer(contain(|| Registry::open_lazily(options.registry(switches)?).map(External::new)))
 }
 
-/// Opens the database of a handle.
+/// Opens the database of a registry.
 #[napi]
-pub fn connect(place: Place, later: bool) -> Returned<bool> {
-    run_on(place, later, None, || Ok(|registry: &Registry| registry.connect().map(|()| true)))
+pub fn connect(handle: Handle, directory: Option<String>, later: bool) -> Returned<bool> {
+    run_on((handle, directory), later, false, || Ok(|registry: &Registry| registry.connect().map(|()| true)))
 }
 
-/// Closes a handle.
+/// Closes a registry.
 #[napi]
-pub fn close(handle: &Handle) -> Answer<bool> {
+pub fn close(handle: &External<Registry>) -> Answer<bool> {
     answer(contain(|| {
-        handle.0.close();
+        handle.close();
         Ok(true)
     }))
 }
 
-/// The data directory of a handle.
+/// The data directory of a registry.
 #[napi]
-pub fn data_dir(handle: &Handle) -> String {
-    handle.0.data_dir().to_string_lossy().into_owned()
+pub fn data_dir(handle: &External<Registry>) -> String {
+    handle.data_dir().to_string_lossy().into_owned()
 }
 
 /// Reserves a port.
+///
+/// # Errors
+/// Those of `maker`.
 #[napi]
-pub fn reserve(
-    place: Place,
+#[allow(clippy::too_many_arguments, reason = "one for each option")]
+pub fn reserve<'env>(
+    handle: Handle,
+    directory: Option<String>,
     later: bool,
-    options: ReserveOptions,
-    occupancy: OccupancyOptions,
-) -> Returned<ReservedRow> {
-    run_on(place, later, options.dry_run, || {
-        let request = options.request(&occupancy)?;
+    path: Option<String>,
+    tag: Option<String>,
+    project: Option<String>,
+    task: Option<String>,
+    port: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+    switches: u32,
+    maker: Maker<'env, ReservedRow>,
+) -> napi::Result<Made<'env, ReservedRow>> {
+    let returned = run_on((handle, directory), later, switches & DRY_RUN != 0, || {
+        let mut request = options::reserve([path, tag, project, task], [port, min, max], switches)?;
+        if later {
+            request.pin_path()?;
+        }
         Ok(move |registry: &Registry| registry.reserve(&request).map(results::reserved))
-    })
+    });
+    make(returned, &maker, |row| row)
 }
 
 /// Reserves the ports of a group: names and ports.
 #[napi]
 pub fn reserve_group(
-    place: Place,
+    handle: Handle,
+    directory: Option<String>,
     later: bool,
     options: GroupOptions,
-    occupancy: OccupancyOptions,
+    switches: u32,
 ) -> Returned<Vec<(String, u16)>> {
-    run_on(place, later, options.dry_run, || {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
         let key = options.key();
-        let request = options.request(&occupancy)?;
+        let request = options.request(switches)?;
         Ok(move |registry: &Registry| {
             let (_, ports) = registry.reserve_group_with(&request, |group| {
                 let ports = group.ports_by(key)?.into_iter();
@@ -95,9 +114,19 @@ pub fn reserve_group(
 
 /// Releases ports and tells how many.
 #[napi]
-pub fn release(place: Place, later: bool, options: ReleaseOptions) -> Returned<u32> {
-    run_on(place, later, options.dry_run, || {
-        let request = options.request()?;
+pub fn release(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    path: Option<String>,
+    tag: Option<String>,
+    switches: u32,
+) -> Returned<u32> {
+    run_on((handle, directory), later, switches & DRY_RUN != 0, || {
+        let mut request = options::release(path, tag, switches)?;
+        if later {
+            request.pin_path()?;
+        }
         // There are fewer ports than that.
         let count = |count| u32::try_from(count).unwrap_or(u32::MAX);
         Ok(move |registry: &Registry| registry.release(&request).map(count))
@@ -106,8 +135,14 @@ pub fn release(place: Place, later: bool, options: ReleaseOptions) -> Returned<u
 
 /// Releases one port and tells whether somebody had it.
 #[napi]
-pub fn release_port(place: Place, later: bool, port: i64, options: ReleasePortOptions) -> Returned<bool> {
-    run_on(place, later, options.dry_run, || {
+pub fn release_port(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    port: i64,
+    options: ReleasePortOptions,
+) -> Returned<bool> {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
         let port = Port::new("port", port)?;
         let force = options.force.unwrap_or_default();
         Ok(move |registry: &Registry| Ok(registry.release_port(port, force)?.is_some()))
@@ -115,52 +150,76 @@ pub fn release_port(place: Place, later: bool, port: i64, options: ReleasePortOp
 }
 
 /// Leases a port.
+///
+/// # Errors
+/// Those of `maker`.
 #[napi]
-pub fn lease(
-    place: Place,
+#[allow(clippy::too_many_arguments, reason = "one for each option")]
+pub fn lease<'env>(
+    handle: Handle,
+    directory: Option<String>,
     later: bool,
-    options: LeaseOptions,
-    occupancy: OccupancyOptions,
-) -> Returned<LeaseHandle> {
-    run_on(place, later, None, || {
-        let request = options.request(&occupancy)?;
-        Ok(move |registry: &Registry| registry.lease(&request).map(LeaseHandle::from))
-    })
+    port: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+    label: Option<String>,
+    switches: u32,
+    maker: Maker<'env, LeasedRow>,
+) -> napi::Result<Made<'env, Leased>> {
+    let returned = run_on((handle, directory), later, false, || {
+        let request = options::lease([port, min, max], label, switches)?;
+        Ok(move |registry: &Registry| registry.lease(&request).map(Leased::from))
+    });
+    make(returned, &maker, LeasedRow::from)
 }
 
 /// Leases several ports, all or none.
 #[napi]
+#[allow(clippy::too_many_arguments, reason = "one for each option")]
 pub fn lease_many(
-    place: Place,
+    handle: Handle,
+    directory: Option<String>,
     later: bool,
     count: u32,
-    options: LeaseOptions,
-    occupancy: OccupancyOptions,
-) -> Returned<Vec<LeaseHandle>> {
-    run_on(place, later, None, || {
-        let request = options.request(&occupancy)?;
+    port: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+    label: Option<String>,
+    switches: u32,
+) -> Returned<Vec<Leased>> {
+    run_on((handle, directory), later, false, || {
+        let request = options::lease([port, min, max], label, switches)?;
         Ok(move |registry: &Registry| {
-            Ok(registry.lease_many(count, &request)?.into_iter().map(LeaseHandle::from).collect::<Vec<_>>())
+            Ok(registry.lease_many(count, &request)?.into_iter().map(Leased::from).collect::<Vec<_>>())
         })
     })
 }
 
 /// The leases of everybody.
 #[napi]
-pub fn leases(place: Place, later: bool) -> Returned<Vec<LeaseFields>> {
-    run_on(place, later, None, || Ok(|registry: &Registry| registry.leases().map(results::leases)))
+pub fn leases(handle: Handle, directory: Option<String>, later: bool) -> Returned<Vec<LeaseFields>> {
+    run_on((handle, directory), later, false, || {
+        Ok(|registry: &Registry| registry.leases().map(results::leases))
+    })
 }
 
 /// The leases of a registry in this process.
 #[napi]
-pub fn own_leases(place: Place, later: bool) -> Returned<Vec<LeaseFields>> {
-    run_on(place, later, None, || Ok(|registry: &Registry| registry.own_leases().map(results::leases)))
+pub fn own_leases(handle: Handle, directory: Option<String>, later: bool) -> Returned<Vec<LeaseFields>> {
+    run_on((handle, directory), later, false, || {
+        Ok(|registry: &Registry| registry.own_leases().map(results::leases))
+    })
 }
 
 /// Who has a port, and what to do.
 #[napi]
-pub fn explain(place: Place, later: bool, port: i64) -> Returned<ExplanationFields> {
-    run_on(place, later, None, || {
+pub fn explain(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    port: i64,
+) -> Returned<ExplanationFields> {
+    run_on((handle, directory), later, false, || {
         let port = Port::new("port", port)?;
         Ok(move |registry: &Registry| registry.explain(port).map(ExplanationFields::from))
     })
@@ -168,17 +227,23 @@ pub fn explain(place: Place, later: bool, port: i64) -> Returned<ExplanationFiel
 
 /// The reservation of a key.
 #[napi]
-pub fn find(place: Place, later: bool, options: FindOptions) -> Returned<Option<Row>> {
-    run_on(place, later, None, || {
-        let key = options.key()?;
+pub fn find(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    path: Option<String>,
+    tag: Option<String>,
+) -> Returned<Option<Row>> {
+    run_on((handle, directory), later, false, || {
+        let key = options::key(path, tag)?;
         Ok(move |registry: &Registry| Ok(registry.find(&key)?.map(results::row)))
     })
 }
 
 /// The reservation that has a port.
 #[napi]
-pub fn find_port(place: Place, later: bool, port: i64) -> Returned<Option<Row>> {
-    run_on(place, later, None, || {
+pub fn find_port(handle: Handle, directory: Option<String>, later: bool, port: i64) -> Returned<Option<Row>> {
+    run_on((handle, directory), later, false, || {
         let port = Port::new("port", port)?;
         Ok(move |registry: &Registry| Ok(registry.find_port(port)?.map(results::row)))
     })
@@ -186,8 +251,13 @@ pub fn find_port(place: Place, later: bool, port: i64) -> Returned<Option<Row>> 
 
 /// The reservations that are asked for.
 #[napi]
-pub fn list(place: Place, later: bool, options: ListOptions) -> Returned<Vec<Row>> {
-    run_on(place, later, None, || {
+pub fn list(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: ListOptions,
+) -> Returned<Vec<Row>> {
+    run_on((handle, directory), later, false, || {
         let filter = options.filter()?;
         Ok(move |registry: &Registry| registry.list_filtered(&filter).map(results::rows))
     })
@@ -195,36 +265,58 @@ pub fn list(place: Place, later: bool, options: ListOptions) -> Returned<Vec<Row
 
 /// Every project.
 #[napi]
-pub fn projects(place: Place, later: bool) -> Returned<Vec<String>> {
-    run_on(place, later, None, || Ok(Registry::projects))
+pub fn projects(handle: Handle, directory: Option<String>, later: bool) -> Returned<Vec<String>> {
+    run_on((handle, directory), later, false, || Ok(Registry::projects))
 }
 
 /// Removes the reservations whose directory is gone.
 #[napi]
-pub fn prune(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
-    run_on(place, later, options.dry_run, || Ok(|registry: &Registry| registry.prune().map(results::cleanup)))
+pub fn prune(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: CleanOptions,
+) -> Returned<CleanupRows> {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
+        Ok(|registry: &Registry| registry.prune().map(results::cleanup))
+    })
 }
 
 /// Removes the reservations that were not used for long.
 #[napi]
-pub fn expire(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
-    run_on(place, later, options.dry_run, || {
+pub fn expire(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: CleanOptions,
+) -> Returned<CleanupRows> {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
         Ok(move |registry: &Registry| registry.expire(options.days).map(results::cleanup))
     })
 }
 
 /// Removes both.
 #[napi]
-pub fn autoclean(place: Place, later: bool, options: CleanOptions) -> Returned<CleanupRows> {
-    run_on(place, later, options.dry_run, || {
+pub fn autoclean(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: CleanOptions,
+) -> Returned<CleanupRows> {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
         Ok(move |registry: &Registry| registry.autoclean(options.days).map(results::cleanup))
     })
 }
 
 /// Moves reservations to another path.
 #[napi]
-pub fn migrate(place: Place, later: bool, options: MigrateOptions) -> Returned<MigrationRows> {
-    run_on(place, later, options.dry_run, || {
+pub fn migrate(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: MigrateOptions,
+) -> Returned<MigrationRows> {
+    run_on((handle, directory), later, options.dry_run.unwrap_or_default(), || {
         let request = options.request()?;
         Ok(move |registry: &Registry| registry.migrate(&request).map(results::migration))
     })
@@ -232,8 +324,13 @@ pub fn migrate(place: Place, later: bool, options: MigrateOptions) -> Returned<M
 
 /// Looks which ports of a range are in use.
 #[napi]
-pub fn scan(place: Place, later: bool, options: ScanOptions) -> Returned<Vec<FindingFields>> {
-    run_on(place, later, None, || {
+pub fn scan(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    options: ScanOptions,
+) -> Returned<Vec<FindingFields>> {
+    run_on((handle, directory), later, false, || {
         let request = options.request()?;
         Ok(move |registry: &Registry| {
             let scan = registry.scan(&request)?;
@@ -244,8 +341,8 @@ pub fn scan(place: Place, later: bool, options: ScanOptions) -> Returned<Vec<Fin
 
 /// Checks the whole database.
 #[napi]
-pub fn validate_database(place: Place, later: bool) -> Returned<bool> {
-    run_on(place, later, None, || Ok(|registry: &Registry| registry.validate().map(|()| true)))
+pub fn validate_database(handle: Handle, directory: Option<String>, later: bool) -> Returned<bool> {
+    run_on((handle, directory), later, false, || Ok(|registry: &Registry| registry.validate().map(|()| true)))
 }
 
 /// Everything wrong with a configuration file.

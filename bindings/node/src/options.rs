@@ -1,17 +1,83 @@
 //! The options of the calls, as `index.js` hands them over, and the core's requests they stand for.
 //!
-//! What is absent has the core's default.
+//! What is absent has the core's default. Those of the calls that are made often come one by one and the switches as one
+//! number, because reading the properties of an object takes longer than all else that the addon does for a call.
 
 #![allow(missing_docs, reason = "they are the core's options")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use napi_derive::napi;
 use trop_core::{
-    Discovery, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest, OccupancyPolicy,
-    Port, PortRange, RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag, resolve_path,
+    Discovery, Field, Filter, GroupKey, GroupRequest, Key, LeaseRequest, MigrateRequest, Port, PortRange,
+    RegistryOptions, ReleaseRequest, ReserveRequest, Result, ScanRequest, Tag, resolve_path,
 };
+
+use crate::switches::{
+    ALLOW_PROJECT_CHANGE, ALLOW_TASK_CHANGE, CLEAR_PROJECT, CLEAR_TASK, CONTIGUOUS, DISABLE_AUTOEXPIRE,
+    DISABLE_AUTOPRUNE, FORCE, HOLD, IGNORE_EXCLUSIONS, IGNORE_OCCUPIED, OVERWRITE, RECURSIVE,
+    REFUSE_UNRELATED_PATH, UNTAGGED_ONLY, occupancy,
+};
+
+pub(crate) fn reserve(
+    [path, tag, project, task]: [Option<String>; 4],
+    [preferred, min, max]: [Option<i64>; 3],
+    switches: u32,
+) -> Result<ReserveRequest> {
+    let has = |switch| switches & switch != 0;
+    let mut request = ReserveRequest::default();
+    request.path = path.map(PathBuf::from);
+    request.tag = self::tag(tag)?;
+    request.project = Field::new("clear_project", project, has(CLEAR_PROJECT))?;
+    request.task = Field::new("clear_task", task, has(CLEAR_TASK))?;
+    request.preferred = port("port", preferred)?;
+    request.min = port("min", min)?;
+    request.max = port("max", max)?;
+    request.occupancy = occupancy(switches);
+    request.overwrite = has(OVERWRITE);
+    request.ignore_occupied = has(IGNORE_OCCUPIED);
+    request.ignore_exclusions = has(IGNORE_EXCLUSIONS);
+    request.allow_unrelated_path = !has(REFUSE_UNRELATED_PATH);
+    request.allow_project_change = has(ALLOW_PROJECT_CHANGE);
+    request.allow_task_change = has(ALLOW_TASK_CHANGE);
+    request.force = has(FORCE);
+    request.disable_autoprune = has(DISABLE_AUTOPRUNE);
+    request.disable_autoexpire = has(DISABLE_AUTOEXPIRE);
+    Ok(request)
+}
+
+pub(crate) fn release(path: Option<String>, tag: Option<String>, switches: u32) -> Result<ReleaseRequest> {
+    let has = |switch| switches & switch != 0;
+    let mut request = ReleaseRequest::default();
+    request.path = path.map(PathBuf::from);
+    request.tag = self::tag(tag)?;
+    request.untagged_only = has(UNTAGGED_ONLY);
+    request.recursive = has(RECURSIVE);
+    request.allow_unrelated_path = !has(REFUSE_UNRELATED_PATH);
+    Ok(request)
+}
+
+pub(crate) fn key(path: Option<String>, tag: Option<String>) -> Result<Key> {
+    Key::new(path.as_deref().map(Path::new), self::tag(tag)?)
+}
+
+pub(crate) fn lease(
+    [preferred, min, max]: [Option<i64>; 3],
+    label: Option<String>,
+    switches: u32,
+) -> Result<LeaseRequest> {
+    let has = |switch| switches & switch != 0;
+    let mut request = LeaseRequest::default();
+    request.preferred = port("port", preferred)?;
+    request.min = port("min", min)?;
+    request.max = port("max", max)?;
+    request.occupancy = occupancy(switches);
+    request.label = label;
+    request.contiguous = has(CONTIGUOUS);
+    request.hold = has(HOLD);
+    Ok(request)
+}
 
 #[napi(object, object_to_js = false)]
 pub struct OpenOptions {
@@ -28,40 +94,6 @@ pub struct OpenOptions {
     pub variables: Option<bool>,
 }
 
-/// The switches of the occupancy check, which several calls have among their options.
-#[napi(object, object_to_js = false)]
-pub struct OccupancyOptions {
-    pub skip_occupancy_check: Option<bool>,
-    pub skip_tcp: Option<bool>,
-    pub skip_udp: Option<bool>,
-    pub skip_ipv4: Option<bool>,
-    pub skip_ipv6: Option<bool>,
-    pub check_all_interfaces: Option<bool>,
-}
-
-#[napi(object, object_to_js = false)]
-pub struct ReserveOptions {
-    pub path: Option<String>,
-    pub tag: Option<String>,
-    pub project: Option<String>,
-    pub clear_project: Option<bool>,
-    pub task: Option<String>,
-    pub clear_task: Option<bool>,
-    pub port: Option<i64>,
-    pub min: Option<i64>,
-    pub max: Option<i64>,
-    pub overwrite: Option<bool>,
-    pub ignore_occupied: Option<bool>,
-    pub ignore_exclusions: Option<bool>,
-    pub allow_unrelated_path: Option<bool>,
-    pub allow_project_change: Option<bool>,
-    pub allow_task_change: Option<bool>,
-    pub force: Option<bool>,
-    pub disable_autoprune: Option<bool>,
-    pub disable_autoexpire: Option<bool>,
-    pub dry_run: Option<bool>,
-}
-
 #[napi(object, object_to_js = false)]
 pub struct GroupOptions {
     pub file: Option<String>,
@@ -76,35 +108,9 @@ pub struct GroupOptions {
 }
 
 #[napi(object, object_to_js = false)]
-pub struct ReleaseOptions {
-    pub path: Option<String>,
-    pub tag: Option<String>,
-    pub untagged_only: Option<bool>,
-    pub recursive: Option<bool>,
-    pub allow_unrelated_path: Option<bool>,
-    pub dry_run: Option<bool>,
-}
-
-#[napi(object, object_to_js = false)]
 pub struct ReleasePortOptions {
     pub force: Option<bool>,
     pub dry_run: Option<bool>,
-}
-
-#[napi(object, object_to_js = false)]
-pub struct LeaseOptions {
-    pub port: Option<i64>,
-    pub min: Option<i64>,
-    pub max: Option<i64>,
-    pub label: Option<String>,
-    pub contiguous: Option<bool>,
-    pub hold: Option<bool>,
-}
-
-#[napi(object, object_to_js = false)]
-pub struct FindOptions {
-    pub path: Option<String>,
-    pub tag: Option<String>,
 }
 
 #[napi(object, object_to_js = false)]
@@ -136,7 +142,7 @@ pub struct ScanOptions {
 }
 
 impl OpenOptions {
-    pub(crate) fn registry(self, occupancy: &OccupancyOptions) -> Result<RegistryOptions> {
+    pub(crate) fn registry(self, switches: u32) -> Result<RegistryOptions> {
         let mut options = RegistryOptions::default();
         options.data_dir = self.data_dir.map(PathBuf::from);
         options.create = self.create.unwrap_or(options.create);
@@ -155,55 +161,17 @@ impl OpenOptions {
             (self.start_dir.map(PathBuf::from), self.config_file.map(PathBuf::from));
         options.discovery = Discovery::new(self.discovery.unwrap_or(true), start_dir, config_file)?;
         options.variables = self.variables.unwrap_or(options.variables);
-        options.occupancy = occupancy.policy();
+        options.occupancy = occupancy(switches);
         Ok(options)
     }
 }
 
-impl OccupancyOptions {
-    pub(crate) fn policy(&self) -> OccupancyPolicy {
-        let mut policy = OccupancyPolicy::default();
-        policy.skip = self.skip_occupancy_check.unwrap_or_default();
-        policy.skip_tcp = self.skip_tcp.unwrap_or_default();
-        policy.skip_udp = self.skip_udp.unwrap_or_default();
-        policy.skip_ipv4 = self.skip_ipv4.unwrap_or_default();
-        policy.skip_ipv6 = self.skip_ipv6.unwrap_or_default();
-        policy.check_all_interfaces = self.check_all_interfaces.unwrap_or_default();
-        policy
-    }
-}
-
-impl ReserveOptions {
-    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<ReserveRequest> {
-        let mut request = ReserveRequest::default();
-        request.path = self.path.map(PathBuf::from);
-        request.tag = tag(self.tag)?;
-        request.project = Field::new("clear_project", self.project, self.clear_project.unwrap_or_default())?;
-        request.task = Field::new("clear_task", self.task, self.clear_task.unwrap_or_default())?;
-        request.preferred = port("port", self.port)?;
-        request.min = port("min", self.min)?;
-        request.max = port("max", self.max)?;
-        request.occupancy = occupancy.policy();
-        request.overwrite = self.overwrite.unwrap_or_default();
-        request.ignore_occupied = self.ignore_occupied.unwrap_or_default();
-        request.ignore_exclusions = self.ignore_exclusions.unwrap_or_default();
-        request.allow_unrelated_path = self.allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
-        request.allow_project_change = self.allow_project_change.unwrap_or_default();
-        request.allow_task_change = self.allow_task_change.unwrap_or_default();
-        request.force = self.force.unwrap_or_default();
-        request.disable_autoprune = self.disable_autoprune.unwrap_or_default();
-        request.disable_autoexpire = self.disable_autoexpire.unwrap_or_default();
-        request.pin_path()?;
-        Ok(request)
-    }
-}
-
 impl GroupOptions {
-    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<GroupRequest> {
+    pub(crate) fn request(self, switches: u32) -> Result<GroupRequest> {
         let mut request = GroupRequest::default();
         request.file = self.file.map(PathBuf::from);
         request.task = self.task;
-        request.occupancy = occupancy.policy();
+        request.occupancy = occupancy(switches);
         request.allow_unrelated_path = self.allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
         request.allow_project_change = self.allow_project_change.unwrap_or_default();
         request.allow_task_change = self.allow_task_change.unwrap_or_default();
@@ -215,39 +183,6 @@ impl GroupOptions {
     pub(crate) fn key(&self) -> GroupKey {
         // `index.js` lets nothing else through.
         if self.by.as_deref() == Some("variable") { GroupKey::Variable } else { GroupKey::Tag }
-    }
-}
-
-impl ReleaseOptions {
-    pub(crate) fn request(self) -> Result<ReleaseRequest> {
-        let mut request = ReleaseRequest::default();
-        request.path = self.path.map(PathBuf::from);
-        request.tag = tag(self.tag)?;
-        request.untagged_only = self.untagged_only.unwrap_or_default();
-        request.recursive = self.recursive.unwrap_or_default();
-        request.allow_unrelated_path = self.allow_unrelated_path.unwrap_or(request.allow_unrelated_path);
-        request.pin_path()?;
-        Ok(request)
-    }
-}
-
-impl LeaseOptions {
-    pub(crate) fn request(self, occupancy: &OccupancyOptions) -> Result<LeaseRequest> {
-        let mut request = LeaseRequest::default();
-        request.preferred = port("port", self.port)?;
-        request.min = port("min", self.min)?;
-        request.max = port("max", self.max)?;
-        request.occupancy = occupancy.policy();
-        request.label = self.label;
-        request.contiguous = self.contiguous.unwrap_or_default();
-        request.hold = self.hold.unwrap_or_default();
-        Ok(request)
-    }
-}
-
-impl FindOptions {
-    pub(crate) fn key(self) -> Result<Key> {
-        Key::new(self.path.map(PathBuf::from).as_deref(), tag(self.tag)?)
     }
 }
 

@@ -10,8 +10,19 @@ use trop_core::{
 /// Port, path, tag, project, task, and the seconds of creation and of last use.
 pub type Row = (u16, String, Option<String>, Option<String>, Option<String>, i64, i64);
 
-/// The row, whether it is new, why the preferred port was not used, and what had to be cleaned up.
-pub type ReservedRow = (Row, bool, Option<String>, Option<CleanupRows>);
+/// The values of a row, whether it is new, why the preferred port was not used, and what had to be cleaned up.
+pub type ReservedRow = (
+    u16,
+    String,
+    Option<String>,
+    Option<String>,
+    Option<String>,
+    i64,
+    i64,
+    bool,
+    Option<String>,
+    Option<CleanupRows>,
+);
 
 /// The rows that were pruned and that expired, path and cause of what was preserved, and the days.
 pub type CleanupRows = (Vec<Row>, Vec<Row>, Vec<(String, String)>, u32);
@@ -84,10 +95,11 @@ pub struct ProblemFields {
 }
 
 pub fn row(reservation: Reservation) -> Row {
+    let (path, tag) = reservation.key.into_parts();
     (
         reservation.port.get(),
-        reservation.key.path().to_owned(),
-        reservation.key.tag().map(|tag| tag.as_str().to_owned()),
+        path,
+        tag,
         reservation.project,
         reservation.task,
         reservation.created_at.seconds(),
@@ -101,7 +113,9 @@ pub fn rows(reservations: Vec<Reservation>) -> Vec<Row> {
 
 pub fn reserved(reserved: Reserved) -> ReservedRow {
     let refusal = reserved.refusal.map(|refusal| refusal.name().to_owned());
-    (row(reserved.reservation), reserved.created, refusal, reserved.cleanup.map(cleanup))
+    let (port, path, tag, project, task, created_at, last_used_at) = row(reserved.reservation);
+    let (created, cleanup) = (reserved.created, reserved.cleanup.map(cleanup));
+    (port, path, tag, project, task, created_at, last_used_at, created, refusal, cleanup)
 }
 
 pub fn leases(leases: Vec<LeaseInfo>) -> Vec<LeaseFields> {

@@ -1,0 +1,64 @@
+//! Options that are switches, as bits of one number: those of the calls that are made often, and of the occupancy check,
+//! which several calls have. The numbers stand only here; `index.js` reads them.
+
+#![allow(missing_docs, reason = "they are the core's options")]
+
+use napi_derive::napi;
+use trop_core::OccupancyPolicy;
+
+#[napi]
+pub const SKIP_OCCUPANCY_CHECK: u32 = 1;
+#[napi]
+pub const SKIP_TCP: u32 = 1 << 1;
+#[napi]
+pub const SKIP_UDP: u32 = 1 << 2;
+#[napi]
+pub const SKIP_IPV4: u32 = 1 << 3;
+#[napi]
+pub const SKIP_IPV6: u32 = 1 << 4;
+#[napi]
+pub const CHECK_ALL_INTERFACES: u32 = 1 << 5;
+#[napi]
+pub const DRY_RUN: u32 = 1 << 6;
+#[napi]
+pub const REFUSE_UNRELATED_PATH: u32 = 1 << 7;
+#[napi]
+pub const CLEAR_PROJECT: u32 = 1 << 8;
+#[napi]
+pub const CLEAR_TASK: u32 = 1 << 9;
+#[napi]
+pub const OVERWRITE: u32 = 1 << 10;
+#[napi]
+pub const IGNORE_OCCUPIED: u32 = 1 << 11;
+#[napi]
+pub const IGNORE_EXCLUSIONS: u32 = 1 << 12;
+#[napi]
+pub const ALLOW_PROJECT_CHANGE: u32 = 1 << 13;
+#[napi]
+pub const ALLOW_TASK_CHANGE: u32 = 1 << 14;
+#[napi]
+pub const FORCE: u32 = 1 << 15;
+#[napi]
+pub const DISABLE_AUTOPRUNE: u32 = 1 << 16;
+#[napi]
+pub const DISABLE_AUTOEXPIRE: u32 = 1 << 17;
+#[napi]
+pub const UNTAGGED_ONLY: u32 = 1 << 18;
+#[napi]
+pub const RECURSIVE: u32 = 1 << 19;
+#[napi]
+pub const CONTIGUOUS: u32 = 1 << 20;
+#[napi]
+pub const HOLD: u32 = 1 << 21;
+
+pub(crate) fn occupancy(switches: u32) -> OccupancyPolicy {
+    let has = |switch| switches & switch != 0;
+    let mut policy = OccupancyPolicy::default();
+    policy.skip = has(SKIP_OCCUPANCY_CHECK);
+    policy.skip_tcp = has(SKIP_TCP);
+    policy.skip_udp = has(SKIP_UDP);
+    policy.skip_ipv4 = has(SKIP_IPV4);
+    policy.skip_ipv6 = has(SKIP_IPV6);
+    policy.check_all_interfaces = has(CHECK_ALL_INTERFACES);
+    policy
+}
