@@ -35,6 +35,8 @@ type leaseHandle struct {
 	registry *handle
 }
 
+var leaseDefaults = C.lease_defaults()
+
 // maxCount is more leases than any range has ports.
 const maxCount = 65536
 
@@ -65,9 +67,9 @@ func (r *Registry) LeaseMany(count int, options ...LeaseOption) ([]*Lease, error
 	if request.err != nil {
 		return nil, request.err
 	}
-	c := C.lease_defaults()
+	c := leaseDefaults
 	c.flags = request.flags
-	c.label = request.label
+	c.label = request.held(request.label)
 	c.port, c.min, c.max = request.preferred, request.min, request.max
 	// At least one, to have an address; of more than there can be the library writes none.
 	handles := make([]*C.trop_lease_handle, min(max(count, 1), maxCount))

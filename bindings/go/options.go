@@ -1,7 +1,6 @@
 package trop
 
 /*
-#include <stdlib.h>
 #include <trop.h>
 */
 import "C"
@@ -9,6 +8,7 @@ import "C"
 import (
 	"fmt"
 	"math"
+	"runtime"
 	"strings"
 	"time"
 	"unsafe"
@@ -316,8 +316,8 @@ func (o option) forMigrate(r *request)     { o(r) }
 func (o option) forScan(r *request)        { o(r) }
 func (o option) forLease(r *request)       { o(r) }
 
-// A request is what the options of a call say, translated for C. It keeps the texts to free and the first value that
-// C cannot express.
+// A request is what the options of a call say, translated for C. It holds texts in their place until it is freed,
+// and keeps the first value that C cannot express.
 type request struct {
 	flags                                    C.uint32_t
 	dataDir, excluded, startDir, configFile  *C.char
@@ -326,7 +326,7 @@ type request struct {
 	portsMin, portsMax, preferred, min, max  C.int32_t
 	busyTimeout                              C.int32_t
 	days                                     C.int64_t
-	texts                                    []*C.char
+	texts                                    runtime.Pinner
 	err                                      error
 }
 
@@ -346,14 +346,23 @@ func newRequest[O any](options []O, apply func(O, *request)) *request {
 	return r
 }
 
+// text is a copy for C in the memory of Go, which is made and given back without a call of C.
 func (r *request) text(argument, text string) *C.char {
 	if strings.ContainsRune(text, 0) {
 		r.refuse(argument, "Cannot contain a NUL character")
 		return nil
 	}
-	copied := C.CString(text)
-	r.texts = append(r.texts, copied)
-	return copied
+	copied := make([]byte, len(text)+1)
+	copy(copied, text)
+	return (*C.char)(unsafe.Pointer(&copied[0]))
+}
+
+// held is a text as a field of what is handed to C, where Go would not see it. One that is an argument itself it sees.
+func (r *request) held(text *C.char) *C.char {
+	if text != nil {
+		r.texts.Pin(text)
+	}
+	return text
 }
 
 func (r *request) port(argument string, number int) C.int32_t {
@@ -384,9 +393,5 @@ func (r *request) refuse(argument, reason string) {
 	}
 }
 
-// free frees the texts.
-func (r *request) free() {
-	for _, text := range r.texts {
-		C.free(unsafe.Pointer(text))
-	}
-}
+// free lets go of the texts.
+func (r *request) free() { r.texts.Unpin() }

@@ -2,6 +2,46 @@ package trop
 
 /*
 #include <trop.h>
+
+// A reservation and all there is to know about it, so that Go has to call C once for all of it.
+typedef struct {
+	trop_reservation *reservation;
+	const char *path, *tag, *project, *task, *refusal, *cleanup;
+	int64_t created_at, last_used_at;
+	int32_t created;
+	uint16_t port;
+} description;
+
+static int32_t describe(int32_t status, description *made) {
+	const trop_reservation *r = made->reservation;
+	made->path = trop_reservation_path(r);
+	made->tag = trop_reservation_tag(r);
+	made->project = trop_reservation_project(r);
+	made->task = trop_reservation_task(r);
+	made->refusal = trop_reservation_refusal(r);
+	made->cleanup = trop_reservation_cleanup(r);
+	made->created_at = trop_reservation_created_at(r);
+	made->last_used_at = trop_reservation_last_used_at(r);
+	made->created = trop_reservation_created(r);
+	made->port = trop_reservation_port(r);
+	return status;
+}
+
+static int32_t reserve(trop_registry *registry, const char *path, const char *tag, const trop_reserve_options *others,
+	description *made, trop_error **error) {
+	trop_reserve_options options = *others;
+	options.path = path;
+	options.tag = tag;
+	return describe(trop_reserve(registry, &options, &made->reservation, error), made);
+}
+
+static int32_t find(trop_registry *registry, const char *path, const char *tag, description *found, trop_error **error) {
+	return describe(trop_find(registry, path, tag, &found->reservation, error), found);
+}
+
+static int32_t find_port(trop_registry *registry, int32_t port, description *found, trop_error **error) {
+	return describe(trop_find_port(registry, port, &found->reservation, error), found);
+}
 */
 import "C"
 
@@ -159,26 +199,46 @@ type Problem struct {
 	Reason string `json:"reason"`
 }
 
-// takeReservation takes over the library's reservation.
-func takeReservation(c *C.trop_reservation) (Reservation, error) {
-	defer C.trop_reservation_free(c)
+// A description is a reservation of the library, with all that it says.
+type description C.description
+
+func (d *description) c() *C.description { return (*C.description)(d) }
+
+func (d *description) reserve(
+	registry *C.trop_registry, path, tag *C.char, others *C.trop_reserve_options, failure **C.trop_error,
+) C.int32_t {
+	return C.reserve(registry, path, tag, others, d.c(), failure)
+}
+
+func (d *description) find(registry *C.trop_registry, path, tag *C.char, failure **C.trop_error) C.int32_t {
+	return C.find(registry, path, tag, d.c(), failure)
+}
+
+func (d *description) findPort(registry *C.trop_registry, port C.int32_t, failure **C.trop_error) C.int32_t {
+	return C.find_port(registry, port, d.c(), failure)
+}
+
+func (d *description) isNone() bool { return d.reservation == nil }
+
+// take takes over the library's reservation.
+func (d *description) take() (Reservation, error) {
+	defer C.trop_reservation_free(d.reservation)
 	reservation := Reservation{
-		Port:       int(C.trop_reservation_port(c)),
-		Path:       C.GoString(C.trop_reservation_path(c)),
-		Tag:        C.GoString(C.trop_reservation_tag(c)),
-		Project:    C.GoString(C.trop_reservation_project(c)),
-		Task:       C.GoString(C.trop_reservation_task(c)),
-		CreatedAt:  time.Unix(int64(C.trop_reservation_created_at(c)), 0).UTC(),
-		LastUsedAt: time.Unix(int64(C.trop_reservation_last_used_at(c)), 0).UTC(),
-		Created:    C.trop_reservation_created(c) != 0,
-		Refusal:    C.GoString(C.trop_reservation_refusal(c)),
+		Port:       int(d.port),
+		Path:       C.GoString(d.path),
+		Tag:        C.GoString(d.tag),
+		Project:    C.GoString(d.project),
+		Task:       C.GoString(d.task),
+		CreatedAt:  time.Unix(int64(d.created_at), 0).UTC(),
+		LastUsedAt: time.Unix(int64(d.last_used_at), 0).UTC(),
+		Created:    d.created != 0,
+		Refusal:    C.GoString(d.refusal),
 	}
-	text := C.trop_reservation_cleanup(c)
-	if text == nil {
+	if d.cleanup == nil {
 		return reservation, nil
 	}
 	var found cleanup
-	err := decode(C.GoString(text), &found)
+	err := decode(C.GoString(d.cleanup), &found)
 	reservation.Cleanup = found.result()
 	return reservation, err
 }

@@ -43,6 +43,17 @@ import (
 	"sync"
 )
 
+// The options that nobody changed, asked for once.
+var (
+	openDefaults    = C.open_defaults()
+	reserveDefaults = C.reserve_defaults()
+	releaseDefaults = C.release_defaults()
+	listDefaults    = C.list_defaults()
+	groupDefaults   = C.group_defaults()
+	cleanDefaults   = C.clean_defaults()
+	migrateDefaults = C.migrate_defaults()
+)
+
 // A Registry is an open port registry. Any number of goroutines may use it at once, and a copy is the same registry.
 // Close it when it is no longer needed; one that becomes unreachable is closed by the garbage collector.
 type Registry struct {
@@ -68,12 +79,12 @@ func Open(options ...OpenOption) (*Registry, error) {
 	if request.err != nil {
 		return nil, request.err
 	}
-	c := C.open_defaults()
+	c := openDefaults
 	c.flags = request.flags
-	c.data_dir, c.excluded = request.dataDir, request.excluded
+	c.data_dir, c.excluded = request.held(request.dataDir), request.held(request.excluded)
 	c.busy_timeout_ms = request.busyTimeout
 	c.ports_min, c.ports_max = request.portsMin, request.portsMax
-	c.start_dir, c.config_file = request.startDir, request.configFile
+	c.start_dir, c.config_file = request.held(request.startDir), request.held(request.configFile)
 	registry, err := open(c)
 	if err != nil {
 		return nil, err
@@ -94,19 +105,18 @@ func (r *Registry) Reserve(options ...ReserveOption) (Reservation, error) {
 	if request.err != nil {
 		return Reservation{}, request.err
 	}
-	c := C.reserve_defaults()
+	c := reserveDefaults
 	c.flags = request.flags
-	c.path, c.tag = request.path, request.tag
-	c.project, c.task = request.project, request.task
+	c.project, c.task = request.held(request.project), request.held(request.task)
 	c.port, c.min, c.max = request.preferred, request.min, request.max
-	var reservation *C.trop_reservation
+	var made description
 	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
-		return C.trop_reserve(registry, &c, &reservation, failure)
+		return made.reserve(registry, request.path, request.tag, &c, failure)
 	})
 	if err != nil {
 		return Reservation{}, err
 	}
-	return takeReservation(reservation)
+	return made.take()
 }
 
 // Release gives back the ports of a path, tagged or not, or what the options leave of them, all or none, and tells
@@ -120,9 +130,9 @@ func (r *Registry) Release(options ...ReleaseOption) (int, error) {
 	if request.err != nil {
 		return 0, request.err
 	}
-	c := C.release_defaults()
+	c := releaseDefaults
 	c.flags = request.flags
-	c.path, c.tag = request.path, request.tag
+	c.path, c.tag = request.held(request.path), request.held(request.tag)
 	var count C.uint64_t
 	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
 		return C.trop_release(registry, &c, &count, failure)
@@ -159,8 +169,8 @@ func (r *Registry) Find(options ...FindOption) (*Reservation, error) {
 	if request.err != nil {
 		return nil, request.err
 	}
-	return r.find(func(registry *C.trop_registry, found **C.trop_reservation, failure **C.trop_error) C.int32_t {
-		return C.trop_find(registry, request.path, request.tag, found, failure)
+	return r.find(func(registry *C.trop_registry, found *description, failure **C.trop_error) C.int32_t {
+		return found.find(registry, request.path, request.tag, failure)
 	})
 }
 
@@ -173,8 +183,8 @@ func (r *Registry) FindPort(port int) (*Reservation, error) {
 	if request.err != nil {
 		return nil, request.err
 	}
-	return r.find(func(registry *C.trop_registry, found **C.trop_reservation, failure **C.trop_error) C.int32_t {
-		return C.trop_find_port(registry, number, found, failure)
+	return r.find(func(registry *C.trop_registry, found *description, failure **C.trop_error) C.int32_t {
+		return found.findPort(registry, number, failure)
 	})
 }
 
@@ -188,8 +198,9 @@ func (r *Registry) List(options ...ListOption) ([]Reservation, error) {
 	if request.err != nil {
 		return nil, request.err
 	}
-	c := C.list_defaults()
-	c.project, c.tag, c.path = request.project, request.tag, request.path
+	c := listDefaults
+	c.project, c.tag = request.held(request.project), request.held(request.tag)
+	c.path = request.held(request.path)
 	var found rows
 	err := r.read(&found, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
 		return C.trop_list(registry, &c, text, failure)
@@ -224,9 +235,9 @@ func (r *Registry) ReserveGroup(options ...GroupOption) (ports map[string]int, e
 	if request.err != nil {
 		return nil, request.err
 	}
-	c := C.group_defaults()
+	c := groupDefaults
 	c.flags = request.flags
-	c.file, c.task = request.file, request.task
+	c.file, c.task = request.held(request.file), request.held(request.task)
 	err = r.read(&ports, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
 		return C.trop_reserve_group(registry, &c, text, failure)
 	})
@@ -258,7 +269,7 @@ func (r *Registry) clean(what C.uint32_t, request *request) (Cleanup, error) {
 	if request.err != nil {
 		return Cleanup{}, request.err
 	}
-	c := C.clean_defaults()
+	c := cleanDefaults
 	c.flags = request.flags | what
 	c.days = request.days
 	var found cleanup
@@ -280,9 +291,9 @@ func (r *Registry) clean(what C.uint32_t, request *request) (Cleanup, error) {
 func (r *Registry) Migrate(from, to string, options ...MigrateOption) (Migration, error) {
 	request := newRequest(options, MigrateOption.forMigrate)
 	defer request.free()
-	c := C.migrate_defaults()
+	c := migrateDefaults
 	c.flags = request.flags
-	c.from, c.to = request.text("from", from), request.text("to", to)
+	c.from, c.to = request.held(request.text("from", from)), request.held(request.text("to", to))
 	if request.err != nil {
 		return Migration{}, request.err
 	}
@@ -382,23 +393,21 @@ func (r *Registry) read(into any, call func(*C.trop_registry, **C.char, **C.trop
 }
 
 // find makes a call that answers with a reservation or none.
-func (r *Registry) find(
-	call func(*C.trop_registry, **C.trop_reservation, **C.trop_error) C.int32_t,
-) (*Reservation, error) {
-	var found *C.trop_reservation
+func (r *Registry) find(call func(*C.trop_registry, *description, **C.trop_error) C.int32_t) (*Reservation, error) {
+	var found description
 	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
 		return call(registry, &found, failure)
 	})
-	if err != nil || found == nil {
+	if err != nil || found.isNone() {
 		return nil, err
 	}
-	reservation, err := takeReservation(found)
+	reservation, err := found.take()
 	return &reservation, err
 }
 
 // shared makes a call with a handle of the process-wide registry, which stays open when the handle is freed.
 func shared[T any](call func(*Registry) (T, error)) (T, error) {
-	options := C.open_defaults()
+	options := openDefaults
 	options.flags = C.TROP_OPEN_SHARED
 	registry, err := open(options)
 	if err != nil {
