@@ -41,7 +41,15 @@ def test_a_test_without_a_directory_of_its_own_fails(tmp_path: Path) -> None:
 
 
 # What sleeps decides nothing: a watchdog, forks at different moments, and servers that take time to start.
-SLEEPS = Counter({"trop-core/tests/common/mod.rs": 1, "trop-core/tests/fork.rs": 2, "tests/collisions.py": 1})
+# One file is about waiting for locks, beside its tests.
+SLEEPS = Counter(
+    {
+        "trop-core/tests/common/mod.rs": 1,
+        "trop-core/tests/fork.rs": 2,
+        "trop-core/src/store/wait.rs": 2,
+        "tests/collisions.py": 1,
+    }
+)
 
 
 def test_no_test_waits_by_sleeping() -> None:
