@@ -12,7 +12,7 @@ use clap::error::ErrorKind;
 use clap::{Args, FromArgMatches, Parser};
 use trop_core::{Error, LogMode, Port, PortRange, Registry, RegistryOptions, Result, Setting, Tag, Uses};
 
-use crate::commands::Command;
+use crate::commands::{self, Command};
 use crate::help;
 
 /// The port registry of this machine: reserve a TCP/UDP port number that nobody else is given
@@ -44,7 +44,14 @@ impl Cli {
     ///
     /// Clap's own variables are judged for a global option before the part after the subcommand is seen.
     pub(crate) fn read() -> Result<Cli, clap::Error> {
-        let mut cli = Cli::from_arg_matches(&help::command().try_get_matches()?)?;
+        let arguments: Vec<_> = std::env::args_os().collect();
+        let mut matches = match Cli::parser(&arguments).try_get_matches_from(&arguments) {
+            Ok(matches) => matches,
+            Err(answer) if answer.kind() == ErrorKind::DisplayVersion => return Err(answer),
+            // Help, and what is wrong, is said by the whole command.
+            Err(_) => help::command().try_get_matches_from(arguments)?,
+        };
+        let mut cli = Cli::from_arg_matches_mut(&mut matches)?;
         cli.command.check()?;
         fill(&mut cli.global.data_dir, Setting::DataDir)?;
         if let Some(path) = cli.command.path() {
@@ -53,6 +60,13 @@ impl Cli {
         cli.global.settle_verbosity(LogMode::from_environment());
         cli.global.uses = cli.command.uses();
         Ok(cli)
+    }
+
+    /// Understands these arguments and explains nothing. To build the whole command takes longer than to open the
+    /// registry.
+    fn parser(arguments: &[OsString]) -> clap::Command {
+        let command = clap::Command::new("trop").version(env!("CARGO_PKG_VERSION")).subcommand_required(true);
+        Global::augment_args(command).subcommands(commands::named(arguments))
     }
 }
 

@@ -29,9 +29,10 @@ mod show_data_dir;
 mod show_path;
 mod validate;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use trop_core::{Result, Uses};
 
 use crate::args::Global;
@@ -64,6 +65,42 @@ pub(crate) enum Command {
     Completions(completions::Completions),
     #[command(hide = true)]
     Manual(manual::Manual),
+}
+
+/// The names of the subcommands, and what adds the options of each.
+const OPTIONS: [(&str, AddOptions); 24] = [
+    ("reserve", reserve::Reserve::augment_args),
+    ("release", release::Release::augment_args),
+    ("reserve-group", reserve_group::ReserveGroup::augment_args),
+    ("autoreserve", autoreserve::Autoreserve::augment_args),
+    ("run", run::Run::augment_args),
+    ("list", list::List::augment_args),
+    ("prune", prune::Prune::augment_args),
+    ("expire", expire::Expire::augment_args),
+    ("autoclean", autoclean::Autoclean::augment_args),
+    ("port-info", port_info::PortInfo::augment_args),
+    ("scan", scan::Scan::augment_args),
+    ("exclude", exclude::Exclude::augment_args),
+    ("compact-exclusions", compact_exclusions::CompactExclusions::augment_args),
+    ("list-projects", list_projects::ListProjects::augment_args),
+    ("assert-reservation", assert_reservation::AssertReservation::augment_args),
+    ("assert-port", assert_port::AssertPort::augment_args),
+    ("assert-data-dir", assert_data_dir::AssertDataDir::augment_args),
+    ("migrate", migrate::Migrate::augment_args),
+    ("init", init::Init::augment_args),
+    ("validate", validate::Validate::augment_args),
+    ("show-data-dir", show_data_dir::ShowDataDir::augment_args),
+    ("show-path", show_path::ShowPath::augment_args),
+    ("completions", completions::Completions::augment_args),
+    ("manual", manual::Manual::augment_args),
+];
+
+type AddOptions = fn(clap::Command) -> clap::Command;
+
+/// The subcommands that are among the arguments: no other can be meant.
+pub(crate) fn named(arguments: &[OsString]) -> impl Iterator<Item = clap::Command> {
+    let named = OPTIONS.iter().filter(|(name, _)| arguments.iter().any(|argument| argument == name));
+    named.map(|(name, add_options)| add_options(clap::Command::new(*name)))
 }
 
 impl Command {
@@ -141,6 +178,24 @@ impl Command {
             Command::Scan(command) => command.run(global),
             Command::Exclude(command) => command.run(global),
             Command::CompactExclusions(command) => command.run(&global),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_options_of_a_named_subcommand_are_those_of_the_whole_command() {
+        let whole = crate::args::Cli::command();
+        let typed: Vec<_> = whole.get_subcommands().map(|subcommand| subcommand.get_name().into()).collect();
+        let named: Vec<_> = super::named(&typed).collect();
+        let arguments =
+            |command: &clap::Command| format!("{:?}", command.get_arguments().collect::<Vec<_>>());
+        assert_eq!(named.len(), typed.len());
+        for (named, whole) in named.iter().zip(whole.get_subcommands()) {
+            assert_eq!((named.get_name(), arguments(named)), (whole.get_name(), arguments(whole)));
         }
     }
 }
