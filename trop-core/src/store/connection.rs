@@ -209,12 +209,14 @@ impl Database {
         }
     }
 
-    /// Begins a change of the file that the path means now. What were written to one that was replaced, also while this
+    /// Begins a change of the file that the path means now. What is written to one that was replaced, perhaps while this
     /// waited for the lock, would be lost.
     fn begin_change(&self) -> Result<Transaction<'_>> {
         self.turns.give_way();
         let transaction = Transaction::begin(&self.connection, Lock::Writer);
-        self.turns.begin();
+        if transaction.is_ok() {
+            self.turns.begin();
+        }
         if self.is_current() { transaction } else { Err(wait::interrupt()) }
     }
 
