@@ -349,6 +349,34 @@ fn a_file_system_without_locks() {
     });
 }
 
+/// The registry had no lease when they were forked, so that nothing in it told them apart.
+#[test]
+fn siblings_lease_through_a_registry_without_leases() {
+    isolated("siblings_lease_through_a_registry_without_leases", |scratch| {
+        let registry = scratch.open();
+        let (mut ready, mut go) = (Gate::new(), Gate::new());
+        let mut children = Vec::new();
+        for _ in 0..3 {
+            children.push(fork(|| {
+                let leases: Vec<_> = (0..5).map(|_| one(&registry)).collect();
+                ready.open();
+                go.wait();
+                drop(leases);
+            }));
+            ready.wait();
+        }
+        assert_eq!(alive(&registry), 15);
+        for child in children {
+            go.open();
+            child.join();
+        }
+        // One that was closed before stays closed in a child.
+        registry.close();
+        fork(|| assert_eq!(code(registry.lease(&LeaseRequest::default())), Code::Closed)).join();
+        common::assert_sound(&scratch.database());
+    });
+}
+
 /// A thousand that have ended and many that have not: each allocation looks at a few, and none is ever in the way.
 #[test]
 fn a_thousand_dead_owners_and_hundreds_of_live_ones() {

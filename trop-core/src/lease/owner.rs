@@ -25,8 +25,6 @@ pub(super) struct Owner {
     file: String,
     /// Holds the lock until it is closed. Never unlocked: that would end it for forked children too.
     lock: File,
-    /// Of the process that made it: forked children have it too but must not use it.
-    generation: u64,
 }
 
 impl Owner {
@@ -47,18 +45,13 @@ impl Owner {
             .map_err(|error| no_locks(&path, &error))
             .and_then(|()| store::insert_owner(connection, &file, std::process::id(), &command()));
         match id {
-            Ok(id) => Ok(Owner { id, file, lock, generation: store::generation() }),
+            Ok(id) => Ok(Owner { id, file, lock }),
             Err(error) => {
                 // Nobody knows of it.
                 let _ = fs::remove_file(&path);
                 Err(error)
             }
         }
-    }
-
-    /// Whether it was made by this very process.
-    pub(super) fn is_own(&self) -> bool {
-        self.generation == store::generation()
     }
 
     /// Its id and file: it is stored as long as the database knows one under the other. The database may have been

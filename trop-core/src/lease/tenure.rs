@@ -27,6 +27,8 @@ pub(crate) struct Tenure(Mutex<State>);
 pub(crate) type Numbered = (Port, i64);
 
 struct State {
+    /// Of the process it is the state of. A forked child begins anew: serial numbers would else be those of its siblings.
+    generation: u64,
     owner: Option<Owner>,
     /// The serial numbers of the leases that have not been closed.
     live: BTreeMap<Port, i64>,
@@ -46,6 +48,7 @@ impl Default for State {
         // Somewhere in the positive numbers, unlike where any other owner began.
         let start = RandomState::new().hash_one(std::process::id()) >> 2;
         State {
+            generation: store::generation(),
             owner: None,
             live: BTreeMap::new(),
             closed: BTreeSet::new(),
@@ -61,9 +64,11 @@ impl Tenure {
     fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
         store::locked(|| {
             let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(inherited) = state.owner.take_if(|owner| !owner.is_own()) {
-                inherited.inherit();
-                *state = State::default();
+            if state.generation != store::generation() {
+                if let Some(inherited) = state.owner.take() {
+                    inherited.inherit();
+                }
+                *state = State { has_ended: state.has_ended, ..State::default() };
             }
             run(&mut state)
         })
