@@ -177,8 +177,9 @@ impl Registry {
         if related && let Some(reservation) = self.look_ahead(&mut wish)? {
             return Ok(Reserved { reservation, created: false, refusal: None, cleanup: None });
         }
-        let (began, mut wait) = (Instant::now(), self.seat().timeout());
+        let mut wait = self.seat().timeout();
         let reserved = loop {
+            let began = Instant::now();
             let reserved = self.write_in(wait, |transaction| {
                 if !related {
                     return Err(self.unrelated(wish.key.path()));
@@ -188,8 +189,8 @@ impl Registry {
             if let Some(reserved) = reserved {
                 break reserved;
             }
+            wait = wait.saturating_sub(began.elapsed());
             wish.metadata.infer(self.git(), wish.key.path());
-            wait = self.seat().timeout().saturating_sub(began.elapsed());
         };
         self.recent().add(wish.key, reserved.reservation.last_used_at);
         Ok(reserved)

@@ -148,9 +148,13 @@ fn reading_without_the_right_to_write_refuses() {
         common::allow(&scratch.dir(), 0o555);
         common::become_nobody();
         let registry = scratch.open();
-        let error = registry.list().unwrap_err();
-        assert_eq!(error.code(), Code::Schema, "{error}");
-        assert!(error.to_string().contains("needs the right to write"), "{error}");
+        // A request that leaves the names to git, as most do, and one that does not.
+        let reserved = registry.reserve(&trop_core::ReserveRequest::default()).map(|_| ());
+        for refused in [registry.list().map(|_| ()), reserved, reserve(&registry, "/p", "db").map(|_| ())] {
+            let error = refused.unwrap_err();
+            assert_eq!(error.code(), Code::Schema, "{error}");
+            assert!(error.to_string().contains("needs the right to write"), "{error}");
+        }
         assert_eq!(fs::read(scratch.database()).unwrap(), before);
     });
 }

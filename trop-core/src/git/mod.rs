@@ -3,7 +3,7 @@
 mod known;
 
 use std::fs::{self, OpenOptions};
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use known::Known;
@@ -187,7 +187,12 @@ fn read_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut file = options.open(path).ok()?;
     // Nearly all of them are shorter, and then one read is enough.
     let mut bytes = vec![0; 1024];
-    let length = file.read(&mut bytes).ok()?;
+    let length = loop {
+        match file.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => break result.ok()?,
+        }
+    };
     let is_whole = length < bytes.len();
     bytes.truncate(length);
     if !is_whole {

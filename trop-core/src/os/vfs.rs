@@ -9,7 +9,8 @@
 //! spills some to the log early, so a connection that uses this has to say `PRAGMA cache_spill = OFF`.
 
 use std::ffi::{CStr, c_int, c_void};
-use std::sync::OnceLock;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use rusqlite::ffi::{
     SQLITE_ERROR, SQLITE_OK, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_filename, sqlite3_int64,
@@ -22,21 +23,25 @@ const NAME: &CStr = c"trop";
 /// else 0, and checksums. See "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
 const FRAME_HEADER: usize = 24;
 
+/// What a log begins with.
+const LOG_HEADER: sqlite3_int64 = 32;
+
 /// The largest page there is, and so the most that the original is otherwise asked to write at once: on Unix it cannot
 /// write twice as much. A larger transaction is written in several pieces.
 const MOST_BYTES: usize = 65536;
 
 /// The name by which SQLite finds it.
 pub(crate) fn name() -> &'static CStr {
-    static REGISTERED: OnceLock<()> = OnceLock::new();
-    REGISTERED.get_or_init(|| {
-        // SAFETY: SQLite's own VFS lives as long as the process, and so does the copy, which is never moved. A copy works
-        // as the original does: its functions read nothing but `pAppData` and `mxPathname` from what they are given.
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which is never moved. A
+        // copy works as the original does: those of SQLite read nothing but `pAppData` and `mxPathname` from what they are given.
         unsafe {
-            let original = original();
+            let original = sqlite3_vfs_find(std::ptr::null());
             if original.is_null() {
                 return;
             }
+            ORIGINAL.store(original, Ordering::SeqCst);
             let mut vfs = *original;
             vfs.zName = NAME.as_ptr();
             vfs.pNext = std::ptr::null_mut();
@@ -50,11 +55,8 @@ pub(crate) fn name() -> &'static CStr {
     NAME
 }
 
-/// SQLite's own way to files.
-fn original() -> *mut sqlite3_vfs {
-    // SAFETY: null asks for the default one, whoever calls.
-    unsafe { sqlite3_vfs_find(std::ptr::null()) }
-}
+/// SQLite's own way to files, as it was when ours was made of it.
+static ORIGINAL: AtomicPtr<sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
 
 /// An open log, in memory that SQLite allocates. Behind it lies what the original VFS keeps of the file.
 #[repr(C)]
@@ -66,8 +68,11 @@ struct Log {
     /// What is collected, and where in the file it begins.
     collected: Vec<u8>,
     start: sqlite3_int64,
-    /// Whether the page that comes next ends a transaction.
+    /// Where the page comes that the last header was for, and whether it ends a transaction.
+    page: Option<sqlite3_int64>,
     is_last: bool,
+    /// The size of a page with its header, once it is known.
+    frame: Option<sqlite3_int64>,
 }
 
 impl Log {
@@ -92,7 +97,10 @@ impl Log {
     }
 
     fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
-        let is_header = bytes.len() == FRAME_HEADER;
+        let is_header = bytes.len() == FRAME_HEADER && self.may_begin_frame(offset);
+        if self.frame.is_none() && !is_header && self.page == Some(offset) {
+            self.frame = sqlite3_int64::try_from(FRAME_HEADER + bytes.len()).ok();
+        }
         let is_too_much = self.collected.len() + bytes.len() > MOST_BYTES;
         let follows = self.end() == Some(offset);
         if is_too_much || !follows {
@@ -105,8 +113,9 @@ impl Log {
             if self.collected.is_empty() {
                 self.start = offset;
             }
-            self.is_last = bytes[4..8] != [0; 4];
             self.collected.extend_from_slice(bytes);
+            self.page = self.end();
+            self.is_last = bytes[4..8] != [0; 4];
             SQLITE_OK
         } else if self.collected.is_empty() {
             self.write_at_once(bytes, offset)
@@ -114,6 +123,12 @@ impl Log {
             self.collected.extend_from_slice(bytes);
             if self.is_last { self.write_collected() } else { SQLITE_OK }
         }
+    }
+
+    /// Whether a header may stand there. Not all that is as short is one: with some settings a transaction is padded to a
+    /// whole sector, and the padding is written in two parts.
+    fn may_begin_frame(&self, offset: sqlite3_int64) -> bool {
+        self.frame.is_none_or(|frame| (offset - LOG_HEADER) % frame == 0)
     }
 
     /// Where what is collected ends in the file.
@@ -180,7 +195,7 @@ unsafe extern "C" fn open(
     flags: c_int,
     out_flags: *mut c_int,
 ) -> c_int {
-    let original = original();
+    let original = ORIGINAL.load(Ordering::SeqCst);
     // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Log` too.
     unsafe {
         let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
@@ -195,7 +210,9 @@ unsafe extern "C" fn open(
             file: inner,
             collected: Vec::new(),
             start: 0,
+            page: None,
             is_last: false,
+            frame: None,
         };
         if status != SQLITE_OK {
             // SQLite closes what has methods, whatever the status.
@@ -318,6 +335,44 @@ mod tests {
         // As a program finds it that has no other way to the log.
         let plain = Connection::open(&path).unwrap();
         assert_eq!(count(&plain), MANY);
+    }
+
+    /// As when a commit is padded to a whole sector: the last frame comes again, in two parts with a sync between them, and
+    /// the second part is as short as a header.
+    #[test]
+    fn what_is_as_short_as_a_header_need_not_be_one() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = std::ffi::CString::new(directory.path().join("log").to_str().unwrap()).unwrap();
+        let (header, page) = ([1; FRAME_HEADER], [2; 1024]);
+        // SAFETY: as SQLite does it: memory of the size asked for, opened, used by one thread and closed.
+        unsafe {
+            let vfs = sqlite3_vfs_find(name().as_ptr());
+            let size = usize::try_from((*vfs).szOsFile).unwrap();
+            let mut memory = vec![0_u64; size.div_ceil(8)];
+            let file = memory.as_mut_ptr().cast::<sqlite3_file>();
+            let flags =
+                SQLITE_OPEN_WAL | rusqlite::ffi::SQLITE_OPEN_READWRITE | rusqlite::ffi::SQLITE_OPEN_CREATE;
+            assert_eq!(
+                (*vfs).xOpen.unwrap()(vfs, path.as_ptr(), file, flags, std::ptr::null_mut()),
+                SQLITE_OK
+            );
+            let put = |bytes: &[u8], offset: i64| {
+                let size = c_int::try_from(bytes.len()).unwrap();
+                assert_eq!(write(file, bytes.as_ptr().cast(), size, offset), SQLITE_OK);
+            };
+            put(&[0; 32], 0);
+            for frame in [32, 32 + 1048] {
+                put(&header, frame);
+                put(&page, frame + 24);
+            }
+            put(&page[..1000], 32 + 1048 + 24);
+            assert_eq!(sync(file, 2), SQLITE_OK);
+            put(&page[1000..], 32 + 1048 + 1024);
+            let length = std::fs::metadata(directory.path().join("log")).unwrap().len();
+            assert_eq!(length, 32 + 2 * 1048, "all of it is written");
+            assert_eq!(log(file).collected, [0_u8; 0]);
+            assert_eq!(close(file), SQLITE_OK);
+        }
     }
 
     #[test]

@@ -68,7 +68,7 @@ impl Database {
         };
         let was_left = has_log(&real);
         let database = Database::connected(path, &real, file, access)?;
-        match database.undisturbed(database.inspect()) {
+        match database.undisturbed(database.inspect()).and_then(|()| database.limit_log()) {
             Ok(()) => Ok(database),
             Err(error) => {
                 if was_left {
@@ -78,6 +78,15 @@ impl Database {
                 Err(error)
             }
         }
+    }
+
+    /// The log is moved into the file when it has some 4 MB. That is SQLite's default too, but as a number of pages, and
+    /// ours are smaller.
+    fn limit_log(&self) -> Result<()> {
+        let page: i64 = self.connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
+        self.connection
+            .execute_batch(&format!("PRAGMA wal_autocheckpoint = {}", 4_000_000 / page.max(512)))?;
+        Ok(())
     }
 
     /// Which file this connection is on; none for a copy in memory.
@@ -144,10 +153,7 @@ impl Database {
         // What another program wrote into the schema may not call functions with side effects.
         connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
         if !matches!(access, Access::Read(_)) {
-            // The log is moved into the file when it has 4 MB, as by default, but in pages of 1 KB.
-            connection.execute_batch(
-                "PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF; PRAGMA wal_autocheckpoint = 4000",
-            )?;
+            connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF")?;
         }
         Ok(Database {
             connection,
@@ -268,12 +274,12 @@ impl Database {
 
     /// One change, complete or not at all; the only writer on this machine while it lasts.
     pub(crate) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        if !self.is_writable() {
-            return Err(Error::io("write the database", &self.path, os::write_failure(&self.path)));
-        }
         if self.is_old.get() {
             // Before the journal mode is touched: a refused file stays as it is.
             self.upgrade()?;
+        }
+        if !self.is_writable() {
+            return Err(Error::io("write the database", &self.path, os::write_failure(&self.path)));
         }
         if !self.logs.get() {
             if !is_wal(&self.connection)? {
@@ -443,7 +449,7 @@ mod tests {
         };
         assert_eq!(pragma("synchronous"), 1, "NORMAL");
         assert_eq!(pragma("cache_spill"), 0, "which the VFS relies on");
-        assert_eq!(pragma("wal_autocheckpoint"), 4000);
+        assert_eq!(pragma("wal_autocheckpoint"), 3906);
         assert_eq!(pragma("trusted_schema"), 0);
         assert_eq!(pragma("page_size"), 1024);
     }
