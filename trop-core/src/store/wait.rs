@@ -12,10 +12,10 @@ pub(super) static FORKS_PENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// Transactions take tens of microseconds, so the pauses stay short however long the wait: with many processes waiting,
 /// long pauses are what makes the unluckiest one wait for seconds.
-const LONGEST_PAUSE: Duration = Duration::from_millis(3);
+const LONGEST_PAUSE: Duration = Duration::from_micros(2500);
 
 /// How often a lock is tried again at once, letting others run in between: most are held for less than falling asleep takes.
-const YIELDS: u32 = 8;
+const YIELDS: u32 = 5;
 
 thread_local! {
     /// When this thread's operation has to give up.
@@ -28,7 +28,7 @@ thread_local! {
 
 /// Letting others go first. Whoever gives the lock back and takes it again at once wins against all that sleep until
 /// their next try, so that with many processes the unluckiest waits until all others are done. Therefore a connection
-/// that had to wait keeps the lock to itself for a short turn only, then stays away for a quarter of the time it had waited.
+/// that had to wait keeps the lock to itself for a short turn only, then stays away for half as long as it had waited.
 #[derive(Default)]
 pub(super) struct Turns(Cell<Option<Turn>>);
 
@@ -43,7 +43,7 @@ struct Turn {
 
 impl Turns {
     /// How long a turn lasts: a dozen of changes, so that the change of hands is not what most of the time is spent on.
-    const LENGTH: Duration = Duration::from_micros(500);
+    const LENGTH: Duration = Duration::from_micros(800);
     /// The longest time to stay away: one who held the lock for long need not have been one of many.
     const AWAY: Duration = Duration::from_millis(100);
 
@@ -56,7 +56,7 @@ impl Turns {
             return;
         }
         self.0.set(None);
-        let mut end = turn.ended + (turn.waited / 4).min(Turns::AWAY);
+        let mut end = turn.ended + (turn.waited / 2).min(Turns::AWAY);
         end = DEADLINE.get().map_or(end, |deadline| deadline.min(end));
         while FORKS_PENDING.load(Ordering::SeqCst) == 0 {
             let left = end.saturating_duration_since(Instant::now());
@@ -161,7 +161,7 @@ mod tests {
     #[test]
     fn who_had_to_wait_stays_away_after_its_turn() {
         let (ms, long) = (Duration::from_millis, Duration::from_secs(60));
-        assert!(time_away(ms(100), long) >= ms(25));
+        assert!(time_away(ms(100), long) >= ms(50));
         assert!(time_away(ms(100_000), long) >= Turns::AWAY);
         assert!(time_away(ms(100_000), long) < ms(50_000));
         assert!(time_away(ms(100_000), ms(0)) < ms(50_000));
