@@ -1,7 +1,7 @@
 //! Which keys a registry has stored lately, and when.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use crate::reservation::{Key, Timestamp};
 use crate::store;
@@ -31,7 +31,7 @@ impl Recent {
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut BTreeMap<Key, Timestamp>) -> T) -> T {
-        store::locked(|| run(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+        store::locked_on(&self.0, run)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -176,8 +176,7 @@ impl Registry {
         store::usable()?;
         let place: Place = (data_dir(directory)?, paths::current_dir().ok());
         // Locked nowhere else, so that a child never inherits it locked.
-        let cached = store::locked(|| {
-            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let cached = store::locked_on(&SHARED, |shared| {
             let index = shared.iter().position(|(other, _)| *other == place)?;
             shared[..=index].rotate_right(1);
             Some(shared[0].1.clone())
@@ -188,8 +187,7 @@ impl Registry {
         let data_dir = Some(place.0.clone());
         let opened = Registry::open_lazily(RegistryOptions { data_dir, ..RegistryOptions::default() })?;
         let kept = opened.clone();
-        let evicted = store::locked(move || {
-            let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        let evicted = store::locked_on(&SHARED, move |shared| {
             shared.insert(0, (place, kept));
             (shared.len() > MOST).then(|| shared.pop())
         });

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
 use super::{Inferred, Repository};
@@ -59,7 +59,7 @@ impl Known {
     }
 
     fn with<T>(&self, run: impl FnOnce(&mut Option<Checkout>) -> T) -> T {
-        store::locked(|| run(&mut self.last.lock().unwrap_or_else(PoisonError::into_inner)))
+        store::locked_on(&self.last, run)
     }
 }
 

@@ -2,12 +2,13 @@
 
 mod known;
 
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 pub(crate) use known::Known;
 
+use crate::os;
 use crate::tag::identifier;
 
 /// Far more than any of the files read here has.
@@ -179,12 +180,7 @@ fn read(path: &Path) -> Option<String> {
 }
 
 fn read_bytes(path: &Path) -> Option<Vec<u8>> {
-    let mut options = OpenOptions::new();
-    options.read(true);
-    // A pipe would wait for a writer, and is as good as empty.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
-    let mut file = options.open(path).ok()?;
+    let mut file = os::open_without_waiting(path).ok()?;
     // Nearly all of them are shorter, and then one read is enough.
     let mut bytes = vec![0; 1024];
     let length = loop {

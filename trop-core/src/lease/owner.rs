@@ -106,13 +106,8 @@ pub(super) fn is_alive(directory: &Path, file: &str) -> bool {
     if !is_name(file) {
         return false;
     }
-    let mut options = OpenOptions::new();
-    options.read(true);
-    // Whatever has the name: a pipe would wait for a writer.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     // Shared, so that others who look at the same moment are not taken for the owner. Closing lets go of it.
-    match options.open(directory.join(file)) {
+    match os::open_without_waiting(&directory.join(file)) {
         Ok(opened) => opened.try_lock_shared().is_err(),
         Err(error) => error.kind() != ErrorKind::NotFound,
     }

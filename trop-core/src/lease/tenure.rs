@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -62,15 +62,14 @@ impl Default for State {
 
 impl Tenure {
     fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
-        store::locked(|| {
-            let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        store::locked_on(&self.0, |state| {
             if state.generation != store::generation() {
                 if let Some(inherited) = state.owner.take() {
                     inherited.inherit();
                 }
                 *state = State { has_ended: state.has_ended, ..State::default() };
             }
-            run(&mut state)
+            run(state)
         })
     }
 

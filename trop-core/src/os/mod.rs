@@ -24,6 +24,15 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
+/// Opens whatever has the name to read it. A pipe would wait for a writer, and is as good as empty here.
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.open(path)
+}
+
 /// Whether an open file still has a name.
 #[cfg(unix)]
 pub(crate) fn is_linked(file: &fs::File) -> bool {

@@ -18,7 +18,7 @@ pub(crate) use leases::{
     LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
     remove_lease, remove_owners, unknown_owners,
 };
-pub(crate) use pool::{Seat, generation, locked, usable};
+pub(crate) use pool::{Seat, generation, locked, locked_on, usable};
 pub(crate) use rows::{
     Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,
 };

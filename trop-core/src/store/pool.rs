@@ -361,6 +361,12 @@ pub(crate) fn locked<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
+/// Runs something on what a mutex guards, while no thread forks, so that no child ever inherits it locked. As for
+/// [`locked`], which it is part of; whoever locks such a mutex does it by this.
+pub(crate) fn locked_on<S, T>(state: &Mutex<S>, run: impl FnOnce(&mut S) -> T) -> T {
+    locked(|| run(&mut state.lock().unwrap_or_else(PoisonError::into_inner)))
+}
+
 fn lock() -> MutexGuard<'static, Table> {
     // Nothing panics while it is held; if something did, the table is still whole.
     TABLE.lock().unwrap_or_else(PoisonError::into_inner)
