@@ -58,7 +58,10 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
 /// Whether this process has a descriptor on the file, whoever opened it.
 #[cfg(unix)]
 pub(crate) fn has_descriptor_on(file: FileId) -> bool {
-    let list = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    if let Some(found) = is_among_lowest(file) {
+        return found;
+    }
+    let list = if cfg!(target_os = "linux") { DESCRIPTORS } else { "/dev/fd" };
     let numbers: Vec<i32> = match fs::read_dir(list) {
         Ok(entries) => {
             entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
@@ -66,23 +69,52 @@ pub(crate) fn has_descriptor_on(file: FileId) -> bool {
         // Not mounted, or no descriptor left to list them: try those a process usually has.
         Err(_) => (0..4096).collect(),
     };
-    numbers.into_iter().any(|descriptor: i32| {
-        let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
-        // SAFETY: fstat writes a whole `stat` when it returns 0, and accepts any number as a descriptor.
-        let status = unsafe {
-            if libc::fstat(descriptor, status.as_mut_ptr()) != 0 {
-                return false;
+    numbers.into_iter().any(|descriptor| descriptor_id(descriptor) == Some(file))
+}
+
+#[cfg(unix)]
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// From here on trying numbers one by one takes longer than listing them.
+#[cfg(unix)]
+const MANY_DESCRIPTORS: i32 = 256;
+
+/// The same, where all descriptors have low numbers, as in most processes. None where that cannot be told: newer Linux
+/// says how many there are, see `/proc/pid/fd` in proc(5).
+#[cfg(unix)]
+fn is_among_lowest(file: FileId) -> Option<bool> {
+    let count = || fs::metadata(DESCRIPTORS).ok().and_then(|list| usize::try_from(list.len()).ok());
+    let all = count().filter(|_| cfg!(target_os = "linux"))?;
+    let mut seen = 0;
+    for descriptor in 0..MANY_DESCRIPTORS {
+        if seen == all {
+            // Unless another thread has opened or closed some meanwhile.
+            return (seen > 0 && count() == Some(all)).then_some(false);
+        }
+        if let Some(id) = descriptor_id(descriptor) {
+            if id == file {
+                return Some(true);
             }
-            status.assume_init()
-        };
-        #[allow(
-            clippy::unnecessary_cast,
-            clippy::cast_sign_loss,
-            reason = "the types differ between systems"
-        )]
-        let id = FileId { device: status.st_dev as u64, inode: status.st_ino as u64 };
-        id == file
-    })
+            seen += 1;
+        }
+    }
+    None
+}
+
+/// Which file a descriptor means.
+#[cfg(unix)]
+fn descriptor_id(descriptor: i32) -> Option<FileId> {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes a whole `stat` when it returns 0, and accepts any number as a descriptor.
+    let status = unsafe {
+        if libc::fstat(descriptor, status.as_mut_ptr()) != 0 {
+            return None;
+        }
+        status.assume_init()
+    };
+    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the types differ between systems")]
+    let id = FileId { device: status.st_dev as u64, inode: status.st_ino as u64 };
+    Some(id)
 }
 
 /// Locks do not belong to processes here, so a second copy of SQLite is harmless.
@@ -288,6 +320,8 @@ pub(crate) fn is_family_missing(error: &io::Error) -> bool {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
     use super::*;
 
     #[test]
@@ -306,6 +340,16 @@ mod tests {
         assert!(has_descriptor_on(id));
         let path = file.into_temp_path();
         assert!(!has_descriptor_on(id));
-        drop(path);
+        // Also where the number is far from the others.
+        for lowest in [MANY_DESCRIPTORS - 1, MANY_DESCRIPTORS, 2 * MANY_DESCRIPTORS] {
+            let file = fs::File::open(&path).unwrap();
+            // SAFETY: a plain system call on an open descriptor; the new one is nobody else's.
+            let far =
+                unsafe { OwnedFd::from_raw_fd(libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)) };
+            drop(file);
+            assert!(has_descriptor_on(id), "{}", far.as_raw_fd());
+            drop(far);
+            assert!(!has_descriptor_on(id));
+        }
     }
 }

@@ -130,18 +130,35 @@ fn metadata(connection: &Connection, key: &str) -> Result<Option<i64>> {
     }
 }
 
+/// What this version's extension consists of, in the order of the names.
+const EXTENSION: [&str; 11] = [
+    "trop_free_ports",
+    "trop_free_ports_delete",
+    "trop_free_ports_insert",
+    "trop_free_ports_open",
+    "trop_free_ports_update",
+    "trop_leases",
+    "trop_leases_delete",
+    "trop_leases_insert",
+    "trop_leases_move",
+    "trop_leases_update",
+    "trop_owners",
+];
+
 /// Whether nothing of this version's extension is missing: a program that makes `reservations` anew drops its triggers.
 fn is_complete(connection: &Connection) -> Result<bool> {
-    // Looked for in a text: SQLite makes a table of a list, which costs more than all else when a registry is opened.
-    let found: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema WHERE instr(\
-            ' trop_owners trop_leases trop_leases_insert trop_leases_move trop_leases_delete trop_leases_update \
-            trop_free_ports trop_free_ports_open trop_free_ports_insert trop_free_ports_delete \
-            trop_free_ports_update ', ' ' || name || ' ')",
-        [],
-        |row| row.get(0),
-    )?;
-    Ok(found == 11)
+    // Compared here: SQLite makes a table of a list, which costs more than all else when a registry is opened.
+    let mut statement =
+        connection.prepare("SELECT name FROM sqlite_schema WHERE name BETWEEN 'trop_' AND 'trop_z'")?;
+    let mut rows = statement.query([])?;
+    let mut found = [false; EXTENSION.len()];
+    while let Some(row) = rows.next()? {
+        let name = row.get_ref(0)?.as_str().unwrap_or_default();
+        if let Ok(index) = EXTENSION.binary_search(&name) {
+            found[index] = true;
+        }
+    }
+    Ok(found == [true; EXTENSION.len()])
 }
 
 /// Whether the additional tables are of exactly this version.
