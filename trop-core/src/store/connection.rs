@@ -66,13 +66,12 @@ impl Database {
         } else {
             Access::Read(Look { stamp: stamp(&real), real: real.clone() })
         };
-        let was_left = has_log(&real);
         let database = Database::connected(path, &real, file, access)?;
         match database.undisturbed(database.inspect()).and_then(|()| database.limit_log()) {
             Ok(()) => Ok(database),
             Err(error) => {
-                if was_left {
-                    // Of a program that was killed: closing would write its log into the file.
+                if has_log(&real) {
+                    // Perhaps of a program that was killed: closing would write its log into the file.
                     database.close_without_checkpoint();
                 }
                 Err(error)
@@ -404,7 +403,7 @@ fn has_log(path: &Path) -> bool {
     ["-wal", "-journal"].iter().any(|suffix| {
         let mut log = path.as_os_str().to_owned();
         log.push(suffix);
-        fs::metadata(log).is_ok_and(|log| log.len() > 0)
+        fs::metadata(&log).is_ok_and(|log| log.len() > 0) && !os::vfs::kept::is_kept(log.as_ref())
     })
 }
 

@@ -238,7 +238,9 @@ fn a_directory_behind_closed_doors_is_kept() {
     }
     machine.directory("work/closed/there");
     fs::set_permissions(&doors, fs::Permissions::from_mode(0o000)).unwrap();
-    fs::set_permissions(machine.database(), fs::Permissions::from_mode(0o666)).unwrap();
+    for file in ["trop.db", "trop.db-wal"] {
+        fs::set_permissions(machine.path("data").join(file), fs::Permissions::from_mode(0o666)).unwrap();
+    }
     let before = machine.rows();
     for command in ["prune", "autoclean"] {
         let outcome = run(&mut machine.as_nobody([command]));

@@ -79,9 +79,13 @@ fn overwrite_leaves_an_empty_working_database() {
     machine.reserve(["--tag", "a"]);
     machine.sql("CREATE TABLE theirs (x); CREATE VIEW v AS SELECT * FROM theirs; CREATE INDEX \"i \"\"x\" ON theirs (x);");
     contains(&init(&machine, &["--overwrite"]), &["Initialized trop", "Recreated database"]);
+    assert_eq!(names(&machine), ["trop.db"]);
     assert!(machine.rows().is_empty());
     assert_eq!(machine.trop(["assert-data-dir", "--validate"]).code, 0);
     machine.reserve(NOTHING);
+    // With the log that is kept beside it.
+    assert_eq!(names(&machine), ["trop.db", "trop.db-wal"]);
+    init(&machine, &["--overwrite"]);
     assert_eq!(names(&machine), ["trop.db"]);
 }
 

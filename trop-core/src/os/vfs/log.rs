@@ -1,66 +1,33 @@
-//! How SQLite writes its log: a transaction in one piece, not each page in two.
+//! A log: a transaction in one piece, not each page in two.
 //!
 //! By itself SQLite asks the operating system twice for every page, for the 24 bytes before it and for the page, which
 //! makes up most of what a small transaction costs. Here what it writes to a log is collected and written at the latest
 //! with the last page of the transaction, before that call returns: nothing is published to other processes, and no
-//! lock is let go, before it is in the file. The order is the same and so is every error. All other files are SQLite's own.
+//! lock is let go, before it is in the file. The order is the same and so is every error.
 //!
 //! What is collected must not outlive the write lock. SQLite writes all pages of a transaction in a row if it never
 //! spills some to the log early, so a connection that uses this has to say `PRAGMA cache_spill = OFF`.
 
-use std::ffi::{CStr, c_int, c_void};
-use std::sync::Once;
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::ffi::{c_int, c_void};
 
-use rusqlite::ffi::{
-    SQLITE_ERROR, SQLITE_OK, SQLITE_OPEN_WAL, sqlite3_file, sqlite3_filename, sqlite3_int64,
-    sqlite3_io_methods, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
-};
+use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods};
 
-const NAME: &CStr = c"trop";
+use super::kept;
 
 /// What stands before each page in a log: the page's number, the size of the database if this page ends a transaction,
 /// else 0, and checksums. See "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
-const FRAME_HEADER: usize = 24;
+pub(super) const FRAME_HEADER: usize = 24;
 
 /// What a log begins with.
-const LOG_HEADER: sqlite3_int64 = 32;
+pub(super) const LOG_HEADER: usize = 32;
 
 /// The largest page there is, and so the most that the original is otherwise asked to write at once: on Unix it cannot
 /// write twice as much. A larger transaction is written in several pieces.
 const MOST_BYTES: usize = 65536;
 
-/// The name by which SQLite finds it.
-pub(crate) fn name() -> &'static CStr {
-    static REGISTERED: Once = Once::new();
-    REGISTERED.call_once(|| {
-        // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which is never moved. A
-        // copy works as the original does: those of SQLite read nothing but `pAppData` and `mxPathname` from what they are given.
-        unsafe {
-            let original = sqlite3_vfs_find(std::ptr::null());
-            if original.is_null() {
-                return;
-            }
-            ORIGINAL.store(original, Ordering::SeqCst);
-            let mut vfs = *original;
-            vfs.zName = NAME.as_ptr();
-            vfs.pNext = std::ptr::null_mut();
-            vfs.xOpen = Some(open);
-            vfs.szOsFile =
-                vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Log>()).unwrap_or(c_int::MAX));
-            // If this fails, opening says that there is no such VFS.
-            sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0);
-        }
-    });
-    NAME
-}
-
-/// SQLite's own way to files, as it was when ours was made of it.
-static ORIGINAL: AtomicPtr<sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
-
 /// An open log, in memory that SQLite allocates. Behind it lies what the original VFS keeps of the file.
 #[repr(C)]
-struct Log {
+pub(super) struct Log {
     /// What SQLite knows of it; has to come first.
     base: sqlite3_file,
     /// The file as the original opened it.
@@ -73,9 +40,39 @@ struct Log {
     is_last: bool,
     /// The size of a page with its header, once it is known.
     frame: Option<sqlite3_int64>,
+    /// Whether the last that was written is a header over the mark of a log that was kept.
+    is_begun: bool,
 }
 
 impl Log {
+    /// Makes what SQLite knows of a log that the original has opened, or not.
+    ///
+    /// # Safety
+    /// There is room for a `Log` at `file` and it is SQLite's; `inner` stays where it is.
+    pub(super) unsafe fn put(file: *mut sqlite3_file, inner: *mut sqlite3_file, is_open: bool) {
+        let mut log = Log {
+            base: sqlite3_file { pMethods: &raw const METHODS },
+            file: inner,
+            collected: Vec::new(),
+            start: 0,
+            page: None,
+            is_last: false,
+            frame: None,
+            is_begun: false,
+        };
+        // SAFETY: as above; what has no methods was never opened.
+        unsafe {
+            if !is_open {
+                // SQLite closes what has methods, whatever the status.
+                if !(*inner).pMethods.is_null() {
+                    log.call_at_once(|methods, file| Some(methods.xClose?(file)));
+                }
+                log.base.pMethods = std::ptr::null();
+            }
+            file.cast::<Log>().write(log);
+        }
+    }
+
     /// Calls a method of the original's file, after everything was written.
     fn call(
         &mut self,
@@ -97,6 +94,7 @@ impl Log {
     }
 
     fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
+        self.is_begun = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
         let is_header = bytes.len() == FRAME_HEADER && self.may_begin_frame(offset);
         if self.frame.is_none() && !is_header && self.page == Some(offset) {
             self.frame = sqlite3_int64::try_from(FRAME_HEADER + bytes.len()).ok();
@@ -125,10 +123,29 @@ impl Log {
         }
     }
 
+    fn has_mark(&mut self) -> bool {
+        let mut header = [0; LOG_HEADER];
+        let Ok(size) = c_int::try_from(header.len()) else { return false };
+        // SAFETY: there is room for as many bytes as are asked for.
+        let status = self
+            .call(|methods, file| unsafe { Some(methods.xRead?(file, header.as_mut_ptr().cast(), size, 0)) });
+        status == SQLITE_OK && header == kept::MARK
+    }
+
+    /// Waits until everything is on the disk. A header that was written over a mark may get there with what follows it.
+    fn sync(&mut self, flags: c_int) -> c_int {
+        if std::mem::take(&mut self.is_begun) {
+            return SQLITE_OK;
+        }
+        // SAFETY: the flags are SQLite's.
+        self.call(|methods, file| unsafe { Some(methods.xSync?(file, flags)) })
+    }
+
     /// Whether a header may stand there. Not all that is as short is one: with some settings a transaction is padded to a
     /// whole sector, and the padding is written in two parts.
     fn may_begin_frame(&self, offset: sqlite3_int64) -> bool {
-        self.frame.is_none_or(|frame| (offset - LOG_HEADER) % frame == 0)
+        let header = sqlite3_int64::try_from(LOG_HEADER).unwrap_or(0);
+        self.frame.is_none_or(|frame| (offset - header) % frame == 0)
     }
 
     /// Where what is collected ends in the file.
@@ -182,51 +199,22 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
 /// The log that SQLite means.
 ///
 /// # Safety
-/// `file` was opened by [`open`] as a log and is used by nobody else meanwhile, which SQLite warrants.
+/// There is a log that was [put](Log::put) there, and it is used by nobody else meanwhile, which SQLite warrants.
 unsafe fn log<'f>(file: *mut sqlite3_file) -> &'f mut Log {
-    // SAFETY: `open` has written a whole `Log` there.
+    // SAFETY: as above.
     unsafe { &mut *file.cast::<Log>() }
 }
 
-unsafe extern "C" fn open(
-    _vfs: *mut sqlite3_vfs,
-    name: sqlite3_filename,
-    file: *mut sqlite3_file,
-    flags: c_int,
-    out_flags: *mut c_int,
-) -> c_int {
-    let original = ORIGINAL.load(Ordering::SeqCst);
-    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Log` too.
-    unsafe {
-        let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
-        if flags & SQLITE_OPEN_WAL == 0 {
-            return open(original, name, file, flags, out_flags);
-        }
-        let inner = file.byte_add(size_of::<Log>());
-        (*inner).pMethods = std::ptr::null();
-        let status = open(original, name, inner, flags, out_flags);
-        let mut log = Log {
-            base: sqlite3_file { pMethods: &raw const METHODS },
-            file: inner,
-            collected: Vec::new(),
-            start: 0,
-            page: None,
-            is_last: false,
-            frame: None,
-        };
-        if status != SQLITE_OK {
-            // SQLite closes what has methods, whatever the status.
-            if !(*inner).pMethods.is_null() {
-                log.call_at_once(|methods, file| Some(methods.xClose?(file)));
-            }
-            log.base.pMethods = std::ptr::null();
-        }
-        file.cast::<Log>().write(log);
-        status
-    }
+/// Whether a log that is open is kept and has nothing in it.
+///
+/// # Safety
+/// As for [`log`].
+pub(super) unsafe fn is_kept(file: *mut sqlite3_file) -> bool {
+    // SAFETY: as above.
+    unsafe { log(file).has_mark() }
 }
 
-unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
+pub(super) unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     // SAFETY: as for `log`; SQLite uses the file no more.
     unsafe {
         let log = file.cast::<Log>().read();
@@ -248,6 +236,11 @@ unsafe extern "C" fn write(
     }
 }
 
+unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
+    // SAFETY: as for `log`.
+    unsafe { log(file).sync(flags) }
+}
+
 /// Methods that do what the original's do, with everything written before.
 macro_rules! forward {
     ($($name:ident = $method:ident($($argument:ident: $type:ty),*);)*) => {$(
@@ -261,7 +254,6 @@ macro_rules! forward {
 forward! {
     read = xRead(bytes: *mut c_void, size: c_int, offset: sqlite3_int64);
     truncate = xTruncate(size: sqlite3_int64);
-    sync = xSync(flags: c_int);
     file_size = xFileSize(size: *mut sqlite3_int64);
     lock = xLock(level: c_int);
     unlock = xUnlock(level: c_int);
@@ -275,6 +267,9 @@ forward! {
 mod tests {
     use rusqlite::{Connection, OpenFlags};
 
+    use rusqlite::ffi::{SQLITE_OPEN_WAL, sqlite3_vfs_find};
+
+    use super::super::name;
     use super::*;
 
     fn connect(path: &std::path::Path) -> Connection {
@@ -382,6 +377,7 @@ mod tests {
         connect(&path).execute_batch("CREATE TABLE t (a)").unwrap();
         let mut log = path.clone().into_os_string();
         log.push("-wal");
+        std::fs::remove_file(&log).unwrap();
         std::fs::create_dir(log).unwrap();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let connection = Connection::open_with_flags_and_vfs(&path, flags, name()).unwrap();

@@ -1,0 +1,44 @@
+//! The database file: SQLite's own, but not cut to the length that it has.
+//!
+//! After moving a log into the file SQLite always sets the file's length, which seldom changes it. On the way to the
+//! disk it counts as a change, so that waiting for the disk takes longer by what the file system writes down of it.
+
+use std::ffi::c_int;
+use std::sync::OnceLock;
+
+use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods};
+
+/// The methods of database files: as the original VFS has them, and with ours among them.
+static METHODS: OnceLock<(&'static sqlite3_io_methods, sqlite3_io_methods)> = OnceLock::new();
+
+/// Gives an open database file our methods. What they get is the original's file itself.
+///
+/// # Safety
+/// The original VFS has opened the file; its methods live as long as the process.
+pub(super) unsafe fn adopt(file: *mut sqlite3_file) {
+    // SAFETY: as above.
+    unsafe {
+        let Some(original) = (*file).pMethods.as_ref() else { return };
+        let (known, ours) =
+            METHODS.get_or_init(|| (original, sqlite3_io_methods { xTruncate: Some(truncate), ..*original }));
+        // There are several kinds of locks, and methods for each; in practice all files have the same.
+        if std::ptr::eq(*known, original) {
+            (*file).pMethods = ours;
+        }
+    }
+}
+
+unsafe extern "C" fn truncate(file: *mut sqlite3_file, size: sqlite3_int64) -> c_int {
+    let Some((original, _)) = METHODS.get() else { return SQLITE_ERROR };
+    let (Some(file_size), Some(truncate)) = (original.xFileSize, original.xTruncate) else {
+        return SQLITE_ERROR;
+    };
+    let mut now = -1;
+    // SAFETY: the file is the original's own, as SQLite gives it.
+    unsafe {
+        if file_size(file, &raw mut now) == SQLITE_OK && now == size {
+            return SQLITE_OK;
+        }
+        truncate(file, size)
+    }
+}

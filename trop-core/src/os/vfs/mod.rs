@@ -1,0 +1,125 @@
+//! How SQLite reads and writes files here: as ever, but a log is written in large pieces, its room is kept, and a
+//! database is not cut to the length that it has.
+
+mod database;
+pub(crate) mod kept;
+mod log;
+
+use std::ffi::{CStr, c_char, c_int};
+use std::path::Path;
+use std::sync::Once;
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use rusqlite::ffi::{
+    SQLITE_ERROR, SQLITE_OK, SQLITE_OPEN_CREATE, SQLITE_OPEN_MAIN_DB, SQLITE_OPEN_WAL, sqlite3_file,
+    sqlite3_filename, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
+};
+
+use log::Log;
+
+const NAME: &CStr = c"trop";
+
+/// The name by which SQLite finds it.
+pub(crate) fn name() -> &'static CStr {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which is never moved. A
+        // copy works as the original does: those of SQLite read nothing but `pAppData` and `mxPathname` from what they are given.
+        unsafe {
+            let original = sqlite3_vfs_find(std::ptr::null());
+            if original.is_null() {
+                return;
+            }
+            ORIGINAL.store(original, Ordering::SeqCst);
+            let mut vfs = *original;
+            vfs.zName = NAME.as_ptr();
+            vfs.pNext = std::ptr::null_mut();
+            vfs.xOpen = Some(open);
+            #[cfg(unix)]
+            {
+                vfs.xDelete = Some(delete);
+            }
+            vfs.szOsFile =
+                vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Log>()).unwrap_or(c_int::MAX));
+            // If this fails, opening says that there is no such VFS.
+            sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0);
+        }
+    });
+    NAME
+}
+
+/// SQLite's own way to files, as it was when ours was made of it.
+static ORIGINAL: AtomicPtr<sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
+
+unsafe extern "C" fn open(
+    _vfs: *mut sqlite3_vfs,
+    name: sqlite3_filename,
+    file: *mut sqlite3_file,
+    flags: c_int,
+    out_flags: *mut c_int,
+) -> c_int {
+    let original = ORIGINAL.load(Ordering::SeqCst);
+    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Log` too, and a name
+    // that is valid for the call.
+    unsafe {
+        let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
+        if flags & SQLITE_OPEN_WAL == 0 {
+            let status = open(original, name, file, flags, out_flags);
+            if status == SQLITE_OK && flags & SQLITE_OPEN_MAIN_DB != 0 {
+                database::adopt(file);
+            }
+            return status;
+        }
+        let inner = file.byte_add(size_of::<Log>());
+        let open = |flags| {
+            (*inner).pMethods = std::ptr::null();
+            let status = open(original, name, inner, flags, out_flags);
+            Log::put(file, inner, status == SQLITE_OK);
+            status
+        };
+        // One that is kept is there; without the flag the original does not wait for the directory either.
+        if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
+            if log::is_kept(file) {
+                return SQLITE_OK;
+            }
+            log::close(file);
+        }
+        open(flags)
+    }
+}
+
+#[cfg(unix)]
+unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, name: *const c_char, sync: c_int) -> c_int {
+    let original = ORIGINAL.load(Ordering::SeqCst);
+    // SAFETY: SQLite gives a name that is valid for the call.
+    unsafe {
+        if path(name).is_some_and(|path| kept::keep(path).unwrap_or(false)) {
+            return SQLITE_OK;
+        }
+        let Some(delete) = original.as_ref().and_then(|original| original.xDelete) else {
+            return SQLITE_ERROR;
+        };
+        delete(original, name, sync)
+    }
+}
+
+/// A name as SQLite has it: of bytes on Unix, in UTF-8 elsewhere.
+///
+/// # Safety
+/// It is null or ends with a zero byte, and lives as long as is said.
+unsafe fn path<'n>(name: *const c_char) -> Option<&'n Path> {
+    if name.is_null() {
+        return None;
+    }
+    // SAFETY: as above.
+    let name = unsafe { CStr::from_ptr(name) };
+    #[cfg(unix)]
+    {
+        use std::os::unix::ffi::OsStrExt;
+        Some(Path::new(std::ffi::OsStr::from_bytes(name.to_bytes())))
+    }
+    #[cfg(not(unix))]
+    {
+        name.to_str().ok().map(Path::new)
+    }
+}
