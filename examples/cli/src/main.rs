@@ -7,6 +7,7 @@ mod help;
 mod logger;
 mod occupancy;
 mod output;
+mod start;
 
 use std::process::ExitCode;
 
