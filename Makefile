@@ -69,9 +69,11 @@ libtrop: native-tools ## Build libtrop only
 	cargo build --release -p trop-ffi
 	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
 
-# A command that has the C library inside starts in two thirds of the time. Not every system has one to put there.
+# A command that has the C library inside, and needs no relocation, starts in two thirds of the time. Not every system has
+# a C library to put there.
+STATIC := -C target-feature=+crt-static -C relocation-model=static
 cli: native-tools ## Build the trop command only
-	cargo rustc --release -p trop-cli --bin trop -- $(if $(HAS_STATIC_LIBC),-C target-feature=+crt-static)
+	cargo rustc --release -p trop-cli --bin trop -- $(if $(HAS_STATIC_LIBC),$(STATIC))
 
 python: native-tools $(VENV)/installed ## Build the Python module only, into .venv
 	cd bindings/python && ../../$(PYTHON) -m maturin develop --release --quiet
