@@ -121,6 +121,42 @@ fn a_missing_directory_is_opened_by_32_processes_at_once() {
     processes.into_iter().for_each(Process::finish);
 }
 
+/// Neither the one whose turn it is nor one that was killed in the queue.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_stopped_process_holds_up_nobody() {
+    let scratch = Scratch::new();
+    let directory = scratch.dir().to_str().unwrap().to_owned();
+    assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 5000);
+    let lock = Process::locking(&scratch.database());
+    let wait_in_queue = || {
+        let mut process = Process::start("opener", "open", scratch.root());
+        process.say(&directory);
+        let maps = format!("/proc/{}/maps", process.id());
+        while !std::fs::read_to_string(&maps).unwrap().contains("trop.db-queue") {
+            thread::yield_now();
+        }
+        process
+    };
+    let (mut next, mut killed) = (wait_in_queue(), wait_in_queue());
+    let mut others = [(); 3].map(|()| wait_in_queue());
+    signal(&next, libc::SIGSTOP);
+    killed.kill();
+    lock.unlock();
+    let ports: BTreeSet<_> = others.iter_mut().map(Process::hear).collect();
+    assert_eq!(ports, ["5001", "5002", "5003"].map(str::to_owned).into());
+    signal(&next, libc::SIGCONT);
+    assert_eq!(next.hear(), "5004");
+    others.into_iter().chain([next]).for_each(Process::finish);
+}
+
+#[cfg(target_os = "linux")]
+#[allow(unsafe_code, reason = "the standard library knows one signal only")]
+fn signal(process: &Process, signal: libc::c_int) {
+    // SAFETY: a plain system call; the process is ours and not waited for.
+    assert_eq!(unsafe { libc::kill(process.id().try_into().unwrap(), signal) }, 0);
+}
+
 /// Runs all at the same moment in threads of their own.
 fn together<T: Send>(count: usize, run: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let barrier = Barrier::new(count);

@@ -3,6 +3,7 @@
 //! Everything has a fallback that compiles elsewhere; only Linux is tested.
 #![allow(unsafe_code)]
 
+pub(crate) mod queue;
 pub(crate) mod vfs;
 
 use std::fs;

@@ -162,7 +162,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             is_old: Cell::new(false),
             logs: Cell::new(false),
-            turns: wait::Turns::default(),
+            turns: wait::Turns::new(path.parent()),
         })
     }
 
@@ -193,7 +193,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             is_old: Cell::new(false),
             logs: Cell::new(true),
-            turns: wait::Turns::default(),
+            turns: wait::Turns::new(None),
         };
         database.write(|_| Ok(()))?;
         Ok(database)
@@ -217,11 +217,7 @@ impl Database {
     /// Begins a change of the file that the path means now. What is written to one that was replaced, perhaps while this
     /// waited for the lock, would be lost.
     fn begin_change(&self) -> Result<Transaction<'_>> {
-        self.turns.give_way();
-        let transaction = Transaction::begin(&self.connection, Lock::Writer);
-        if transaction.is_ok() {
-            self.turns.begin();
-        }
+        let transaction = self.turns.take(|| Transaction::begin(&self.connection, Lock::Writer));
         if self.is_current() { transaction } else { Err(wait::interrupt()) }
     }
 

@@ -1,85 +1,121 @@
 //! Waiting for a lock of another process: until an exact deadline, and not a moment into a fork.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::os::queue::Queue;
 
 /// How many threads are about to fork. A lock wait gives up then, and its operation starts again afterwards.
 pub(super) static FORKS_PENDING: AtomicUsize = AtomicUsize::new(0);
 
-/// Transactions take tens of microseconds, so the pauses stay short however long the wait: with many processes waiting,
-/// long pauses are what makes the unluckiest one wait for seconds.
+/// The file in the data directory in which those that write wait for each other.
+const QUEUE: &str = "trop.db-queue";
+
+/// Transactions take tens of microseconds, so where there is no queue the pauses stay short however long the wait.
 const LONGEST_PAUSE: Duration = Duration::from_micros(2500);
 
 /// How often a lock is tried again at once, letting others run in between: most are held for less than falling asleep takes.
-const YIELDS: u32 = 5;
+const YIELDS: u32 = 2;
 
 thread_local! {
     /// When this thread's operation has to give up.
     static DEADLINE: Cell<Option<Instant>> = const { Cell::new(None) };
     /// Whether something else than the deadline ended this thread's last try: a fork, or a file that was replaced.
     static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
-    /// When this thread's first pause for the current lock began.
-    static WAITING_SINCE: Cell<Option<Instant>> = const { Cell::new(None) };
+    /// Where this thread waits for the lock that it is about to take.
+    static PLACE: RefCell<Place> = RefCell::default();
+    /// Whether it has slept for it.
+    static SLEPT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Letting others go first. Whoever gives the lock back and takes it again at once wins against all that sleep until
-/// their next try, so that with many processes the unluckiest waits until all others are done. Therefore a connection
-/// that had to wait keeps the lock to itself for a short turn only, then stays away for half as long as it had waited.
+/// The queue of a data directory, opened when there is something to wait for.
 #[derive(Default)]
-pub(super) struct Turns(Cell<Option<Turn>>);
+struct Place {
+    /// None where one can only pause.
+    path: Option<PathBuf>,
+    queue: Option<Queue>,
+}
+
+impl Place {
+    fn wait(&mut self, at_most: Duration) {
+        if let Some(path) = self.path.take() {
+            self.queue = Queue::open(&path).ok();
+        }
+        match &self.queue {
+            Some(queue) => queue.wait(Turns::LENGTH, at_most),
+            None => thread::sleep(jittered(LONGEST_PAUSE).min(at_most)),
+        }
+    }
+}
+
+/// How those that write take turns. Whoever gives the lock back and takes it again at once wins against all that sleep
+/// until their next try, so that with many processes the unluckiest waits until all others are done. Therefore a connection
+/// that had to sleep takes the lock again and again for a short turn only, then wakes the next one and waits once more.
+pub(super) struct Turns {
+    place: RefCell<Place>,
+    turn: Cell<Turn>,
+}
 
 #[derive(Clone, Copy)]
-struct Turn {
-    /// How long the lock was waited for.
-    waited: Duration,
-    began: Instant,
-    /// When the lock was last given back.
-    ended: Instant,
+enum Turn {
+    /// Nobody is known to wait.
+    Free,
+    /// The lock is held after sleeping for it.
+    Begun,
+    /// The lock was first given back.
+    Since(Instant),
+    /// It is another one's.
+    Over,
 }
 
 impl Turns {
     /// How long a turn lasts: a dozen of changes, so that the change of hands is not what most of the time is spent on.
-    const LENGTH: Duration = Duration::from_micros(800);
-    /// The longest time to stay away: one who held the lock for long need not have been one of many.
-    const AWAY: Duration = Duration::from_millis(100);
+    const LENGTH: Duration = Duration::from_micros(if cfg!(test) { 10_000_000 } else { 600 });
 
-    /// To be called before the lock is taken.
-    pub(super) fn give_way(&self) {
-        WAITING_SINCE.set(None);
-        let Some(turn) = self.0.get() else { return };
-        let now = Instant::now();
-        if now - turn.began < Turns::LENGTH {
-            return;
-        }
-        self.0.set(None);
-        let mut end = turn.ended + (turn.waited / 2).min(Turns::AWAY);
-        end = DEADLINE.get().map_or(end, |deadline| deadline.min(end));
-        while FORKS_PENDING.load(Ordering::SeqCst) == 0 {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            thread::sleep(left.min(LONGEST_PAUSE));
-        }
+    /// None have been taken yet, of the lock of a database in a directory.
+    pub(super) fn new(directory: Option<&Path>) -> Turns {
+        let place = Place { path: directory.map(|directory| directory.join(QUEUE)), queue: None };
+        Turns { place: RefCell::new(place), turn: Cell::new(Turn::Free) }
     }
 
-    /// To be called when the lock was taken.
-    pub(super) fn begin(&self) {
-        if let Some(since) = WAITING_SINCE.take() {
-            let now = Instant::now();
-            self.0.set(Some(Turn { waited: now - since, began: now, ended: now }));
+    /// Takes the lock by `begin`, when it is this connection's turn.
+    pub(super) fn take<T>(&self, begin: impl FnOnce() -> Result<T>) -> Result<T> {
+        SLEPT.set(false);
+        PLACE.with(|place| place.swap(&self.place));
+        if matches!(self.turn.get(), Turn::Over) {
+            self.turn.set(Turn::Free);
+            wait();
         }
+        let lock = begin();
+        PLACE.with(|place| place.swap(&self.place));
+        if SLEPT.take() {
+            self.turn.set(Turn::Begun);
+            if let Some(queue) = &self.place.borrow().queue {
+                queue.leave();
+            }
+        }
+        lock
     }
 
     /// To be called when the lock was given back.
     pub(super) fn end(&self) {
-        if let Some(turn) = self.0.get() {
-            self.0.set(Some(Turn { ended: Instant::now(), ..turn }));
-        }
+        let is_over = match self.turn.get() {
+            Turn::Free | Turn::Over => return,
+            Turn::Begun => false,
+            Turn::Since(began) => {
+                if began.elapsed() < Turns::LENGTH {
+                    return;
+                }
+                true
+            }
+        };
+        // After the first change too, which may have been the only one.
+        let is_somebodys = self.place.borrow().queue.as_ref().is_some_and(Queue::wake_next);
+        self.turn.set(if is_over && is_somebodys { Turn::Over } else { Turn::Since(Instant::now()) });
     }
 }
 
@@ -99,22 +135,24 @@ pub(super) fn interrupted() -> bool {
     INTERRUPTED.take()
 }
 
-/// Sleeps before the next try for a lock; false when there must be no other try.
+/// Waits before the next try for a lock; false when there must be no other try.
 pub(super) fn pause(attempt: u32) -> bool {
+    if attempt >= YIELDS || FORKS_PENDING.load(Ordering::SeqCst) > 0 {
+        return wait();
+    }
+    thread::yield_now();
+    DEADLINE.get().is_some_and(|deadline| deadline > Instant::now())
+}
+
+fn wait() -> bool {
     if FORKS_PENDING.load(Ordering::SeqCst) > 0 {
         INTERRUPTED.set(true);
         return false;
     }
     let now = Instant::now();
     let Some(deadline) = DEADLINE.get().filter(|deadline| *deadline > now) else { return false };
-    if WAITING_SINCE.get().is_none() {
-        WAITING_SINCE.set(Some(now));
-    }
-    if attempt < YIELDS {
-        thread::yield_now();
-    } else {
-        thread::sleep(jittered(LONGEST_PAUSE).min(deadline - now));
-    }
+    SLEPT.set(true);
+    PLACE.with_borrow_mut(|place| place.wait(deadline - now));
     true
 }
 
@@ -139,42 +177,78 @@ fn jittered(ceiling: Duration) -> Duration {
 mod tests {
     use super::*;
 
-    /// How long a connection stays away, from the end of a turn that it had waited for.
-    fn time_away(waited: Duration, deadline: Duration) -> Duration {
-        let now = Instant::now();
-        start(now + deadline);
-        let turns = Turns::default();
-        WAITING_SINCE.set(now.checked_sub(waited));
-        turns.begin();
-        let turn = turns.0.get().unwrap();
-        turns.0.set(Some(Turn { began: now + Duration::from_secs(3600), ..turn }));
-        turns.give_way();
-        assert!(turns.0.get().is_some(), "within the turn");
-        turns.0.set(Some(Turn { began: now.checked_sub(Turns::LENGTH).unwrap(), ..turn }));
-        let began = Instant::now();
-        turns.end();
-        turns.give_way();
-        assert!(turns.0.get().is_none());
-        began.elapsed()
+    fn take(turns: &Turns, meanwhile: impl FnOnce()) {
+        start(Instant::now() + Duration::from_secs(3600));
+        let begin = || {
+            meanwhile();
+            Ok(())
+        };
+        turns.take(begin).unwrap();
+    }
+
+    fn sleep_once() {
+        assert!(pause(YIELDS));
     }
 
     #[test]
-    fn who_had_to_wait_stays_away_after_its_turn() {
-        let (ms, long) = (Duration::from_millis, Duration::from_secs(60));
-        assert!(time_away(ms(100), long) >= ms(50));
-        assert!(time_away(ms(100_000), long) >= Turns::AWAY);
-        assert!(time_away(ms(100_000), long) < ms(50_000));
-        assert!(time_away(ms(100_000), ms(0)) < ms(50_000));
+    #[cfg(target_os = "linux")]
+    fn a_turn_is_over_in_time_if_somebody_waits() {
+        let directory = tempfile::tempdir().unwrap();
+        let [turns, others] = [(); 2].map(|()| Turns::new(Some(directory.path())));
+        let long_ago = || Turn::Since(Instant::now().checked_sub(Turns::LENGTH).unwrap());
+        take(&turns, || assert!(pause(0)));
+        assert!(matches!(turns.turn.get(), Turn::Free), "it did not sleep");
+
+        take(&turns, sleep_once);
+        assert!(matches!(turns.turn.get(), Turn::Begun));
+        turns.end();
+        assert!(matches!(turns.turn.get(), Turn::Since(_)));
+        turns.turn.set(long_ago());
+        turns.end();
+        assert!(matches!(turns.turn.get(), Turn::Since(_)), "nobody waits");
+
+        let (say, thread) = std::sync::mpsc::channel();
+        let other = thread::spawn(move || {
+            take(&others, || {
+                // Now it is the next one.
+                sleep_once();
+                say.send(crate::os::queue::tests::thread_id()).unwrap();
+                sleep_once();
+            });
+        });
+        crate::os::queue::tests::until_asleep(thread.recv().unwrap());
+        turns.end();
+        assert!(matches!(turns.turn.get(), Turn::Since(_)), "it is not over");
+        turns.turn.set(long_ago());
+        turns.end();
+        assert!(matches!(turns.turn.get(), Turn::Over));
+        other.join().unwrap();
+        take(&turns, || ());
+        assert!(matches!(turns.turn.get(), Turn::Begun), "it waited first");
     }
 
     #[test]
-    fn who_did_not_wait_has_no_turn() {
-        let turns = Turns::default();
-        start(Instant::now() + Duration::from_secs(60));
-        turns.give_way();
-        turns.begin();
-        turns.end();
-        assert!(turns.0.get().is_none());
+    fn without_a_queue_there_are_pauses_and_no_turns() {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::create_dir(directory.path().join(QUEUE)).unwrap();
+        for place in [None, Some(directory.path())] {
+            let turns = Turns::new(place);
+            take(&turns, sleep_once);
+            turns.end();
+            let past = Instant::now().checked_sub(Turns::LENGTH).unwrap();
+            turns.turn.set(Turn::Since(past));
+            turns.end();
+            assert!(matches!(turns.turn.get(), Turn::Since(began) if began > past));
+        }
+    }
+
+    #[test]
+    fn nothing_is_waited_for_after_the_deadline() {
+        let turns = Turns::new(None);
+        start(Instant::now());
+        turns.turn.set(Turn::Over);
+        let is_tried_again = turns.take(|| Ok(pause(0) || pause(YIELDS))).unwrap();
+        assert!(!is_tried_again);
     }
 
     #[test]
