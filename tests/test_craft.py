@@ -46,7 +46,6 @@ SLEEPS = Counter(
     {
         "trop-core/tests/common/mod.rs": 1,
         "trop-core/tests/fork.rs": 2,
-        "trop-core/src/os/queue.rs": 1,
         "trop-core/src/store/wait.rs": 1,
         "tests/collisions.py": 1,
     }
