@@ -39,7 +39,7 @@ def command(scratch: Scratch, size: Size, report: Report) -> None:
 
 
 def installed(scratch: Scratch, program: Path) -> Path:
-    """A copy, as installations make one: the pages of a file that a linker has written are mapped less quickly."""
+    """A copy, as installations make one: pages of a file that a linker wrote are mapped less quickly."""
     return Path(shutil.copy(program, scratch.missing()))
 
 

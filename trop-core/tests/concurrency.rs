@@ -121,6 +121,28 @@ fn a_missing_directory_is_opened_by_32_processes_at_once() {
     processes.into_iter().for_each(Process::finish);
 }
 
+/// As in exit handlers: what the thread had of its own is gone by then, as far as it can be.
+#[test]
+fn a_registry_is_used_in_the_destructor_of_a_thread() {
+    struct Last(Registry, std::sync::mpsc::Sender<Result<u16>>);
+    impl Drop for Last {
+        fn drop(&mut self) {
+            let _ = self.1.send(reserve(&self.0, "/p", "last"));
+        }
+    }
+    thread_local!(static LAST: std::cell::RefCell<Option<Last>> = const { std::cell::RefCell::new(None) });
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let (say, said) = std::sync::mpsc::channel();
+    let thread = thread::spawn(move || {
+        // Before trop has anything of the thread, so that it goes last.
+        LAST.set(Some(Last(registry.clone(), say)));
+        reserve(&registry, "/p", "first").unwrap()
+    });
+    assert_eq!(thread.join().unwrap(), 5000);
+    assert_eq!(said.recv().unwrap().unwrap(), 5001);
+}
+
 /// Neither the one whose turn it is nor one that was killed in the queue.
 #[test]
 #[cfg(target_os = "linux")]

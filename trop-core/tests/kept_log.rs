@@ -11,7 +11,7 @@ use common::fork::fork;
 use common::{Scratch, VERSION_2, allow, become_nobody, code, isolated, listed, python, query, reserve};
 use trop_core::{Code, Registry};
 
-const MARK: &[u8] = b"trop: an empty log, kept as room";
+const MARK: &[u8] = b"trop: empty log\n";
 
 fn log(scratch: &Scratch) -> PathBuf {
     scratch.dir().join("trop.db-wal")
@@ -71,6 +71,8 @@ fn the_file_alone_is_the_whole_database_and_any_other_file_too() {
     assert!(is_kept(&scratch));
     fs::write(scratch.database(), &alone).unwrap();
     assert_eq!(tags(&scratch.open()), ["a", "b"], "the backup");
+    assert!(!log(&scratch).exists(), "it was the log of another one");
+    reserve(&scratch.open(), "/p", "c").unwrap();
 
     let theirs = Scratch::made_by(&format!(
         "{VERSION_2}db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 6000, NULL, NULL, 1, 1)\")"
@@ -83,6 +85,28 @@ fn the_file_alone_is_the_whole_database_and_any_other_file_too() {
 
     fs::write(scratch.database(), "").unwrap();
     assert_eq!(tags(&scratch.open()), [""; 0], "an empty file is a new registry");
+    assert!(
+        !log(&scratch).exists(),
+        "what it had in it may still be on the disk, and belongs to another one"
+    );
+}
+
+/// Whoever may use the database must be able to use its log, which has the owner and the rights of the day it was made.
+#[test]
+fn the_log_of_a_shared_database_is_not_kept() {
+    let scratch = kept();
+    for (database, of_log, stays) in
+        [(0o600, 0o600, true), (0o600, 0o660, false), (0o660, 0o660, false), (0o644, 0o600, false)]
+    {
+        allow(&scratch.database(), 0o600);
+        reserve(&scratch.open(), "/p", "once").unwrap();
+        common::release(&scratch.open(), "/p", "once").unwrap();
+        assert!(is_kept(&scratch));
+        allow(&scratch.database(), database);
+        allow(&log(&scratch), of_log);
+        assert_eq!(tags(&scratch.open()), ["a", "b"]);
+        assert_eq!(log(&scratch).exists(), stays, "{database:o} {of_log:o}");
+    }
 }
 
 /// As long as a transaction is in it, it is none that is kept.
@@ -99,6 +123,7 @@ fn what_a_killed_program_left_in_the_log_is_read() {
     fs::create_dir(copy.dir()).unwrap();
     fs::copy(scratch.database(), copy.database()).unwrap();
     fs::write(log(&copy), left).unwrap();
+    allow(&log(&copy), 0o600);
     assert_eq!(tags(&copy.open()), ["a", "b", "c"]);
     assert!(is_kept(&copy), "it was one transaction, and is in the file now");
     assert_eq!(query(&copy.database(), "SELECT count(*) FROM reservations"), serde_json::json!([[3]]));

@@ -6,25 +6,26 @@
 //! than all that they wait for.
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::Queue;
+pub(crate) use linux::{Queue, wake_own};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::Queue;
+pub(crate) use other::{Queue, wake_own};
 
 #[cfg(target_os = "linux")]
 mod linux {
     use std::cell::Cell;
-    use std::fs::{File, OpenOptions};
+    use std::fs::{self, File, OpenOptions};
     use std::io::{Error, Result};
     use std::os::fd::AsRawFd;
-    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
     use std::path::Path;
     use std::ptr::{NonNull, null_mut};
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+    use std::thread;
     use std::time::Duration;
 
     /// After so many turns for each that waits, somebody should have been called.
     const PATIENCE: u32 = 3;
-    /// The longest sleep: a thread that forks waits for it. The tests tell who was woken from who woke up.
+    /// The longest sleep. The tests tell who was woken from who woke up.
     const LONGEST_SLEEP: Duration = Duration::from_millis(if cfg!(test) { 3_600_000 } else { 100 });
 
     pub(crate) struct Queue {
@@ -50,14 +51,15 @@ mod linux {
     unsafe impl Send for Queue {}
 
     impl Queue {
-        /// Opens the file, made if need be.
-        pub(crate) fn open(path: &Path) -> Result<Queue> {
+        /// Opens the file of a database, made if need be.
+        pub(crate) fn open(path: &Path, database: &Path) -> Result<Queue> {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
             if file.metadata()?.len() < size_of::<Shared>() as u64 {
                 // Written, not just lengthened: touching a page that has no room on the disk would end the process.
                 file.write_all_at(&[0; size_of::<Shared>()], 0)?;
+                let _ = like(&file, database);
             }
             // SAFETY: a new mapping of a file; the kernel checks the arguments.
             let map = unsafe {
@@ -83,10 +85,11 @@ mod linux {
                 // At once, if a turn has ended during the last try.
                 futex_wait(&shared.over, self.seen.get(), at_most.min(turn));
             } else {
+                // Before the look whether there is a next one: who leaves meanwhile changes it.
+                let called = shared.called.load(Ordering::SeqCst);
                 let others = shared.waiting.load(Ordering::Relaxed);
                 // Those that have waited for longer come first.
                 if others > 0 || !self.become_next() {
-                    let called = shared.called.load(Ordering::SeqCst);
                     shared.waiting.fetch_add(1, Ordering::Relaxed);
                     let patience = turn.saturating_mul(PATIENCE.saturating_mul(others.saturating_add(1)));
                     futex_wait(&shared.called, called, at_most.min(patience).min(LONGEST_SLEEP));
@@ -124,14 +127,77 @@ mod linux {
         }
     }
 
+    /// Gives a new file the rights of another one, as SQLite does with its own: who made it need not be the only one to wait.
+    fn like(file: &File, other: &Path) -> Result<()> {
+        let other = fs::metadata(other)?;
+        if other.uid() != file.metadata()?.uid() {
+            // Which root may do.
+            fchown(file, Some(other.uid()), Some(other.gid()))?;
+        }
+        file.set_permissions(other.permissions())
+    }
+
+    /// The words that threads of this process sleep on. With more of them a fork may wait for the longest sleep.
+    static SLEEPERS: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
+
+    /// Wakes all threads of this process, and few others.
+    pub(crate) fn wake_own() {
+        for word in SLEEPERS.iter().map(|word| word.load(Ordering::SeqCst)).filter(|word| *word != 0) {
+            // SAFETY: futex(2) uses the address alone, which may mean something else by now.
+            unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_BITSET, i32::MAX, 0, 0, own()) };
+        }
+    }
+
+    /// What tells the sleepers of a process from most others.
+    fn own() -> u32 {
+        1 << (std::process::id() % u32::BITS)
+    }
+
     /// Sleeps while the word is what it was, until it is woken, at most so long.
     fn futex_wait(word: &AtomicU32, seen: u32, at_most: Duration) {
-        let timeout = libc::timespec {
-            tv_sec: libc::time_t::try_from(at_most.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: libc::c_long::from(at_most.subsec_nanos().cast_signed()),
+        let address = word.as_ptr().addr();
+        let slot = SLEEPERS
+            .iter()
+            .find(|slot| slot.compare_exchange(0, address, Ordering::SeqCst, Ordering::SeqCst).is_ok());
+        let until = monotonic_time().saturating_add(at_most);
+        // What futex(2) calls a timespec: of two words of the machine, which the C library's need not be.
+        let until = [
+            libc::c_long::try_from(until.as_secs()).unwrap_or(libc::c_long::MAX),
+            libc::c_long::from(until.subsec_nanos().cast_signed()),
+        ];
+        // SAFETY: futex(2) reads the word and the time. Woken or not, the caller tries again.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT_BITSET,
+                seen,
+                until.as_ptr(),
+                0,
+                own(),
+            )
         };
-        // SAFETY: futex(2) reads the word and the timeout. Whatever it answers, the caller tries again.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAIT, seen, &raw const timeout) };
+        let error = Error::last_os_error().raw_os_error();
+        if let Some(slot) = slot {
+            slot.store(0, Ordering::SeqCst);
+        }
+        let usual = [libc::EAGAIN, libc::ETIMEDOUT, libc::EINTR];
+        if answer != 0 && !error.is_some_and(|code| usual.contains(&code)) {
+            // It is forbidden here, and trying all the time would be worse than a pause.
+            thread::sleep(at_most.min(Duration::from_millis(1)));
+        }
+    }
+
+    /// The time that futex(2) reckons with.
+    fn monotonic_time() -> Duration {
+        let mut now = std::mem::MaybeUninit::<libc::timespec>::zeroed();
+        // SAFETY: zeros are a time, and clock_gettime writes another one.
+        let now = unsafe {
+            libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr());
+            now.assume_init()
+        };
+        #[allow(clippy::unnecessary_fallible_conversions, reason = "the types differ between systems")]
+        Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
     }
 
     /// Wakes the one that has slept on the word for longest, if there is one.
@@ -149,30 +215,32 @@ mod linux {
     }
 }
 
-/// Nobody is woken here, so waiting is sleeping for some turns.
+/// There is none here, so everybody pauses.
 #[cfg(not(target_os = "linux"))]
 mod other {
-    use std::io::Result;
+    use std::io::{Error, ErrorKind, Result};
     use std::path::Path;
-    use std::thread;
     use std::time::Duration;
 
-    pub(crate) struct Queue;
+    pub(crate) enum Queue {}
 
-    #[allow(clippy::unused_self, clippy::unnecessary_wraps, reason = "as where there is a queue")]
+    pub(crate) fn wake_own() {}
+
     impl Queue {
-        pub(crate) fn open(_path: &Path) -> Result<Queue> {
-            Ok(Queue)
+        pub(crate) fn open(_path: &Path, _database: &Path) -> Result<Queue> {
+            Err(Error::from(ErrorKind::Unsupported))
         }
 
-        pub(crate) fn wait(&self, turn: Duration, at_most: Duration) {
-            thread::sleep(at_most.min(turn * 3));
+        pub(crate) fn wait(&self, _turn: Duration, _at_most: Duration) {
+            match *self {}
         }
 
-        pub(crate) fn leave(&self) {}
+        pub(crate) fn leave(&self) {
+            match *self {}
+        }
 
         pub(crate) fn wake_next(&self) -> bool {
-            true
+            match *self {}
         }
     }
 }
@@ -181,12 +249,19 @@ mod other {
 pub(crate) mod tests {
     use std::path::Path;
     use std::sync::mpsc::{Sender, channel};
+    use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
     use std::time::Duration;
 
-    use super::Queue;
+    use super::{Queue, wake_own};
 
     const LONG: Duration = Duration::from_secs(3600);
+
+    /// One test wakes the sleepers of all.
+    pub(crate) fn alone() -> MutexGuard<'static, ()> {
+        static ALONE: Mutex<()> = Mutex::new(());
+        ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
     /// A thread that waits in the queue, and says a name when it has waited. It stays the next one until it is told to
     /// leave, or this is dropped.
@@ -194,7 +269,7 @@ pub(crate) mod tests {
         let ((leave, told), (say, thread)) = (channel(), channel());
         let (path, said) = (path.to_path_buf(), said.clone());
         thread::spawn(move || {
-            let queue = Queue::open(&path).unwrap();
+            let queue = Queue::open(&path, &path).unwrap();
             say.send(thread_id()).unwrap();
             queue.wait(LONG, LONG);
             said.send(name).unwrap();
@@ -219,9 +294,10 @@ pub(crate) mod tests {
 
     #[test]
     fn they_are_called_in_the_order_they_came() {
+        let _alone = alone();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue");
-        let queue = Queue::open(&path).unwrap();
+        let queue = Queue::open(&path, &path).unwrap();
         // There is nobody else, so this is to try at once.
         queue.wait(LONG, LONG);
         let (said, names) = channel();
@@ -236,9 +312,10 @@ pub(crate) mod tests {
 
     #[test]
     fn who_is_next_is_woken_and_what_it_has_missed_counts() {
+        let _alone = alone();
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue");
-        let [next, other] = [(); 2].map(|()| Queue::open(&path).unwrap());
+        let [next, other] = [(); 2].map(|()| Queue::open(&path, &path).unwrap());
         next.wait(LONG, LONG);
         assert!(!other.wake_next(), "nobody sleeps");
         next.wait(LONG, LONG);
@@ -252,10 +329,26 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn all_threads_of_the_process_can_be_woken() {
+        let _alone = alone();
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        let queue = Queue::open(&path, &path).unwrap();
+        queue.wait(LONG, LONG);
+        let (said, names) = channel();
+        let waiters = ['a', 'b', 'c'].map(|name| waiter(&path, name, &said));
+        wake_own();
+        let mut woken = [(); 3].map(|()| names.recv().unwrap());
+        woken.sort_unstable();
+        assert_eq!(woken, ['a', 'b', 'c']);
+        drop(waiters);
+    }
+
+    #[test]
     fn waiting_ends_by_itself() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue");
-        let [next, other] = [(); 2].map(|()| Queue::open(&path).unwrap());
+        let [next, other] = [(); 2].map(|()| Queue::open(&path, &path).unwrap());
         next.wait(LONG, LONG);
         let short = Duration::from_millis(1);
         for (turn, at_most) in [(short, LONG), (LONG, short)] {
@@ -272,14 +365,14 @@ pub(crate) mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue");
         std::fs::create_dir(&path).unwrap();
-        assert!(Queue::open(&path).is_err());
+        assert!(Queue::open(&path, &path).is_err());
         std::fs::remove_dir(&path).unwrap();
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
-        assert!(Queue::open(&path).is_err());
+        assert!(Queue::open(&path, &path).is_err());
         std::fs::remove_file(&path).unwrap();
         // Whatever is in it.
         std::fs::write(&path, [0xff; 100]).unwrap();
-        let queue = Queue::open(&path).unwrap();
+        let queue = Queue::open(&path, &path).unwrap();
         queue.wait(LONG, Duration::from_millis(1));
         queue.leave();
         queue.wait(LONG, LONG);

@@ -162,7 +162,7 @@ impl Database {
             schema_cookie: Cell::new(NOT_LOOKED),
             is_old: Cell::new(false),
             logs: Cell::new(false),
-            turns: wait::Turns::new(path.parent()),
+            turns: wait::Turns::new(Some(real)),
         })
     }
 
@@ -282,6 +282,12 @@ impl Database {
             }
             self.logs.set(true);
         }
+        let changed = self.change(change);
+        self.turns.end();
+        changed
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
         let mut transaction = self.begin_change()?;
         let mut cookie = schema::cookie(&transaction)?;
         while cookie != self.schema_cookie.get() {
@@ -297,7 +303,6 @@ impl Database {
         }
         let value = change(&transaction)?;
         transaction.commit()?;
-        self.turns.end();
         self.schema_cookie.set(cookie);
         Ok(value)
     }
@@ -313,6 +318,7 @@ impl Database {
         // Nobody can repeat it, so it is to survive a power cut. Cannot be set inside a transaction.
         self.connection.execute_batch("PRAGMA synchronous = FULL")?;
         let result = self.upgrade_durably();
+        self.turns.end();
         self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
         let migrated = result?;
         self.is_old.set(false);
@@ -432,6 +438,20 @@ fn switch_to_wal(connection: &Connection) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Or others would not be told that it is free.
+    #[test]
+    fn a_change_that_fails_gives_back_the_lock_too() {
+        let directory = tempfile::tempdir().unwrap();
+        crate::data_dir::prepare(directory.path(), true).unwrap();
+        wait::start(std::time::Instant::now() + Duration::from_secs(60));
+        let database = Database::open(&directory.path().join("trop.db")).unwrap();
+        assert!(database.turns.take(|| Ok(wait::pause(u32::MAX))).unwrap());
+        assert!(database.turns.is_held());
+        let failed = database.write(|_| Err::<(), _>(Error::Closed));
+        assert!(matches!(failed, Err(Error::Closed)));
+        assert!(!database.turns.is_held());
+    }
 
     #[test]
     fn commits_are_synchronous_and_the_schema_is_not_trusted() {

@@ -19,7 +19,7 @@ use super::connection::Database;
 use super::wait::{self, FORKS_PENDING};
 use crate::data_dir;
 use crate::error::{Error, Result};
-use crate::os::{self, FileId};
+use crate::os::{self, FileId, queue};
 
 static TABLE: Mutex<Table> = Mutex::new(Table { slots: BTreeMap::new(), waiters: 0 });
 static CHANGED: Condvar = Condvar::new();
@@ -438,7 +438,10 @@ extern "C" fn before_fork() {
     let mut table = lock();
     table.waiters += 1;
     while table.slots.values().any(|slot| matches!(slot.state, State::Busy | State::Opening)) {
-        table = CHANGED.wait(table).unwrap_or_else(PoisonError::into_inner);
+        // Again and again: one may have been about to fall asleep.
+        queue::wake_own();
+        let waited = CHANGED.wait_timeout(table, Duration::from_millis(2));
+        table = waited.unwrap_or_else(PoisonError::into_inner).0;
     }
     table.waiters -= 1;
     for slot in table.slots.values_mut() {

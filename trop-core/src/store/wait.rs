@@ -1,6 +1,7 @@
 //! Waiting for a lock of another process: until an exact deadline, and not a moment into a fork.
 
 use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -12,8 +13,8 @@ use crate::os::queue::Queue;
 /// How many threads are about to fork. A lock wait gives up then, and its operation starts again afterwards.
 pub(super) static FORKS_PENDING: AtomicUsize = AtomicUsize::new(0);
 
-/// The file in the data directory in which those that write wait for each other.
-const QUEUE: &str = "trop.db-queue";
+/// After the name of a database: the file in which those that write to it wait for each other.
+const QUEUE: &str = "-queue";
 
 /// Transactions take tens of microseconds, so where there is no queue the pauses stay short however long the wait.
 const LONGEST_PAUSE: Duration = Duration::from_micros(2500);
@@ -27,29 +28,36 @@ thread_local! {
     /// Whether something else than the deadline ended this thread's last try: a fork, or a file that was replaced.
     static INTERRUPTED: Cell<bool> = const { Cell::new(false) };
     /// Where this thread waits for the lock that it is about to take.
-    static PLACE: RefCell<Place> = RefCell::default();
+    /// Without a destructor: programs may still take it in those of their threads.
+    static PLACE: RefCell<Option<ManuallyDrop<Place>>> = const { RefCell::new(None) };
     /// Whether it has slept for it.
     static SLEPT: Cell<bool> = const { Cell::new(false) };
 }
 
-/// The queue of a data directory, opened when there is something to wait for.
+/// The queue of a database, opened when there is something to wait for.
 #[derive(Default)]
 struct Place {
-    /// None where one can only pause.
-    path: Option<PathBuf>,
+    /// The database, if there is a queue that was not opened yet.
+    database: Option<PathBuf>,
     queue: Option<Queue>,
 }
 
 impl Place {
     fn wait(&mut self, at_most: Duration) {
-        if let Some(path) = self.path.take() {
-            self.queue = Queue::open(&path).ok();
+        if let Some(database) = self.database.take() {
+            let mut path = database.clone().into_os_string();
+            path.push(QUEUE);
+            self.queue = Queue::open(path.as_ref(), &database).ok();
         }
         match &self.queue {
             Some(queue) => queue.wait(Turns::LENGTH, at_most),
-            None => thread::sleep(jittered(LONGEST_PAUSE).min(at_most)),
+            None => pause_without_queue(at_most),
         }
     }
+}
+
+fn pause_without_queue(at_most: Duration) {
+    thread::sleep(jittered(LONGEST_PAUSE).min(at_most));
 }
 
 /// How those that write take turns. Whoever gives the lock back and takes it again at once wins against all that sleep
@@ -76,22 +84,23 @@ impl Turns {
     /// How long a turn lasts: a dozen of changes, so that the change of hands is not what most of the time is spent on.
     const LENGTH: Duration = Duration::from_micros(if cfg!(test) { 10_000_000 } else { 600 });
 
-    /// None have been taken yet, of the lock of a database in a directory.
-    pub(super) fn new(directory: Option<&Path>) -> Turns {
-        let place = Place { path: directory.map(|directory| directory.join(QUEUE)), queue: None };
+    /// None have been taken yet; one with a file has a queue.
+    pub(super) fn new(database: Option<&Path>) -> Turns {
+        let place = Place { database: database.map(Path::to_path_buf), queue: None };
         Turns { place: RefCell::new(place), turn: Cell::new(Turn::Free) }
     }
 
     /// Takes the lock by `begin`, when it is this connection's turn.
     pub(super) fn take<T>(&self, begin: impl FnOnce() -> Result<T>) -> Result<T> {
         SLEPT.set(false);
-        PLACE.with(|place| place.swap(&self.place));
+        PLACE.replace(Some(ManuallyDrop::new(self.place.take())));
         if matches!(self.turn.get(), Turn::Over) {
             self.turn.set(Turn::Free);
             wait();
         }
         let lock = begin();
-        PLACE.with(|place| place.swap(&self.place));
+        let place = PLACE.take().map(ManuallyDrop::into_inner);
+        self.place.replace(place.unwrap_or_default());
         if SLEPT.take() {
             self.turn.set(Turn::Begun);
             if let Some(queue) = &self.place.borrow().queue {
@@ -101,7 +110,12 @@ impl Turns {
         lock
     }
 
-    /// To be called when the lock was given back.
+    #[cfg(test)]
+    pub(super) fn is_held(&self) -> bool {
+        matches!(self.turn.get(), Turn::Begun)
+    }
+
+    /// To be called when the lock was given back, whatever was done with it.
     pub(super) fn end(&self) {
         let is_over = match self.turn.get() {
             Turn::Free | Turn::Over => return,
@@ -152,7 +166,10 @@ fn wait() -> bool {
     let now = Instant::now();
     let Some(deadline) = DEADLINE.get().filter(|deadline| *deadline > now) else { return false };
     SLEPT.set(true);
-    PLACE.with_borrow_mut(|place| place.wait(deadline - now));
+    PLACE.with_borrow_mut(|place| match place {
+        Some(place) => place.wait(deadline - now),
+        None => pause_without_queue(deadline - now),
+    });
     true
 }
 
@@ -193,8 +210,10 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn a_turn_is_over_in_time_if_somebody_waits() {
+        let _alone = crate::os::queue::tests::alone();
         let directory = tempfile::tempdir().unwrap();
-        let [turns, others] = [(); 2].map(|()| Turns::new(Some(directory.path())));
+        let database = directory.path().join("db");
+        let [turns, others] = [(); 2].map(|()| Turns::new(Some(&database)));
         let long_ago = || Turn::Since(Instant::now().checked_sub(Turns::LENGTH).unwrap());
         take(&turns, || assert!(pause(0)));
         assert!(matches!(turns.turn.get(), Turn::Free), "it did not sleep");
@@ -230,8 +249,9 @@ mod tests {
     #[test]
     fn without_a_queue_there_are_pauses_and_no_turns() {
         let directory = tempfile::tempdir().unwrap();
-        std::fs::create_dir(directory.path().join(QUEUE)).unwrap();
-        for place in [None, Some(directory.path())] {
+        let database = directory.path().join("db");
+        std::fs::create_dir(directory.path().join("db-queue")).unwrap();
+        for place in [None, Some(database.as_path())] {
             let turns = Turns::new(place);
             take(&turns, sleep_once);
             turns.end();

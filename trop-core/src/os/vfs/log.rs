@@ -9,9 +9,11 @@
 //! spills some to the log early, so a connection that uses this has to say `PRAGMA cache_spill = OFF`.
 
 use std::ffi::{c_int, c_void};
+use std::path::PathBuf;
 
 use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods};
 
+#[cfg(unix)]
 use super::kept;
 
 /// What stands before each page in a log: the page's number, the size of the database if this page ends a transaction,
@@ -42,6 +44,7 @@ pub(super) struct Log {
     frame: Option<sqlite3_int64>,
     /// Whether the last that was written is a header over the mark of a log that was kept.
     is_begun: bool,
+    path: Option<PathBuf>,
 }
 
 impl Log {
@@ -49,8 +52,13 @@ impl Log {
     ///
     /// # Safety
     /// There is room for a `Log` at `file` and it is SQLite's; `inner` stays where it is.
-    pub(super) unsafe fn put(file: *mut sqlite3_file, inner: *mut sqlite3_file, is_open: bool) {
-        let mut log = Log {
+    pub(super) unsafe fn put(
+        file: *mut sqlite3_file,
+        inner: *mut sqlite3_file,
+        path: Option<PathBuf>,
+        is_open: bool,
+    ) {
+        let log = Log {
             base: sqlite3_file { pMethods: &raw const METHODS },
             file: inner,
             collected: Vec::new(),
@@ -59,6 +67,7 @@ impl Log {
             is_last: false,
             frame: None,
             is_begun: false,
+            path,
         };
         // SAFETY: as above; what has no methods was never opened.
         unsafe {
@@ -67,7 +76,8 @@ impl Log {
                 if !(*inner).pMethods.is_null() {
                     log.call_at_once(|methods, file| Some(methods.xClose?(file)));
                 }
-                log.base.pMethods = std::ptr::null();
+                (*file).pMethods = std::ptr::null();
+                return;
             }
             file.cast::<Log>().write(log);
         }
@@ -94,7 +104,15 @@ impl Log {
     }
 
     fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
-        self.is_begun = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
+        let is_begun = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
+        self.is_begun = false;
+        let status = self.collect(bytes, offset);
+        // If it failed, SQLite does not wait for it either.
+        self.is_begun = is_begun && status == SQLITE_OK;
+        status
+    }
+
+    fn collect(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
         let is_header = bytes.len() == FRAME_HEADER && self.may_begin_frame(offset);
         if self.frame.is_none() && !is_header && self.page == Some(offset) {
             self.frame = sqlite3_int64::try_from(FRAME_HEADER + bytes.len()).ok();
@@ -123,13 +141,22 @@ impl Log {
         }
     }
 
+    /// The mark of a log that was kept with this database.
+    fn mark(&self) -> Option<[u8; LOG_HEADER]> {
+        #[cfg(unix)]
+        return kept::mark(self.path.as_deref()?);
+        #[cfg(not(unix))]
+        None
+    }
+
+    /// Whether it has that.
     fn has_mark(&mut self) -> bool {
         let mut header = [0; LOG_HEADER];
         let Ok(size) = c_int::try_from(header.len()) else { return false };
         // SAFETY: there is room for as many bytes as are asked for.
         let status = self
             .call(|methods, file| unsafe { Some(methods.xRead?(file, header.as_mut_ptr().cast(), size, 0)) });
-        status == SQLITE_OK && header == kept::MARK
+        status == SQLITE_OK && self.mark().is_some_and(|mark| header == mark)
     }
 
     /// Waits until everything is on the disk. A header that was written over a mark may get there with what follows it.
@@ -377,7 +404,6 @@ mod tests {
         connect(&path).execute_batch("CREATE TABLE t (a)").unwrap();
         let mut log = path.clone().into_os_string();
         log.push("-wal");
-        std::fs::remove_file(&log).unwrap();
         std::fs::create_dir(log).unwrap();
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE;
         let connection = Connection::open_with_flags_and_vfs(&path, flags, name()).unwrap();

@@ -74,7 +74,7 @@ unsafe extern "C" fn open(
         let open = |flags| {
             (*inner).pMethods = std::ptr::null();
             let status = open(original, name, inner, flags, out_flags);
-            Log::put(file, inner, status == SQLITE_OK);
+            Log::put(file, inner, path(name).map(Path::to_path_buf), status == SQLITE_OK);
             status
         };
         // One that is kept is there; without the flag the original does not wait for the directory either.
