@@ -184,6 +184,8 @@ bench-workers: libtrop go-tools
 	cargo build --release -p trop-bench
 	$(CC) $(CFLAGS_STRICT) -O2 -Iinclude bench/c/worker.c -o target/bench/c-worker \
 		-L$(RELEASE) -ltrop "-Wl,-rpath,$(CURDIR)/$(RELEASE)"
+	$(CC) $(CFLAGS_STRICT) -O2 $(if $(HAS_STATIC_LIBC),-static) bench/c/least.c -o target/bench/least \
+		$(RELEASE)/libtrop.a -lpthread -ldl -lm
 	cd bench/go && go build -o ../../target/bench/go-worker .
 
 .PHONY: bless

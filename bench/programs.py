@@ -31,11 +31,13 @@ def command(scratch: Scratch, size: Size, report: Report) -> None:
         )
 
     new, hit = both("new", "release"), both("hit")
-    interleave([new, hit], size.rounds)
+    least = Series("SQLite alone: new", transacting(scratch), "new", RUNS, "release")
+    interleave([[*new, least], hit], size.rounds)
     section = report.section("The command beside the published one, whole processes")
     section.ratio("reserve, new", *new, limit=0.6)
     section.ratio("reserve, hit", *hit, limit=0.6)
-    report.series += [*new, *hit]
+    section.ratio("a C program with the transaction and the probes of new alone", least, new[1])
+    report.series += [*new, *hit, least]
 
 
 def installed(scratch: Scratch, program: Path) -> Path:
@@ -63,6 +65,22 @@ def reserving(scratch: Scratch, program: Path) -> Program:
             "hit": itertools.repeat(run("reserve", "hit", *ports)),
         },
     )
+
+
+def transacting(scratch: Scratch) -> Program:
+    """The least that a whole program can cost, on a registry that trop has made."""
+    data_dir = scratch.data_dir()
+    make = [str(COMMAND), "--quiet", "--data-dir", str(data_dir), "init"]
+    subprocess.run(make, env=scratch.environment(), check=True)
+    least = installed(scratch, TARGET / "bench" / "least")
+
+    def numbered(*options: str) -> Iterator[list[str]]:
+        return (
+            [str(least), str(data_dir / "trop.db"), str(number), *options]
+            for number in itertools.count(QUIET_PORTS[0])
+        )
+
+    return Program(scratch, {"new": numbered(), "release": numbered("delete")})
 
 
 def imports(scratch: Scratch, size: Size, report: Report) -> None:
