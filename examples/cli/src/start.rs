@@ -8,7 +8,6 @@ use std::ffi::{c_int, c_ulong, c_void};
 ///
 /// Rust's runtime asks at the start of the program, to say in words that the stack has overflowed beside the signal that
 /// ends it. The answer of the GNU C library takes a tenth of that start: it reads and parses `/proc/self/maps`.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[unsafe(no_mangle)]
 extern "C" fn pthread_getattr_np(_thread: c_ulong, _attributes: *mut c_void) -> c_int {
     const ENOSYS: c_int = 38;

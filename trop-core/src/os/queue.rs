@@ -247,8 +247,8 @@ mod other {
 
 #[cfg(all(test, target_os = "linux"))]
 pub(crate) mod tests {
-    use std::path::Path;
-    use std::sync::mpsc::{Sender, channel};
+    use std::path::{Path, PathBuf};
+    use std::sync::mpsc::{Receiver, Sender, channel};
     use std::sync::{Mutex, MutexGuard, PoisonError};
     use std::thread;
     use std::time::Duration;
@@ -263,13 +263,30 @@ pub(crate) mod tests {
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// A place for a queue, kept as long as the directory is.
+    fn place() -> (tempfile::TempDir, PathBuf) {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("queue");
+        (directory, path)
+    }
+
+    fn open(path: &Path) -> Queue {
+        Queue::open(path, path).unwrap()
+    }
+
+    /// Three waiters, of whom none is the next one, and what they will say.
+    fn waiters(path: &Path) -> ([Sender<()>; 3], Receiver<char>) {
+        let (said, names) = channel();
+        (['a', 'b', 'c'].map(|name| waiter(path, name, &said)), names)
+    }
+
     /// A thread that waits in the queue, and says a name when it has waited. It stays the next one until it is told to
     /// leave, or this is dropped.
     fn waiter(path: &Path, name: char, said: &Sender<char>) -> Sender<()> {
         let ((leave, told), (say, thread)) = (channel(), channel());
         let (path, said) = (path.to_path_buf(), said.clone());
         thread::spawn(move || {
-            let queue = Queue::open(&path, &path).unwrap();
+            let queue = open(&path);
             say.send(thread_id()).unwrap();
             queue.wait(LONG, LONG);
             said.send(name).unwrap();
@@ -295,13 +312,11 @@ pub(crate) mod tests {
     #[test]
     fn they_are_called_in_the_order_they_came() {
         let _alone = alone();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("queue");
-        let queue = Queue::open(&path, &path).unwrap();
+        let (_directory, path) = place();
+        let queue = open(&path);
         // There is nobody else, so this is to try at once.
         queue.wait(LONG, LONG);
-        let (said, names) = channel();
-        let waiters = ['a', 'b', 'c'].map(|name| waiter(&path, name, &said));
+        let (waiters, names) = waiters(&path);
         queue.leave();
         for (name, waiter) in ['a', 'b', 'c'].into_iter().zip(&waiters) {
             assert_eq!(names.recv().unwrap(), name);
@@ -313,9 +328,8 @@ pub(crate) mod tests {
     #[test]
     fn who_is_next_is_woken_and_what_it_has_missed_counts() {
         let _alone = alone();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("queue");
-        let [next, other] = [(); 2].map(|()| Queue::open(&path, &path).unwrap());
+        let (_directory, path) = place();
+        let [next, other] = [(); 2].map(|()| open(&path));
         next.wait(LONG, LONG);
         assert!(!other.wake_next(), "nobody sleeps");
         next.wait(LONG, LONG);
@@ -331,12 +345,10 @@ pub(crate) mod tests {
     #[test]
     fn all_threads_of_the_process_can_be_woken() {
         let _alone = alone();
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("queue");
-        let queue = Queue::open(&path, &path).unwrap();
+        let (_directory, path) = place();
+        let queue = open(&path);
         queue.wait(LONG, LONG);
-        let (said, names) = channel();
-        let waiters = ['a', 'b', 'c'].map(|name| waiter(&path, name, &said));
+        let (waiters, names) = waiters(&path);
         wake_own();
         let mut woken = [(); 3].map(|()| names.recv().unwrap());
         woken.sort_unstable();
@@ -346,9 +358,8 @@ pub(crate) mod tests {
 
     #[test]
     fn waiting_ends_by_itself() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("queue");
-        let [next, other] = [(); 2].map(|()| Queue::open(&path, &path).unwrap());
+        let (_directory, path) = place();
+        let [next, other] = [(); 2].map(|()| open(&path));
         next.wait(LONG, LONG);
         let short = Duration::from_millis(1);
         for (turn, at_most) in [(short, LONG), (LONG, short)] {
@@ -362,8 +373,7 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_no_queue_is_not_used() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("queue");
+        let (_directory, path) = place();
         std::fs::create_dir(&path).unwrap();
         assert!(Queue::open(&path, &path).is_err());
         std::fs::remove_dir(&path).unwrap();
@@ -372,7 +382,7 @@ pub(crate) mod tests {
         std::fs::remove_file(&path).unwrap();
         // Whatever is in it.
         std::fs::write(&path, [0xff; 100]).unwrap();
-        let queue = Queue::open(&path, &path).unwrap();
+        let queue = open(&path);
         queue.wait(LONG, Duration::from_millis(1));
         queue.leave();
         queue.wait(LONG, LONG);

@@ -403,9 +403,8 @@ fn stamp(path: &Path) -> Stamp {
 /// Whether a log with content lies beside the file, of either kind: written ahead, or to roll back.
 fn has_log(path: &Path) -> bool {
     ["-wal", "-journal"].iter().any(|suffix| {
-        let mut log = path.as_os_str().to_owned();
-        log.push(suffix);
-        fs::metadata(&log).is_ok_and(|log| log.len() > 0) && !os::vfs::kept::is_kept(log.as_ref())
+        let log = super::beside(path, suffix);
+        fs::metadata(&log).is_ok_and(|log| log.len() > 0) && !os::vfs::kept::is_kept(&log)
     })
 }
 

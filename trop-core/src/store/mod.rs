@@ -12,6 +12,8 @@ mod upgrade;
 mod validate;
 mod wait;
 
+use std::path::{Path, PathBuf};
+
 pub(crate) use connection::Database;
 pub(crate) use free_ports::lowest_usable;
 pub(crate) use leases::{
@@ -23,3 +25,10 @@ pub(crate) use rows::{
     Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,
 };
 pub(crate) use validate::validate;
+
+/// The file beside a database that has its name with something appended.
+fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}

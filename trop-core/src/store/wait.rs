@@ -45,9 +45,7 @@ struct Place {
 impl Place {
     fn wait(&mut self, at_most: Duration) {
         if let Some(database) = self.database.take() {
-            let mut path = database.clone().into_os_string();
-            path.push(QUEUE);
-            self.queue = Queue::open(path.as_ref(), &database).ok();
+            self.queue = Queue::open(&super::beside(&database, QUEUE), &database).ok();
         }
         match &self.queue {
             Some(queue) => queue.wait(Turns::LENGTH, at_most),
@@ -118,14 +116,9 @@ impl Turns {
     /// To be called when the lock was given back, whatever was done with it.
     pub(super) fn end(&self) {
         let is_over = match self.turn.get() {
-            Turn::Free | Turn::Over => return,
             Turn::Begun => false,
-            Turn::Since(began) => {
-                if began.elapsed() < Turns::LENGTH {
-                    return;
-                }
-                true
-            }
+            Turn::Since(began) if began.elapsed() >= Turns::LENGTH => true,
+            Turn::Free | Turn::Since(_) | Turn::Over => return,
         };
         // After the first change too, which may have been the only one.
         let is_somebodys = self.place.borrow().queue.as_ref().is_some_and(Queue::wake_next);

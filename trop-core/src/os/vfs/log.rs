@@ -48,16 +48,11 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Makes what SQLite knows of a log that the original has opened, or not.
+    /// Makes what SQLite knows of a log.
     ///
     /// # Safety
-    /// There is room for a `Log` at `file` and it is SQLite's; `inner` stays where it is.
-    pub(super) unsafe fn put(
-        file: *mut sqlite3_file,
-        inner: *mut sqlite3_file,
-        path: Option<PathBuf>,
-        is_open: bool,
-    ) {
+    /// There is room for a `Log` at `file` and it is SQLite's; the original has opened `inner`, which stays where it is.
+    pub(super) unsafe fn put(file: *mut sqlite3_file, inner: *mut sqlite3_file, path: Option<PathBuf>) {
         let log = Log {
             base: sqlite3_file { pMethods: &raw const METHODS },
             file: inner,
@@ -69,18 +64,8 @@ impl Log {
             is_begun: false,
             path,
         };
-        // SAFETY: as above; what has no methods was never opened.
-        unsafe {
-            if !is_open {
-                // SQLite closes what has methods, whatever the status.
-                if !(*inner).pMethods.is_null() {
-                    log.call_at_once(|methods, file| Some(methods.xClose?(file)));
-                }
-                (*file).pMethods = std::ptr::null();
-                return;
-            }
-            file.cast::<Log>().write(log);
-        }
+        // SAFETY: as above.
+        unsafe { file.cast::<Log>().write(log) };
     }
 
     /// Calls a method of the original's file, after everything was written.
@@ -105,7 +90,6 @@ impl Log {
 
     fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
         let is_begun = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
-        self.is_begun = false;
         let status = self.collect(bytes, offset);
         // If it failed, SQLite does not wait for it either.
         self.is_begun = is_begun && status == SQLITE_OK;
@@ -232,11 +216,11 @@ unsafe fn log<'f>(file: *mut sqlite3_file) -> &'f mut Log {
     unsafe { &mut *file.cast::<Log>() }
 }
 
-/// Whether a log that is open is kept and has nothing in it.
+/// Whether a log that is open was kept with this database.
 ///
 /// # Safety
 /// As for [`log`].
-pub(super) unsafe fn is_kept(file: *mut sqlite3_file) -> bool {
+pub(super) unsafe fn has_mark(file: *mut sqlite3_file) -> bool {
     // SAFETY: as above.
     unsafe { log(file).has_mark() }
 }

@@ -74,12 +74,20 @@ unsafe extern "C" fn open(
         let open = |flags| {
             (*inner).pMethods = std::ptr::null();
             let status = open(original, name, inner, flags, out_flags);
-            Log::put(file, inner, path(name).map(Path::to_path_buf), status == SQLITE_OK);
+            if status == SQLITE_OK {
+                Log::put(file, inner, path(name).map(Path::to_path_buf));
+            } else {
+                // SQLite closes what has methods, whatever the status.
+                if let Some(close) = (*inner).pMethods.as_ref().and_then(|methods| methods.xClose) {
+                    close(inner);
+                }
+                (*file).pMethods = std::ptr::null();
+            }
             status
         };
         // One that is kept is there; without the flag the original does not wait for the directory either.
         if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
-            if log::is_kept(file) {
+            if log::has_mark(file) {
                 return SQLITE_OK;
             }
             log::close(file);
