@@ -61,62 +61,33 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
-mod candidates;
-mod cleanup;
 mod config;
-mod data_dir;
-mod error;
-mod exclusions;
-mod explain;
-mod git;
-mod group;
-mod init;
-mod lease;
-mod lookup;
-mod metadata;
-mod migrate;
-mod occupancy;
+mod fork;
+mod machine;
+mod model;
+mod operations;
 mod os;
-mod owner;
-mod paths;
-mod port;
-mod recent;
 mod registry;
-mod release;
-mod reservation;
-mod reserve;
-mod scan;
-mod shell;
 mod store;
-mod tag;
-mod validate;
 
-pub use cleanup::{Cleanup, Preserved};
 pub use config::{
-    Configuration, Discovery, Group, LogMode, Origin, OutputFormat, Problem, Service, Setting, Uses,
-    is_variable_name, validate,
+    Configuration, Discovery, ExclusionEdit, Group, LogMode, Origin, OutputFormat, Problem, RegistryOptions,
+    Service, Setting, Uses, add_exclusions, compact_exclusions, is_variable_name, validate,
 };
-pub use data_dir::data_dir;
-pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
-pub use exclusions::{ExcludeRequest, ExclusionEdit, ExclusionFile, add_exclusions, compact_exclusions};
-pub use explain::Explanation;
-pub use group::{GroupKey, GroupOutcome, GroupRequest, Member, ReservedGroup};
-pub use init::{InitRequest, Initialized};
-pub use lease::{Holder, Lease, LeaseInfo, LeaseRequest};
-pub use lookup::Filter;
-pub use metadata::Field;
-pub use migrate::{MigrateRequest, Migration, Move};
-pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
-pub use owner::Owner;
-pub use paths::resolve_path;
-pub use port::{Port, PortRange, PortSet};
-pub use registry::{Registry, RegistryOptions};
-pub use release::ReleaseRequest;
-pub use reservation::{Key, Reservation, Timestamp};
-pub use reserve::{Refusal, ReserveRequest, Reserved};
-pub use scan::{Doubt, Finding, PortOccupancy, Scan, ScanRequest};
-pub use shell::{GroupFormat, Shell};
-pub use tag::{Tag, identifier};
+pub use machine::{Family, OccupancyPolicy, Owner, Probe, Protocol, Scope, Verdict};
+pub use model::paths::resolve_path;
+pub use model::{
+    AutomaticCleanup, Blockers, Code, Error, Key, Migration, Move, Port, PortRange, PortSet, Refusal,
+    Reservation, Result, Tag, Timestamp, contain, identifier,
+};
+pub use operations::{
+    Cleanup, Doubt, ExcludeRequest, ExclusionFile, Explanation, Field, Filter, Finding, GroupFormat,
+    GroupKey, GroupOutcome, GroupRequest, Holder, InitRequest, Initialized, Lease, LeaseInfo, LeaseRequest,
+    Member, MigrateRequest, PortOccupancy, Preserved, ReleaseRequest, ReserveRequest, Reserved,
+    ReservedGroup, Scan, ScanRequest, Shell,
+};
+pub use registry::Registry;
+pub use store::data_dir::data_dir;
 
 /// The version of the SQLite inside, such as `3.54.0`.
 pub const SQLITE_VERSION: &std::ffi::CStr = rusqlite::ffi::SQLITE_VERSION;

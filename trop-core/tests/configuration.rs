@@ -263,7 +263,7 @@ fn a_registry_keeps_the_configuration_it_was_opened_with() {
     request.path = Some("/p".into());
     assert_eq!(registry.reserve(&request).unwrap().reservation.port, port(6000));
     assert_eq!(registry.configuration().ports, range(6000, 7000));
-    assert_eq!(registry.rehearsal().unwrap().configuration().ports, range(6000, 7000));
+    assert_eq!(registry.dry_run().unwrap().configuration().ports, range(6000, 7000));
     let error = Registry::open(place.options()).unwrap_err();
     assert_eq!(error.code(), Code::Config);
     assert!(error.to_string().contains("trop.yaml"), "{error}");

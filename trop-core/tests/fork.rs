@@ -159,7 +159,7 @@ fn other_threads_are_in_the_middle_of_something() {
                             // Opening and closing are moments too, and copies in memory.
                             listed(&scratch.open());
                             let missing = common::options(&scratch.root().join("missing"));
-                            let rehearsal = Registry::open_lazily(missing).unwrap().rehearsal().unwrap();
+                            let rehearsal = Registry::open_lazily(missing).unwrap().dry_run().unwrap();
                             reserve(&rehearsal, "/p", &tag).unwrap();
                         }
                     }

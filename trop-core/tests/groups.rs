@@ -761,11 +761,11 @@ fn a_rehearsal_shows_the_real_plan_and_changes_nothing() {
     place.insert("/elsewhere", "x", 5001);
     let registry = place.open();
     let before = common::dump(&place.scratch.database());
-    let rehearsed = registry.rehearsal().unwrap().reserve_group(&GroupRequest::default()).unwrap();
+    let rehearsed = registry.dry_run().unwrap().reserve_group(&GroupRequest::default()).unwrap();
     assert_eq!(common::dump(&place.scratch.database()), before);
     assert_eq!(ports(&rehearsed), ports(&registry.reserve_group(&GroupRequest::default()).unwrap()));
     place.sql("DELETE FROM reservations WHERE tag = 'db'");
-    let rehearsal = registry.rehearsal().unwrap();
+    let rehearsal = registry.dry_run().unwrap();
     assert_eq!(code(rehearsal.reserve_group(&GroupRequest::default())), Code::Conflict);
 }
 

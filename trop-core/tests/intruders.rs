@@ -171,5 +171,5 @@ fn a_closed_registry_has_no_rehearsal() {
     let scratch = Scratch::new();
     let registry = Registry::open_lazily(options(&scratch.dir())).unwrap();
     registry.close();
-    assert_eq!(code(registry.rehearsal()), Code::Closed);
+    assert_eq!(code(registry.dry_run()), Code::Closed);
 }

@@ -49,7 +49,7 @@ fn releasing_a_leased_port_closes_the_lease() {
     let (registry, another) = (scratch.open(), scratch.open());
     let lease = registry.lease(&LeaseRequest::default()).unwrap();
     let foreign = another.lease(&LeaseRequest::default()).unwrap();
-    let rehearsal = registry.rehearsal().unwrap();
+    let rehearsal = registry.dry_run().unwrap();
     assert!(rehearsal.release_port(lease.port(), false).unwrap().is_some());
     assert_eq!(code(rehearsal.release_port(foreign.port(), false)), Code::Conflict);
     assert!(lease.is_open());
@@ -330,7 +330,7 @@ fn releasing_a_port_ends_only_what_may_be_ended() {
     assert_eq!(is_alive(&mine, 5000), Some(true));
 
     // One's own, in a rehearsal first.
-    let rehearsal = yours.rehearsal().unwrap();
+    let rehearsal = yours.dry_run().unwrap();
     assert!(rehearsal.release_port(port(5001), false).unwrap().is_some());
     drop(rehearsal);
     assert!(second.is_open());
@@ -479,7 +479,7 @@ fn a_rehearsal_gives_no_leases_and_ends_none() {
     let kept = registry.lease(&preferring(5002)).unwrap();
     ended(&scratch, 2);
     let (before, owners) = (dump(&scratch.database()), files(&scratch));
-    let rehearsal = registry.rehearsal().unwrap();
+    let rehearsal = registry.dry_run().unwrap();
     assert_eq!(code(rehearsal.lease(&LeaseRequest::default())), Code::Unsupported);
     for number in [5000, 5001] {
         let mut request = common::request("/w", &number.to_string());

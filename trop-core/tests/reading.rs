@@ -121,7 +121,7 @@ fn a_registry_that_became_writable_is_written() {
 #[test]
 fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     let scratch = Scratch::new();
-    let rehearsal = Registry::open_lazily(common::options(&scratch.dir())).unwrap().rehearsal().unwrap();
+    let rehearsal = Registry::open_lazily(common::options(&scratch.dir())).unwrap().dry_run().unwrap();
     assert_eq!(reserve(&rehearsal, "/p", "first").unwrap(), 5000);
     assert!(!scratch.dir().exists(), "a rehearsal without a registry makes none");
 
@@ -129,7 +129,7 @@ fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     let before = fs::read(scratch.database()).unwrap();
     let writer = Process::locking(&scratch.database());
     let registry = impatient(&scratch);
-    let rehearsal = registry.rehearsal().unwrap();
+    let rehearsal = registry.dry_run().unwrap();
     assert_eq!(reserve(&rehearsal, "/p", "b").unwrap(), 5001);
     assert_eq!(common::release(&rehearsal, "/p", "a").unwrap(), 1);
     assert_eq!(listed(&rehearsal), [(5001, "/p".to_owned(), "b".to_owned())]);

@@ -163,12 +163,12 @@ fn reading_without_the_right_to_write_refuses() {
 fn a_rehearsal_migrates_its_copy_only() {
     let scratch = Scratch::made_by(&old());
     let before = fs::read(scratch.database()).unwrap();
-    let rehearsal = scratch.open().rehearsal().unwrap();
+    let rehearsal = scratch.open().dry_run().unwrap();
     assert_eq!(reserve(&rehearsal, "/p", "db").unwrap(), 5002);
     assert_eq!(before, fs::read(scratch.database()).unwrap());
 
     let broken = Scratch::made_by(&format!("{}\ndb.execute('UPDATE reservations SET port = 1')", old()));
-    assert_eq!(code(broken.open().rehearsal()), Code::Schema);
+    assert_eq!(code(broken.open().dry_run()), Code::Schema);
 }
 
 /// For [`only_one_process_migrates`] and [`killed_at_any_moment_it_is_complete_in_either_version`].

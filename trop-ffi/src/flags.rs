@@ -54,6 +54,6 @@ pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
 pub(crate) fn stage(registry: &Registry, flags: u32) -> Result<Cow<'_, Registry>> {
     Ok(match flags & TROP_DRY_RUN {
         0 => Cow::Borrowed(registry),
-        _ => Cow::Owned(registry.rehearsal()?),
+        _ => Cow::Owned(registry.dry_run()?),
     })
 }

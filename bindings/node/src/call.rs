@@ -29,7 +29,7 @@ pub type Made<'env, T> = Either3<Unknown<'env>, Failure, AsyncTask<Job<T>>>;
 /// A function of `index.js` that makes a result. One call of it costs half of what an array of its arguments would.
 pub type Maker<'env, A> = Function<'env, FnArgs<A>, Unknown<'env>>;
 
-/// Runs a call on a registry, or on a rehearsal of it; see [`run`].
+/// Runs a call on a registry, or on a copy for a dry run; see [`run`].
 pub fn run_on<T, W>(
     place: Place,
     later: bool,
@@ -44,7 +44,7 @@ where
         let work = prepare()?;
         let registry = registry(place)?;
         Ok(move || {
-            registry.contain(|registry| if dry_run { work(&registry.rehearsal()?) } else { work(registry) })
+            registry.contain(|registry| if dry_run { work(&registry.dry_run()?) } else { work(registry) })
         })
     })
 }

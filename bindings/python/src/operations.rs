@@ -516,7 +516,7 @@ impl Operations {
         dry_run: bool,
         change: impl FnOnce(&trop_core::Registry) -> Result<T> + Send,
     ) -> PyResult<T> {
-        self.call(py, |registry| if dry_run { change(&registry.rehearsal()?) } else { change(registry) })
+        self.call(py, |registry| if dry_run { change(&registry.dry_run()?) } else { change(registry) })
     }
 }
 

@@ -4,10 +4,9 @@ use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::config::layer::Layer;
-use crate::config::schema::{self, Kind, Problem, WHOLE};
-use crate::error::{Error, Result};
-use crate::paths;
+use super::layer::Layer;
+use super::schema::{self, Kind, Problem, WHOLE};
+use crate::model::{Error, Result, paths};
 
 /// The project's file, for everybody who works on it.
 const PROJECT_FILE: &str = "trop.yaml";

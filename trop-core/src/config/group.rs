@@ -3,10 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 
-use crate::config::document::{Node, Value};
-use crate::config::schema::Reader;
-use crate::port::{Port, PortRange};
-use crate::tag::Tag;
+use super::document::{Node, Value};
+use super::schema::Reader;
+use crate::model::{Port, PortRange, Tag};
 
 const FIELD: &str = "reservations";
 const SERVICES: &str = "reservations.services";
@@ -143,7 +142,7 @@ fn service(reader: &mut Reader<'_>, key: &Node, value: &Node) -> Draft {
 }
 
 fn bad_tag(text: &str) -> String {
-    let reason = crate::tag::trimmed(text).err().unwrap_or_default();
+    let reason = crate::model::trimmed(text).err().unwrap_or_default();
     format!("a tag is not acceptable: {reason}")
 }
 

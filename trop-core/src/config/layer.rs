@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::config::group::Group;
-use crate::config::setting::Setting;
-use crate::port::{Port, PortSet};
+use super::group::Group;
+use super::setting::Setting;
+use crate::model::{Port, PortSet};
 
 /// Where the value of a setting came from.
 #[derive(Clone, Debug, PartialEq, Eq)]

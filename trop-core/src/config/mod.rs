@@ -2,9 +2,11 @@
 //! caller's explicit values, each over the one before, resolved once when a registry is opened.
 
 mod document;
+mod exclusions;
 mod files;
 mod group;
 mod layer;
+mod options;
 mod schema;
 mod setting;
 mod variables;
@@ -13,18 +15,18 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use exclusions::{ExclusionEdit, add_exclusions, compact_exclusions};
+pub(crate) use files::USER_FILE;
 pub use files::{Discovery, validate};
-pub(crate) use files::{USER_FILE, check, check_named, text};
 pub use group::{Group, Service, is_variable_name};
 pub use layer::{Origin, OutputFormat};
+pub use options::RegistryOptions;
 pub use schema::Problem;
 pub use setting::{Setting, Uses};
 pub use variables::LogMode;
 
-use crate::error::{Error, Result};
-use crate::occupancy::OccupancyPolicy;
-use crate::port::{Port, PortRange, PortSet};
-use crate::registry::RegistryOptions;
+use crate::machine::OccupancyPolicy;
+use crate::model::{Error, Port, PortRange, PortSet, Result};
 use layer::{GroupChange, Layer, Sourced, Upper};
 use schema::{Kind, MAX_LOCK_WAIT};
 

@@ -4,13 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use crate::config::document::{self, Node, Value};
-use crate::config::group::{self, Stated};
-use crate::config::layer::{GroupChange, Layer, Origin, OutputFormat, Sourced, Upper};
-use crate::config::setting::{PROBES, SWITCHES, Setting};
-use crate::error::Error;
-use crate::port::{Port, PortRange, PortSet};
-use crate::tag::trimmed;
+use super::document::{self, Node, Value};
+use super::group::{self, Stated};
+use super::layer::{GroupChange, Layer, Origin, OutputFormat, Sourced, Upper};
+use super::setting::{PROBES, SWITCHES, Setting};
+use crate::model::{Error, Port, PortRange, PortSet, trimmed};
 
 /// The longest lock wait: what fits into a signed 32-bit number of milliseconds, in whole seconds.
 pub(crate) const MAX_LOCK_WAIT: u64 = 2_147_483;

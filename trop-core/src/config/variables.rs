@@ -2,12 +2,10 @@
 
 use std::env;
 
-use crate::config::layer::{Layer, Origin, OutputFormat, Sourced, Upper};
-use crate::config::schema::{MAX_LOCK_WAIT, plain_reason};
-use crate::config::setting::{PROBES, SWITCHES, Setting, Uses};
-use crate::error::{Error, Result};
-use crate::port::{Port, PortSet};
-use crate::tag::trimmed;
+use super::layer::{Layer, Origin, OutputFormat, Sourced, Upper};
+use super::schema::{MAX_LOCK_WAIT, plain_reason};
+use super::setting::{PROBES, SWITCHES, Setting, Uses};
+use crate::model::{Error, Port, PortSet, Result, trimmed};
 
 /// How much a program is to say beside its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,84 +1,69 @@
-//! The lowest usable port of a range, at a cost that does not depend on how many are taken.
+//! The lowest free port of a range, at a cost that does not depend on how many are taken.
 
 use rusqlite::Connection;
 
 use super::rows;
-use crate::candidates::Probing;
-use crate::error::{AutomaticCleanup, Blockers, Error, Result};
-use crate::port::{Port, PortRange, PortSet};
+use crate::model::{Error, Port, PortRange, PortSet, Result};
 
-/// The lowest port of the range that is not reserved, excluded or occupied, in the caller's transaction.
-///
-/// # Errors
-/// [`Error::Exhausted`] with the reasons.
-pub(crate) fn lowest_usable(
+/// What a search for a port came to.
+pub(crate) enum Found {
+    Port(Port),
+    /// Every port of the range is reserved, excluded or was not accepted.
+    Nothing,
+}
+
+/// The lowest port of the range that is not reserved, not excluded and that `accept` takes, in the caller's transaction.
+pub(crate) fn lowest_free(
     connection: &Connection,
     range: PortRange,
     excluded: &PortSet,
-    probing: &mut Probing,
-) -> Result<Port> {
+    mut accept: impl FnMut(Port) -> bool,
+) -> Result<Found> {
     for rebuilt in [false, true] {
-        let found = search(connection, range, excluded, probing)?;
-        if let Search::Found(port) = found {
-            return Ok(port);
+        let found = search(connection, range, excluded, &mut accept)?;
+        if let Some(found @ Found::Port(_)) = found {
+            return Ok(found);
         }
         // Once: the set may lack ports that another program freed by REPLACE, which fires no trigger.
         if rebuilt || !rebuild(connection, range)? {
-            return Err(match found {
-                Search::Exhausted(blockers) => {
-                    Error::Exhausted { range, blockers, cleanup: AutomaticCleanup::default() }
-                }
-                _ => Error::corrupt("the free ports of the range disagree with the reservations"),
-            });
+            return found.ok_or_else(disagreement);
         }
     }
-    Err(Error::corrupt("the free ports of the range disagree with the reservations"))
+    Err(disagreement())
 }
 
-enum Search {
-    Found(Port),
-    Exhausted(Blockers),
-    /// The set called a reserved port free.
-    Stale,
+fn disagreement() -> Error {
+    Error::corrupt("the free ports of the range disagree with the reservations")
 }
 
+/// None if the set called a reserved port free.
 fn search(
     connection: &Connection,
     range: PortRange,
     excluded: &PortSet,
-    probing: &mut Probing,
-) -> Result<Search> {
+    accept: &mut impl FnMut(Port) -> bool,
+) -> Result<Option<Found>> {
     let mut statement = connection.prepare_cached(
         "SELECT word, free FROM trop_free_ports WHERE word BETWEEN ?1 AND ?2 AND open ORDER BY word",
     )?;
     let mut rows = statement.query([range.min().get() / 64, range.max().get() / 64])?;
-    let mut blockers = Blockers::default();
-    let mut unreserved = 0;
     while let Some(row) = rows.next()? {
         let word: u16 = row.get(0)?;
         let free = row.get::<_, i64>(1)?.cast_unsigned();
-        let mut candidates = free & range_mask(range, word);
-        unreserved += candidates.count_ones();
-        let shut = candidates & excluded.words()[usize::from(word) % PortSet::WORDS];
-        blockers.excluded += shut.count_ones();
-        candidates &= !shut;
+        let shut = excluded.words()[usize::from(word) % PortSet::WORDS];
+        let mut candidates = free & range_mask(range, word) & !shut;
         while candidates != 0 {
             #[allow(clippy::cast_possible_truncation, reason = "below 64")]
             let port = Port::from_number(word * 64 + candidates.trailing_zeros() as u16);
             candidates &= candidates - 1;
             let Some(port) = port else { continue };
-            if probing.finds(port) {
-                blockers.occupied += 1;
-            } else if rows::is_reserved(connection, port)? {
-                return Ok(Search::Stale);
-            } else {
-                return Ok(Search::Found(port));
+            if accept(port) {
+                let is_reserved = rows::is_reserved(connection, port)?;
+                return Ok((!is_reserved).then_some(Found::Port(port)));
             }
         }
     }
-    blockers.probe_failure = probing.failure();
-    blockers.reserved = range.count() - unreserved;
-    Ok(Search::Exhausted(blockers))
+    Ok(Some(Found::Nothing))
 }
 
 /// The bits of a word that lie in the range.

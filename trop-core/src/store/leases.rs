@@ -5,9 +5,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::rows;
-use crate::error::{Error, Result};
-use crate::port::{Port, PortRange};
-use crate::reservation::Timestamp;
+use crate::model::{Error, LeaseId, Port, PortRange, Result, Timestamp};
 
 /// An owner of leases as it is stored. The file's name is unique for ever, the id only among those that are stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,9 +19,8 @@ pub(crate) struct OwnerRow {
 /// A lease as it is stored; none as the owner when its row is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRow {
-    pub(crate) port: Port,
+    pub(crate) id: LeaseId,
     pub(crate) owner: Option<OwnerRow>,
-    pub(crate) serial: i64,
     pub(crate) label: Option<String>,
     pub(crate) directory: String,
     pub(crate) since: Timestamp,
@@ -67,9 +64,8 @@ pub(crate) fn owner_of(connection: &Connection, port: Port) -> Result<Option<(i6
 
 pub(crate) fn insert_lease(
     connection: &Connection,
-    port: Port,
+    lease: LeaseId,
     owner: i64,
-    serial: i64,
     label: Option<&str>,
     directory: &str,
 ) -> Result<()> {
@@ -77,17 +73,17 @@ pub(crate) fn insert_lease(
         .prepare_cached(
             "INSERT INTO trop_leases (port, owner, serial, label, directory) VALUES (?1, ?2, ?3, ?4, ?5)",
         )?
-        .execute(params![port.get(), owner, serial, label, directory])?;
+        .execute(params![lease.port.get(), owner, lease.serial, label, directory])?;
     Ok(())
 }
 
-/// Ends the lease of a port if it is the one with this serial number; true if it was.
-pub(crate) fn remove_lease(connection: &Connection, (port, serial): (Port, i64)) -> Result<bool> {
+/// Ends a lease. Returns whether it was there, and not another one of the same port.
+pub(crate) fn remove_lease(connection: &Connection, lease: LeaseId) -> Result<bool> {
     let removed = connection
         .prepare_cached("DELETE FROM trop_leases WHERE port = ?1 AND serial = ?2")?
-        .execute(params![port.get(), serial])?;
+        .execute(params![lease.port.get(), lease.serial])?;
     if removed > 0 {
-        rows::remove_leased(connection, port)?;
+        rows::remove_leased(connection, lease.port)?;
     }
     Ok(removed > 0)
 }
@@ -103,7 +99,7 @@ pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Res
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         if ids.contains(&row.get(2)?) {
-            ended.push((rows::port(row, 0)?, row.get(1)?));
+            ended.push(LeaseId { port: rows::port(row, 0)?, serial: row.get(1)? });
         }
     }
     for lease in &ended {
@@ -140,8 +136,8 @@ pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<Le
             Some(id) => Some(OwnerRow { id, file: row.get(5)?, pid: row.get(6)?, command: row.get(7)? }),
             None => None,
         };
-        let (label, directory, serial) = (row.get(1)?, row.get(2)?, row.get(8)?);
-        leases.push(LeaseRow { port, owner, serial, label, directory, since });
+        let (label, directory, id) = (row.get(1)?, row.get(2)?, LeaseId { port, serial: row.get(8)? });
+        leases.push(LeaseRow { id, owner, label, directory, since });
     }
     Ok(leases)
 }

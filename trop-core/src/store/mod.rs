@@ -1,34 +1,32 @@
 //! The shared SQLite file: who may use it when, what is in it, and how it is read and written.
 
+mod attempt;
 mod connection;
+mod connections;
+mod copy;
+pub(crate) mod data_dir;
 mod definition;
 mod free_ports;
 mod leases;
-mod pool;
+mod lock_wait;
+mod reader;
 mod rows;
 mod schema;
+mod sqlite_error;
 mod transaction;
 mod upgrade;
 mod validate;
-mod wait;
+mod writer;
 
-use std::path::{Path, PathBuf};
-
+pub(crate) use attempt::Failure;
 pub(crate) use connection::Database;
-pub(crate) use free_ports::lowest_usable;
+pub(crate) use connections::ConnectionSlot;
+pub(crate) use free_ports::{Found, lowest_free};
 pub(crate) use leases::{
     LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
     remove_lease, remove_owners, unknown_owners,
 };
-pub(crate) use pool::{Seat, generation, locked, locked_on, usable};
 pub(crate) use rows::{
     Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,
 };
 pub(crate) use validate::validate;
-
-/// The file beside a database that has its name with something appended.
-fn beside(database: &Path, suffix: &str) -> PathBuf {
-    let mut name = database.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}

@@ -3,11 +3,9 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, Rows, params};
 
-use crate::error::{Error, Result};
-use crate::paths;
-use crate::port::{Port, PortRange, PortSet};
-use crate::reservation::{Key, Reservation, Timestamp};
-use crate::tag::{self, Tag};
+use crate::model::{
+    Error, Key, Port, PortRange, PortSet, Reservation, Result, Tag, Timestamp, is_identifier, paths,
+};
 
 macro_rules! select_where {
     ($condition:expr) => {
@@ -224,7 +222,7 @@ fn decode_fields(row: &Row<'_>) -> Result<Reservation> {
     let path = text(row, 0, "path")?.filter(|path| paths::is_normal(path)).ok_or_else(|| bad("path"))?;
     let tag = match text(row, 1, "tag")? {
         Some("") => None,
-        Some(tag) if tag::is_identifier(tag) => Some(Tag::new(tag)?),
+        Some(tag) if is_identifier(tag) => Some(Tag::new(tag)?),
         _ => return Err(bad("tag")),
     };
     Ok(Reservation {
@@ -251,7 +249,7 @@ fn text<'r>(row: &'r Row<'_>, column: usize, name: &str) -> Result<Option<&'r st
 
 fn identifier(row: &Row<'_>, column: usize, name: &str) -> Result<Option<String>> {
     match text(row, column, name)? {
-        Some(value) if !tag::is_identifier(value) => Err(bad(name)),
+        Some(value) if !is_identifier(value) => Err(bad(name)),
         value => Ok(value.map(str::to_owned)),
     }
 }

@@ -4,8 +4,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::free_ports;
-use crate::error::{Error, Result};
-use crate::port::PortRange;
+use crate::model::{Error, PortRange, Result};
 
 const SCHEMA_VERSION: i64 = 2;
 

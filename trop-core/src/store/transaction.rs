@@ -4,16 +4,16 @@ use std::ops::Deref;
 
 use rusqlite::Connection;
 
-use crate::error::Result;
+use crate::model::Result;
 
 /// How a transaction begins.
 #[derive(Clone, Copy)]
-pub(super) enum Lock {
-    /// None; one consistent look.
-    Snapshot,
-    /// The only one who writes.
-    Writer,
-    /// The only one at all.
+pub(super) enum TransactionMode {
+    /// Without a lock: one consistent look.
+    Deferred,
+    /// With the write lock: the only one who writes.
+    Immediate,
+    /// With every lock: nobody else even reads.
     Exclusive,
 }
 
@@ -22,13 +22,13 @@ pub(super) struct Transaction<'c>(&'c Connection);
 
 impl<'c> Transaction<'c> {
     /// The connection must not be in a transaction.
-    pub(super) fn begin(connection: &'c Connection, lock: Lock) -> Result<Transaction<'c>> {
+    pub(super) fn begin(connection: &'c Connection, mode: TransactionMode) -> Result<Transaction<'c>> {
         run(
             connection,
-            match lock {
-                Lock::Snapshot => "BEGIN",
-                Lock::Writer => "BEGIN IMMEDIATE",
-                Lock::Exclusive => "BEGIN EXCLUSIVE",
+            match mode {
+                TransactionMode::Deferred => "BEGIN",
+                TransactionMode::Immediate => "BEGIN IMMEDIATE",
+                TransactionMode::Exclusive => "BEGIN EXCLUSIVE",
             },
         )?;
         Ok(Transaction(connection))

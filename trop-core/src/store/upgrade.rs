@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::rows;
-use crate::error::{Error, Result};
+use crate::model::{Error, Result};
 
 /// What the old tables are called while their rows are copied.
 const STAGING: [(&str, &str); 2] =

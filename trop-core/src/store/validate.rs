@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::{definition, rows, schema};
-use crate::error::{Error, Result};
+use crate::model::{Error, Result};
 
 /// The three indexes that belong to version 2, and their one column each.
 const INDEXES: [(&str, &str); 3] = [

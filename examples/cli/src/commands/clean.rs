@@ -23,7 +23,7 @@ pub(crate) fn run(
 ) -> Result<Report> {
     let (quiet, verbose) = (global.quiet, global.verbose);
     let registry = global.registry()?;
-    let cleanup = clean(&if dry_run { registry.rehearsal()? } else { registry })?;
+    let cleanup = clean(&if dry_run { registry.dry_run()? } else { registry })?;
 
     let total = cleanup.total();
     let mut report =

@@ -74,7 +74,7 @@ pub(crate) fn run(
     let registry = global.registry_with(|options| options.discovery = discovery)?;
     let mut request = options.request()?;
     registry.group()?;
-    let registry = if dry_run { registry.rehearsal()? } else { registry };
+    let registry = if dry_run { registry.dry_run()? } else { registry };
     let print = |group: &ReservedGroup| match format {
         Format::Export => group.format(GroupFormat::Export(shell)),
         Format::Json => group.format(GroupFormat::Json(GroupKey::Tag)),

@@ -41,7 +41,7 @@ impl Init {
         let registry = global.registry_with(|options| options.discovery = Discovery::Off)?;
         let directory = registry.data_dir().display().to_string();
         let text = if self.dry_run {
-            preview(&directory, registry.plan_init(&request))
+            preview(&directory, registry.dry_run_init(&request))
         } else {
             done(&directory, &registry.init(&request)?)
         };

@@ -48,7 +48,7 @@ impl Migrate {
         request.force = self.force;
         let mut registry = global.registry()?;
         if self.dry_run {
-            registry = registry.rehearsal()?;
+            registry = registry.dry_run()?;
         }
         let migration = match registry.migrate(&request) {
             Ok(migration) => migration,

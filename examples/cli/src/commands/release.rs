@@ -66,7 +66,7 @@ impl Release {
 
         let verbose = global.verbose;
         let registry = global.registry()?;
-        let registry = if self.dry_run { registry.rehearsal()? } else { registry };
+        let registry = if self.dry_run { registry.dry_run()? } else { registry };
         let released = match port {
             Some(port) => release_port(&registry, port, self.force)?,
             None => registry

@@ -101,7 +101,7 @@ impl Reserve {
             options.min = min;
             options.max = max;
         })?;
-        let reserved = if dry_run { registry.rehearsal()? } else { registry }.reserve(&request)?;
+        let reserved = if dry_run { registry.dry_run()? } else { registry }.reserve(&request)?;
 
         let Reservation { port, key, .. } = &reserved.reservation;
         let mut report = if dry_run { Report::default() } else { Report::result(format!("{port}\n")) };

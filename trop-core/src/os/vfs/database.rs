@@ -15,7 +15,7 @@ static METHODS: OnceLock<(&'static sqlite3_io_methods, sqlite3_io_methods)> = On
 ///
 /// # Safety
 /// The original VFS has opened the file; its methods live as long as the process.
-pub(super) unsafe fn adopt(file: *mut sqlite3_file) {
+pub(super) unsafe fn wrap_methods(file: *mut sqlite3_file) {
     // SAFETY: as above.
     unsafe {
         let Some(original) = (*file).pMethods.as_ref() else { return };

@@ -2,8 +2,8 @@
 //! database is not cut to the length that it has.
 
 mod database;
-pub(crate) mod kept;
-mod log;
+pub(crate) mod reusable_wal;
+mod wal;
 
 use std::ffi::{CStr, c_char, c_int};
 use std::path::Path;
@@ -15,7 +15,7 @@ use rusqlite::ffi::{
     sqlite3_filename, sqlite3_vfs, sqlite3_vfs_find, sqlite3_vfs_register,
 };
 
-use log::Log;
+use wal::Wal;
 
 const NAME: &CStr = c"trop";
 
@@ -40,7 +40,7 @@ pub(crate) fn name() -> &'static CStr {
                 vfs.xDelete = Some(delete);
             }
             vfs.szOsFile =
-                vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Log>()).unwrap_or(c_int::MAX));
+                vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Wal>()).unwrap_or(c_int::MAX));
             // If this fails, opening says that there is no such VFS.
             sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0);
         }
@@ -59,23 +59,23 @@ unsafe extern "C" fn open(
     out_flags: *mut c_int,
 ) -> c_int {
     let original = ORIGINAL.load(Ordering::SeqCst);
-    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Log` too, and a name
+    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Wal` too, and a name
     // that is valid for the call.
     unsafe {
         let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
         if flags & SQLITE_OPEN_WAL == 0 {
             let status = open(original, name, file, flags, out_flags);
             if status == SQLITE_OK && flags & SQLITE_OPEN_MAIN_DB != 0 {
-                database::adopt(file);
+                database::wrap_methods(file);
             }
             return status;
         }
-        let inner = file.byte_add(size_of::<Log>());
+        let inner = file.byte_add(size_of::<Wal>());
         let open = |flags| {
             (*inner).pMethods = std::ptr::null();
             let status = open(original, name, inner, flags, out_flags);
             if status == SQLITE_OK {
-                Log::put(file, inner, path(name).map(Path::to_path_buf));
+                Wal::put(file, inner, path(name).map(Path::to_path_buf));
             } else {
                 // SQLite closes what has methods, whatever the status.
                 if let Some(close) = (*inner).pMethods.as_ref().and_then(|methods| methods.xClose) {
@@ -87,10 +87,10 @@ unsafe extern "C" fn open(
         };
         // One that is kept is there; without the flag the original does not wait for the directory either.
         if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
-            if log::has_mark(file) {
+            if wal::has_mark(file) {
                 return SQLITE_OK;
             }
-            log::close(file);
+            wal::close(file);
         }
         open(flags)
     }
@@ -101,7 +101,7 @@ unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, name: *const c_char, sync: c
     let original = ORIGINAL.load(Ordering::SeqCst);
     // SAFETY: SQLite gives a name that is valid for the call.
     unsafe {
-        if path(name).is_some_and(|path| kept::keep(path).unwrap_or(false)) {
+        if path(name).is_some_and(|path| reusable_wal::keep(path).unwrap_or(false)) {
             return SQLITE_OK;
         }
         let Some(delete) = original.as_ref().and_then(|original| original.xDelete) else {

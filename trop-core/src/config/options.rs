@@ -1,0 +1,61 @@
+//! How a registry is opened.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::files::Discovery;
+use super::setting::Uses;
+use crate::machine::OccupancyPolicy;
+use crate::model::{Port, PortRange, PortSet};
+
+/// How to open a registry. All fields have defaults.
+///
+/// What is given here has more weight than variables, and these more than files; see [`Configuration`](crate::Configuration).
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RegistryOptions {
+    /// The data directory; none means `TROP_DATA_DIR`, else `~/.trop`.
+    pub data_dir: Option<PathBuf>,
+    /// Whether a missing data directory or database is created, unless the configuration forbids it; true by default.
+    pub create: bool,
+    /// How long to wait for other processes and threads that use the database, 0 fails at once; none means the
+    /// configured wait, 5 seconds by default.
+    pub busy_timeout: Option<Duration>,
+    /// The ports to choose from; none means the configured range, 5000 to 7000 by default.
+    pub ports: Option<PortRange>,
+    /// Replaces the lower end of the range.
+    pub min: Option<Port>,
+    /// Replaces the upper end of the range.
+    pub max: Option<Port>,
+    /// Ports never to choose, besides those the configuration excludes.
+    pub excluded: PortSet,
+    /// How to find out whether something else has a port: switches that are on beside those the configuration turns on.
+    pub occupancy: OccupancyPolicy,
+    /// Which configuration files apply.
+    pub discovery: Discovery,
+    /// Whether environment variables are part of the configuration; true by default. `TROP_DATA_DIR` always is.
+    pub variables: bool,
+    /// What the registry is for; everything by default.
+    pub uses: Uses,
+    /// How messages call the values given here: `argument` by default.
+    pub origin: &'static str,
+}
+
+impl Default for RegistryOptions {
+    fn default() -> RegistryOptions {
+        RegistryOptions {
+            data_dir: None,
+            create: true,
+            busy_timeout: None,
+            ports: None,
+            min: None,
+            max: None,
+            excluded: PortSet::default(),
+            occupancy: OccupancyPolicy::default(),
+            discovery: Discovery::default(),
+            variables: true,
+            uses: Uses::ALL,
+            origin: "argument",
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! What git said about a working directory, for whoever asks again and again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
+
+use super::git::{Inferred, Repository, names_for};
+use crate::fork;
+use crate::model::paths;
+
+/// The names of the checkout whose root is the working directory, which most reservations are for. They are as git would
+/// say now: they depend on the directory's name and on one file, which is looked at each time. Locked for moments only
+/// and with forks kept out, so that no child ever inherits it locked.
+pub(crate) struct CheckoutCache {
+    last: Mutex<Option<Checkout>>,
+    /// How long ago the file must have changed. A change right after it was read could otherwise leave it with the same
+    /// time, which some file systems keep in steps of two seconds.
+    settled: Duration,
+}
+
+struct Checkout {
+    directory: PathBuf,
+    head: Stamp,
+    names: Inferred,
+}
+
+impl Default for CheckoutCache {
+    fn default() -> CheckoutCache {
+        CheckoutCache { last: Mutex::default(), settled: Duration::from_secs(3) }
+    }
+}
+
+impl CheckoutCache {
+    /// As [`super::infer`].
+    pub(crate) fn names_for(&self, path: &Path) -> Inferred {
+        let is_working_directory = paths::working_directory().is_ok_and(|directory| directory == path);
+        let names = if is_working_directory { self.checkout_at(path) } else { None };
+        names.unwrap_or_else(|| names_for(path))
+    }
+
+    /// The names of a checkout in exactly this directory, which has no links in its path.
+    fn checkout_at(&self, directory: &Path) -> Option<Inferred> {
+        let head = Stamp::of(&directory.join(".git/HEAD"))?;
+        let known = self.with(|last| {
+            let known = last.as_ref().filter(|known| known.directory == directory && known.head == head);
+            known.map(|known| known.names.clone())
+        });
+        if known.is_some() {
+            return known;
+        }
+        let repository =
+            Repository::at(directory).filter(|found| matches!(found, Repository::Checkout { .. }))?;
+        let names = repository.names();
+        if head.is_older_than(self.settled) {
+            let checkout = Checkout { directory: directory.to_path_buf(), head, names: names.clone() };
+            self.with(|last| *last = Some(checkout));
+        }
+        Some(names)
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut Option<Checkout>) -> T) -> T {
+        fork::locked_on(&self.last, run)
+    }
+}
+
+/// What is different whenever a file has other content: git puts a new file in its place, others may write into it.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    file: (u64, u64),
+    size: u64,
+    changed: Duration,
+}
+
+impl Stamp {
+    #[cfg(unix)]
+    fn of(path: &Path) -> Option<Stamp> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
+        let changed =
+            Duration::new(metadata.ctime().try_into().ok()?, metadata.ctime_nsec().try_into().ok()?);
+        Some(Stamp { file: (metadata.dev(), metadata.ino()), size: metadata.len(), changed })
+    }
+
+    /// Elsewhere nothing tells reliably.
+    #[cfg(not(unix))]
+    fn of(_path: &Path) -> Option<Stamp> {
+        None
+    }
+
+    fn is_older_than(&self, age: Duration) -> bool {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        now.checked_sub(self.changed).is_some_and(|old| old >= age)
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+
+    fn names(known: &CheckoutCache, directory: &Path) -> (Option<String>, Option<String>) {
+        let names = known.checkout_at(directory).unwrap_or_else(|| names_for(directory));
+        assert_eq!(names, names_for(directory));
+        (names.project, names.task)
+    }
+
+    fn checkout(directory: &Path, branch: &str) {
+        for part in ["objects", "refs"] {
+            fs::create_dir_all(directory.join(".git").join(part)).unwrap();
+        }
+        switch(directory, branch);
+    }
+
+    /// As git does: a new file in the place of the old one.
+    fn switch(directory: &Path, branch: &str) {
+        let new = directory.join(".git/HEAD.lock");
+        fs::write(&new, format!("ref: refs/heads/{branch}\n")).unwrap();
+        fs::rename(new, directory.join(".git/HEAD")).unwrap();
+    }
+
+    #[test]
+    fn the_names_are_those_of_now() {
+        let scratch = tempfile::tempdir().unwrap();
+        let root = scratch.path().canonicalize().unwrap();
+        let (shop, store) = (root.join("shop"), root.join("store"));
+        checkout(&shop, "main");
+        checkout(&store, "other");
+        let known = CheckoutCache { settled: Duration::ZERO, ..CheckoutCache::default() };
+        let some = |text: &str| Some(text.to_owned());
+        for branch in ["main", "a", "b", "a"] {
+            switch(&shop, branch);
+            for _ in 0..2 {
+                assert_eq!(names(&known, &shop), (some("shop"), some(branch)));
+            }
+        }
+        assert_eq!(names(&known, &store), (some("store"), some("other")));
+        assert_eq!(names(&known, &shop), (some("shop"), some("a")));
+        // In place, by somebody else than git.
+        fs::write(shop.join(".git/HEAD"), "ref: refs/heads/longer\n").unwrap();
+        assert_eq!(names(&known, &shop), (some("shop"), some("longer")));
+        // The same file under another name of the directory.
+        assert_eq!(names(&known, &store), (some("store"), some("other")));
+        fs::rename(&store, root.join("mall")).unwrap();
+        assert_eq!(names(&known, &root.join("mall")), (some("mall"), some("other")));
+
+        // What is remembered is used, which shows only where git would have noticed more.
+        fs::remove_dir(root.join("mall/.git/objects")).unwrap();
+        assert_eq!(known.checkout_at(&root.join("mall")).unwrap().task, some("other"));
+        // What has just been changed is not remembered.
+        let careful = CheckoutCache { settled: Duration::MAX, ..CheckoutCache::default() };
+        assert_eq!(names(&careful, &root.join("mall")), (None, None));
+        fs::create_dir(root.join("mall/.git/objects")).unwrap();
+        assert_eq!(names(&careful, &root.join("mall")), (some("mall"), some("other")));
+        assert!(careful.with(|last| last.is_none()));
+    }
+}

@@ -1,0 +1,194 @@
+//! What git knows about a directory, read from its files: no program is run and no variable such as `GIT_DIR` asked.
+
+use std::fs;
+use std::io::{ErrorKind, Read};
+use std::path::{Path, PathBuf};
+
+use crate::model::identifier;
+use crate::os::fs::open_without_waiting;
+
+/// Far more than any of the files read here has.
+const MOST_BYTES: u64 = 65536;
+
+/// Names for a reservation; each is absent when there is none or it breaks the identifier rule.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Inferred {
+    /// The directory name of the main repository.
+    pub(crate) project: Option<String>,
+    /// The directory name of a linked worktree, else the branch.
+    pub(crate) task: Option<String>,
+}
+
+/// The names for a path, searched upward from its nearest existing directory. Every failure means "none".
+pub(super) fn names_for(path: &Path) -> Inferred {
+    let Some(start) = path.ancestors().find(|ancestor| ancestor.is_dir()) else { return Inferred::default() };
+    let Ok(start) = start.canonicalize() else { return Inferred::default() };
+    for directory in start.ancestors() {
+        if let Some(repository) = Repository::at(directory) {
+            return repository.names();
+        }
+    }
+    Inferred::default()
+}
+
+pub(super) enum Repository {
+    /// A checkout, a submodule included, and where git keeps its data.
+    Checkout {
+        directory: PathBuf,
+        data: PathBuf,
+    },
+    /// A linked worktree and the data of the repository it belongs to.
+    Worktree {
+        directory: PathBuf,
+        common: PathBuf,
+    },
+    Bare {
+        data: PathBuf,
+    },
+    /// Something that only looks like one: git would stop here too.
+    Unusable,
+}
+
+impl Repository {
+    pub(super) fn at(directory: &Path) -> Option<Repository> {
+        let owned = directory.to_path_buf();
+        let dot_git = directory.join(".git");
+        if let Ok(found) = dot_git.metadata() {
+            if found.is_file() {
+                return Some(Repository::linked(owned, &dot_git).unwrap_or(Repository::Unusable));
+            }
+            if is_git_directory(&dot_git) {
+                return Some(Repository::Checkout { directory: owned, data: dot_git });
+            }
+        }
+        if !is_git_directory(directory) {
+            return None;
+        }
+        Some(match directory.parent() {
+            Some(parent) if directory.file_name().is_some_and(|name| name == ".git") => {
+                Repository::Checkout { directory: parent.to_path_buf(), data: owned }
+            }
+            _ => Repository::Bare { data: owned },
+        })
+    }
+
+    /// A file instead of the data says where they are: a worktree has its repository's in common, a submodule its own.
+    fn linked(directory: PathBuf, dot_git: &Path) -> Option<Repository> {
+        let data = directory.join(path(read_bytes(dot_git)?.strip_prefix(b"gitdir:")?)?);
+        let common_file = data.join("commondir");
+        if !common_file.is_file() {
+            return is_git_directory(&data).then_some(Repository::Checkout { directory, data });
+        }
+        let common = data.join(path(&read_bytes(&common_file)?)?).canonicalize().ok()?;
+        Some(Repository::Worktree { directory, common })
+    }
+
+    pub(super) fn names(&self) -> Inferred {
+        match self {
+            Repository::Checkout { directory, data } => {
+                Inferred { project: repository_name(directory), task: branch(data) }
+            }
+            Repository::Worktree { directory, common } => {
+                Inferred { project: main_name(common), task: name(directory) }
+            }
+            Repository::Bare { data } => Inferred { project: repository_name(data), task: branch(data) },
+            Repository::Unusable => Inferred::default(),
+        }
+    }
+}
+
+/// What git itself asks of its data directory.
+fn is_git_directory(directory: &Path) -> bool {
+    let head = directory.join("HEAD");
+    // Of most directories that are looked at there is none, and one look has to tell.
+    let Ok(found) = head.symlink_metadata() else { return false };
+    (found.is_file() || found.is_symlink())
+        && directory.join("objects").is_dir()
+        && directory.join("refs").is_dir()
+}
+
+/// The name of the repository that has these data: of its checkout, if it has one.
+fn main_name(common: &Path) -> Option<String> {
+    if common.file_name().is_some_and(|name| name == ".git") {
+        return repository_name(common.parent()?);
+    }
+    match checkout_of(common) {
+        Some(checkout) => repository_name(&checkout),
+        None => repository_name(common),
+    }
+}
+
+/// Where a submodule's data say that it is checked out: `worktree` in the section `core` of their configuration.
+fn checkout_of(common: &Path) -> Option<PathBuf> {
+    let configuration = read(&common.join("config"))?;
+    let mut in_core = false;
+    for line in configuration.lines().map(str::trim) {
+        if line.starts_with('[') {
+            in_core = line.eq_ignore_ascii_case("[core]");
+        } else if let Some((key, value)) = line.split_once('=')
+            && in_core
+            && key.trim().eq_ignore_ascii_case("worktree")
+        {
+            return common.join(value.trim().trim_matches('"')).canonicalize().ok();
+        }
+    }
+    None
+}
+
+/// The current branch in full, an unborn one too; none for a detached head.
+fn branch(data: &Path) -> Option<String> {
+    let head = data.join("HEAD");
+    let text = read(&head).and_then(|text| Some(text.strip_prefix("ref:")?.trim().to_owned()));
+    // How old versions of git wrote it.
+    let target = text.or_else(|| Some(fs::read_link(&head).ok()?.to_str()?.to_owned()))?;
+    // What the file says when the references are kept in tables.
+    let branch = target.strip_prefix("refs/heads/").filter(|branch| *branch != ".invalid")?;
+    valid("task", branch)
+}
+
+fn repository_name(directory: &Path) -> Option<String> {
+    let name = directory.file_name()?.to_str()?;
+    valid("project", name.strip_suffix(".git").unwrap_or(name))
+}
+
+fn name(directory: &Path) -> Option<String> {
+    valid("task", directory.file_name()?.to_str()?)
+}
+
+fn valid(field: &'static str, text: &str) -> Option<String> {
+    identifier(field, text).ok().map(str::to_owned)
+}
+
+/// A path in a file, which need not be UTF-8.
+fn path(bytes: &[u8]) -> Option<PathBuf> {
+    let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'))?;
+    let bytes = bytes[..=end].strip_prefix(b" ").unwrap_or(&bytes[..=end]);
+    #[cfg(unix)]
+    let text = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
+    #[cfg(not(unix))]
+    let text = std::ffi::OsStr::new(std::str::from_utf8(bytes).ok()?);
+    Some(Path::new::<std::ffi::OsStr>(text).to_path_buf())
+}
+
+/// The text of a small ordinary file.
+fn read(path: &Path) -> Option<String> {
+    String::from_utf8(read_bytes(path)?).ok()
+}
+
+fn read_bytes(path: &Path) -> Option<Vec<u8>> {
+    let mut file = open_without_waiting(path).ok()?;
+    // Nearly all of them are shorter, and then one read is enough.
+    let mut bytes = vec![0; 1024];
+    let length = loop {
+        match file.read(&mut bytes) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            result => break result.ok()?,
+        }
+    };
+    let is_whole = length < bytes.len();
+    bytes.truncate(length);
+    if !is_whole {
+        file.take(MOST_BYTES).read_to_end(&mut bytes).ok()?;
+    }
+    Some(bytes)
+}

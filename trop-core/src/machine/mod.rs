@@ -1,0 +1,14 @@
+//! What this machine says of ports and directories: who has a port bound, and which project a directory belongs to.
+
+mod checkout_cache;
+mod git;
+mod occupancy;
+mod probe_cache;
+mod sockets;
+
+pub(crate) use checkout_cache::CheckoutCache;
+pub(crate) use git::Inferred;
+pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
+pub(crate) use probe_cache::ProbeCache;
+pub use sockets::Owner;
+pub(crate) use sockets::{Owners, Process};

@@ -1,0 +1,24 @@
+//! The values everything else is about. None of them does any I/O; only paths ask for the working and home directory.
+
+mod arguments;
+mod error;
+mod lease_id;
+mod migration;
+pub(crate) mod paths;
+mod port;
+mod refusal;
+mod reservation;
+mod tag;
+mod timestamp;
+
+pub use arguments::identifier;
+pub(crate) use error::OPEN;
+pub use error::{AutomaticCleanup, Blockers, Code, Error, Result, contain};
+pub(crate) use lease_id::LeaseId;
+pub use migration::{Migration, Move};
+pub use port::{Port, PortRange, PortSet};
+pub use refusal::Refusal;
+pub use reservation::{Key, Reservation};
+pub use tag::Tag;
+pub(crate) use tag::{is_identifier, trimmed};
+pub use timestamp::Timestamp;

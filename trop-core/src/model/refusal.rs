@@ -1,0 +1,28 @@
+//! Why a port cannot be given out.
+
+/// Why a preferred port was not used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// It lies outside the range.
+    OutsideRange,
+    /// Another key holds it.
+    Reserved,
+    /// It is on the exclusion list.
+    Excluded,
+    /// Something on this machine has it bound, or may have.
+    Occupied,
+}
+
+impl Refusal {
+    /// The name every language uses: `outside_range`, `reserved`, `excluded` or `occupied`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Refusal::OutsideRange => "outside_range",
+            Refusal::Reserved => "reserved",
+            Refusal::Excluded => "excluded",
+            Refusal::Occupied => "occupied",
+        }
+    }
+}

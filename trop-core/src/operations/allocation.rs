@@ -1,0 +1,183 @@
+//! Whether a port may be given out: the one place that decides it, and the clean-up of an exhausted range.
+
+use rusqlite::Connection;
+
+use super::cleanup::{self, Cleanup, Scope};
+use crate::machine::{OccupancyPolicy, ProbeCache};
+use crate::model::{AutomaticCleanup, Blockers, Error, Port, PortRange, PortSet, Refusal, Result};
+use crate::registry::Registry;
+use crate::store::{self, Found};
+
+/// One search for ports, inside the caller's write transaction.
+///
+/// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded or occupied.
+pub(super) struct Allocation<'a> {
+    registry: &'a Registry,
+    connection: &'a Connection,
+    range: PortRange,
+    probes: ProbeCache,
+    /// Every reserved port, once it was read: whoever wants several ports asks about the same ones again and again.
+    reserved: Option<PortSet>,
+    /// The ports that [`Allocation::obstacle`] was asked about since then.
+    tested: Option<PortSet>,
+}
+
+/// Which obstacles count. Being reserved always does.
+#[derive(Clone, Copy)]
+pub(super) struct ObstacleChecks {
+    pub(super) range: bool,
+    pub(super) exclusions: bool,
+    pub(super) occupancy: bool,
+}
+
+impl ObstacleChecks {
+    pub(super) const ALL: ObstacleChecks = ObstacleChecks { range: true, exclusions: true, occupancy: true };
+}
+
+impl<'a> Allocation<'a> {
+    pub(super) fn new(
+        registry: &'a Registry,
+        connection: &'a Connection,
+        range: PortRange,
+        occupancy: OccupancyPolicy,
+    ) -> Allocation<'a> {
+        let probes = ProbeCache::new(occupancy);
+        Allocation { registry, connection, range, probes, reserved: None, tested: None }
+    }
+
+    /// Reads every reserved port at once, for whoever wants several ports. Of the ports in `wanted` those are freed
+    /// first that dead owners lease.
+    pub(super) fn read_reserved(&mut self, wanted: impl IntoIterator<Item = Port>) -> Result<()> {
+        for port in wanted {
+            self.registry.reaper(self.connection).reap_port(port)?;
+        }
+        self.reserved = Some(store::reserved_ports(self.connection, PortRange::ALL)?);
+        self.tested = Some(PortSet::default());
+        Ok(())
+    }
+
+    /// The first obstacle of a port, if there is one. A lease that has ended is none.
+    pub(super) fn obstacle(&mut self, port: Port, checks: ObstacleChecks) -> Result<Option<Refusal>> {
+        if let Some(tested) = &mut self.tested {
+            tested.insert(port);
+        }
+        Ok(if checks.range && !self.range.contains(port) {
+            Some(Refusal::OutsideRange)
+        } else if self.is_reserved(port)? {
+            Some(Refusal::Reserved)
+        } else if checks.exclusions && self.excluded().contains(port) {
+            Some(Refusal::Excluded)
+        } else if checks.occupancy && self.probes.is_occupied(port) {
+            Some(Refusal::Occupied)
+        } else {
+            None
+        })
+    }
+
+    /// The lowest port of the range that has no obstacle.
+    ///
+    /// # Errors
+    /// [`Error::Exhausted`] with the reasons.
+    pub(super) fn lowest(&mut self) -> Result<Port> {
+        let excluded = &self.registry.configuration().excluded;
+        let probes = &mut self.probes;
+        match store::lowest_free(self.connection, self.range, excluded, |port| !probes.is_occupied(port))? {
+            Found::Port(port) => Ok(port),
+            Found::Nothing => {
+                self.reserved = Some(store::reserved_ports(self.connection, self.range)?);
+                Err(self.exhausted_because(|_| true))
+            }
+        }
+    }
+
+    /// Notes that a port was given out.
+    pub(super) fn note_given(&mut self, port: Port) {
+        if let Some(reserved) = &mut self.reserved {
+            reserved.insert(port);
+        }
+    }
+
+    /// Notes that something has bound a port since it was probed.
+    pub(super) fn note_occupied(&mut self, port: Port) {
+        self.probes.note_occupied(port);
+    }
+
+    /// The error for a range in which several ports were looked for, with the obstacles of those that were tested.
+    pub(super) fn exhausted(&mut self) -> Error {
+        let tested = self.tested.take().unwrap_or_default();
+        self.exhausted_because(|port| tested.contains(port))
+    }
+
+    fn exhausted_because(&mut self, is_tested: impl Fn(Port) -> bool) -> Error {
+        let range = self.range;
+        let mut blockers = Blockers { probe_failure: self.probes.failure(), ..Blockers::default() };
+        for port in range.ports().filter(|port| is_tested(*port)) {
+            match self.obstacle(port, ObstacleChecks::ALL) {
+                Ok(Some(Refusal::Reserved)) => blockers.reserved += 1,
+                Ok(Some(Refusal::Excluded)) => blockers.excluded += 1,
+                Ok(Some(_)) => blockers.occupied += 1,
+                Ok(None) => {}
+                Err(error) => return error,
+            }
+        }
+        Error::Exhausted { range, blockers, cleanup: AutomaticCleanup::default() }
+    }
+
+    fn is_reserved(&self, port: Port) -> Result<bool> {
+        match &self.reserved {
+            Some(reserved) => Ok(reserved.contains(port)),
+            None => Ok(store::is_reserved(self.connection, port)?
+                && !self.registry.reaper(self.connection).reap_port(port)?),
+        }
+    }
+
+    fn excluded(&self) -> &PortSet {
+        &self.registry.configuration().excluded
+    }
+}
+
+/// Which parts of the automatic clean-up a request permits.
+#[derive(Clone, Copy)]
+pub(super) struct AutoCleanup {
+    pub(super) prune: bool,
+    pub(super) expire: bool,
+}
+
+impl AutoCleanup {
+    pub(super) const ALL: AutoCleanup = AutoCleanup { prune: true, expire: true };
+}
+
+/// Makes an attempt to allocate ports. When the range is exhausted, ends the leases of dead owners, then cleans up as far
+/// as request and configuration permit, and tries again, all in the caller's transaction, which has to be rolled back
+/// after an error. Returns what was removed, if anything had to be.
+pub(super) fn with_cleanup_retry<T>(
+    registry: &Registry,
+    connection: &Connection,
+    permitted: AutoCleanup,
+    mut attempt: impl FnMut() -> Result<T>,
+) -> Result<(T, Option<Cleanup>)> {
+    let reaper = registry.reaper(connection);
+    registry.session().reap_next(&reaper)?;
+    let mut result = attempt();
+    // Leases that have ended are not in the way, so this is no retry of a clean-up.
+    if matches!(result, Err(Error::Exhausted { .. })) && reaper.reap_all()? {
+        result = attempt();
+    }
+    let configuration = registry.configuration();
+    let prune = permitted.prune && !configuration.disable_autoprune;
+    let expire = permitted.expire && !configuration.disable_autoexpire;
+    match result {
+        Err(Error::Exhausted { .. }) if prune || expire => {}
+        result => return result.map(|value| (value, None)),
+    }
+    let cleanup =
+        cleanup::remove_now(connection, Scope { prune, expire, days: configuration.expire_after_days })?;
+    match attempt() {
+        Ok(value) => Ok((value, Some(cleanup))),
+        Err(Error::Exhausted { range, blockers, .. }) => {
+            let cleanup = AutomaticCleanup { prunes: prune, expires: expire };
+            Err(Error::Exhausted { range, blockers, cleanup })
+        }
+        Err(error) => Err(error),
+    }
+}

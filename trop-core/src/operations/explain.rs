@@ -1,0 +1,164 @@
+//! `explain`: why a port is not to be had, and what to do about it.
+
+use std::fmt::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::lease::Holder;
+use super::scan::PortOccupancy;
+use crate::machine::Verdict;
+use crate::model::{Port, PortRange, Result};
+use crate::registry::Registry;
+
+/// Everything that is known about a port. Displayed as sentences for people, a line each.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The port.
+    pub port: Port,
+    /// Who has it in the registry.
+    pub holder: Option<Holder>,
+    /// Who has it in the operating system, as far as the registry's occupancy policy asks.
+    pub occupancy: PortOccupancy,
+    /// The registry's range.
+    pub range: PortRange,
+    /// Whether the configuration excludes it.
+    pub excluded: bool,
+}
+
+impl Registry {
+    /// Who has a port in the registry and in the operating system, since when, and what to do.
+    ///
+    /// # Errors
+    /// Every error of the database.
+    pub fn explain(&self, port: Port) -> Result<Explanation> {
+        Ok(Explanation {
+            port,
+            holder: self.holder(port)?,
+            occupancy: self.port_occupancy(port),
+            range: self.configuration().ports,
+            excluded: self.configuration().excluded.contains(port),
+        })
+    }
+}
+
+impl Explanation {
+    /// Whether any probe found the port bound.
+    #[must_use]
+    pub fn is_occupied(&self) -> bool {
+        self.occupancy.probes.iter().any(|(_, verdict)| *verdict == Verdict::Occupied)
+    }
+
+    /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless that has it), `occupied`,
+    /// `process_id`, `process_name` and `user` of who has it bound (null if unknown), `in_range`, `excluded`, and
+    /// `text`, the sentences.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (reservation, lease) = match &self.holder {
+            Some(Holder::Reservation(reservation)) => (Some(reservation.to_json()), None),
+            Some(Holder::Lease(lease)) => (None, Some(lease.to_json())),
+            None => (None, None),
+        };
+        let owner = &self.occupancy.owner;
+        json!({
+            "port": self.port.get(),
+            "reservation": reservation,
+            "lease": lease,
+            "occupied": self.is_occupied(),
+            "process_id": owner.process_id,
+            "process_name": owner.process_name,
+            "user": owner.user,
+            "in_range": self.range.contains(self.port),
+            "excluded": self.excluded,
+            "text": self.to_string(),
+        })
+    }
+
+    fn registry_lines(&self) -> Vec<String> {
+        let port = self.port;
+        match &self.holder {
+            None => vec![format!("Port {port} is not reserved and not leased.")],
+            Some(Holder::Reservation(row)) => {
+                let tag = row.key.tag().map(|tag| format!(" with the tag '{tag}'")).unwrap_or_default();
+                vec![
+                    format!(
+                        "Port {port} is reserved for '{}'{tag}, since {}, last used {}.",
+                        row.key.path(),
+                        row.created_at,
+                        row.last_used_at
+                    ),
+                    format!("To give it back: trop release --port {port}"),
+                ]
+            }
+            Some(Holder::Lease(lease)) => {
+                let label = lease.label.as_ref().map(|label| format!(" for '{label}'")).unwrap_or_default();
+                let who = lease.holder();
+                let taken = format!("taken {} s ago in '{}'", lease.age().as_secs(), lease.directory);
+                if lease.alive {
+                    vec![
+                        format!("Port {port} is leased{label} by {who}, {taken}; that process is running."),
+                        "It comes back by itself when the process ends.".to_owned(),
+                    ]
+                } else {
+                    vec![format!(
+                        "Port {port} was leased{label} by {who}, {taken}; that process has ended, so nothing is in \
+                         the way."
+                    )]
+                }
+            }
+        }
+    }
+
+    fn system_lines(&self) -> Vec<String> {
+        let port = self.port;
+        let Some((probe, _)) =
+            self.occupancy.probes.iter().find(|(_, verdict)| *verdict == Verdict::Occupied)
+        else {
+            return vec![if self.occupancy.probes.is_empty() {
+                "The occupancy policy asks for no probe, so whether a program uses it was not looked at."
+                    .to_owned()
+            } else {
+                format!("No program has port {port} bound at this moment.")
+            }];
+        };
+        let owner = &self.occupancy.owner;
+        let who = match (owner.process_id, &owner.process_name) {
+            (Some(id), Some(name)) => format!("process {id} ({name})"),
+            (Some(id), None) => format!("process {id}"),
+            _ => "a process that cannot be named (another user's, or in another container)".to_owned(),
+        };
+        let user = owner.user.as_ref().map(|user| format!(" of user {user}")).unwrap_or_default();
+        let mut lines = vec![format!("It is bound ({probe}) by {who}{user}.")];
+        if self.holder.is_none() {
+            lines.push("To get it: end that process, or ask for another port.".to_owned());
+        }
+        lines
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut lines = self.registry_lines();
+        lines.extend(self.system_lines());
+        if self.excluded {
+            lines.push("The configuration excludes it (excluded_ports).".to_owned());
+        }
+        if !self.range.contains(self.port) {
+            lines.push(format!("It lies outside the port range {}.", self.range));
+        }
+        for (index, line) in lines.iter().enumerate() {
+            if index > 0 {
+                f.write_str("\n")?;
+            }
+            // Command lines and paths are other programs' text, and this goes to terminals.
+            for character in line.chars() {
+                if character.is_control() {
+                    write!(f, "{}", character.escape_debug())?;
+                } else {
+                    f.write_char(character)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! Taking leases: choosing the ports and storing them, in one transaction.
+
+use rusqlite::Connection;
+
+use super::handle::Lease;
+use super::socket::HoldingSockets;
+use crate::machine::OccupancyPolicy;
+use crate::model::{
+    Blockers, Error, Key, LeaseId, Port, PortRange, Reservation, Result, Tag, Timestamp, identifier, paths,
+};
+use crate::operations::allocation::{Allocation, AutoCleanup, ObstacleChecks, with_cleanup_retry};
+use crate::registry::Registry;
+use crate::store;
+
+/// What to lease. All fields have defaults.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct LeaseRequest {
+    /// A wish for the port, or for the first of several.
+    pub preferred: Option<Port>,
+    /// Replaces the lower end of the registry's range.
+    pub min: Option<Port>,
+    /// Replaces the upper end of the registry's range.
+    pub max: Option<Port>,
+    /// Probes to leave out or to add, beside what the registry's own policy says.
+    pub occupancy: OccupancyPolicy,
+    /// What it is for, for people reading lists; follows the rule of [`identifier`](crate::identifier).
+    pub label: Option<String>,
+    /// Whether several ports have to be neighbours.
+    pub contiguous: bool,
+    /// Whether the lease keeps a socket bound to the port, so that the kernel picks it for nobody else. A server that
+    /// sets `SO_REUSEADDR` can listen on it all the same, one that does not cannot. Linux only.
+    pub hold: bool,
+}
+
+/// A request with everything decided that does not depend on the database.
+struct Plan<'r> {
+    count: u32,
+    request: &'r LeaseRequest,
+    range: PortRange,
+    label: Option<&'r str>,
+    occupancy: OccupancyPolicy,
+    /// The path of the row: the data directory, which always exists and is nobody's project.
+    path: String,
+    /// The working directory.
+    directory: String,
+}
+
+/// A port that was chosen for a lease.
+struct Chosen {
+    id: LeaseId,
+    sockets: HoldingSockets,
+}
+
+impl Plan<'_> {
+    /// Binds the port if it is to be held. None if somebody was faster.
+    fn hold(&self, port: Port) -> Result<Option<HoldingSockets>> {
+        if self.request.hold { HoldingSockets::bind(port) } else { Ok(Some(HoldingSockets::default())) }
+    }
+
+    /// The neighbours that begin with the preferred port, as far as they lie in the range.
+    fn preferred_run(&self) -> Option<PortRange> {
+        let first = self.request.preferred?;
+        let last = first.plus(u16::try_from(self.count - 1).ok()?)?;
+        let run = PortRange::new("port", first, last).ok()?;
+        (self.range.contains(first) && self.range.contains(last)).then_some(run)
+    }
+
+    fn insert(&self, connection: &Connection, lease: LeaseId, owner: i64) -> Result<()> {
+        let reservation = Reservation {
+            port: lease.port,
+            // Nobody can have reserved a key that nobody knows.
+            key: Key::stored(self.path.clone(), Some(Tag::new(&format!("lease-{:x}", lease.serial))?)),
+            project: None,
+            task: None,
+            created_at: Timestamp::now(),
+            last_used_at: Timestamp::LAST,
+        };
+        store::insert(connection, &reservation)?;
+        store::insert_lease(connection, lease, owner, self.label, &self.directory)
+    }
+}
+
+impl Registry {
+    /// A port of one's own: the preferred one if usable, else the lowest usable one of the range. Two leases never
+    /// have the same port, whoever asks.
+    ///
+    /// # Errors
+    /// As [`Registry::lease_many`].
+    pub fn lease(&self, request: &LeaseRequest) -> Result<Lease> {
+        let mut leases = self.lease_many(1, request)?;
+        leases.pop().ok_or(Error::Closed)
+    }
+
+    /// Several ports, all or none, in ascending order unless the preferred one is among them, which comes first.
+    ///
+    /// An exhausted range is cleaned up as for [`Registry::reserve`].
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a count of 0 or above the size of the range and for a bad label,
+    /// [`Error::Exhausted`], also when there are ports enough but no neighbours, [`Error::Unsupported`] where files
+    /// cannot be locked or ports not held, [`Error::Busy`], [`Error::Config`] when only one end of the range is given and
+    /// does not fit the other, and every error of the database. Nothing is changed then.
+    pub fn lease_many(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Lease>> {
+        let range = self.range(request.min, request.max)?;
+        if count == 0 || count > range.count() {
+            let reason =
+                format!("{count} is not possible: it must be 1 to {}, the size of the range", range.count());
+            return Err(Error::invalid("count", reason));
+        }
+        if request.hold && !cfg!(target_os = "linux") {
+            return Err(Error::Unsupported { reason: "ports can be held on Linux only".to_owned() });
+        }
+        if self.connection().is_copy() {
+            return Err(Error::Unsupported { reason: "a dry run gives no leases".to_owned() });
+        }
+        let plan = Plan {
+            count,
+            request,
+            range,
+            label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
+            occupancy: self.configuration().occupancy.with(request.occupancy),
+            path: paths::normalise("data_dir", self.data_dir())?,
+            directory: paths::current_dir()
+                .map(|path| path.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        };
+        let (chosen, owner) = self.write(|transaction| {
+            let owner = self.session().owner(&self.reaper(transaction))?;
+            let attempt = || self.choose(transaction, &plan, owner);
+            Ok((with_cleanup_retry(self, transaction, AutoCleanup::ALL, attempt)?.0, owner))
+        })?;
+        self.session().add(owner, chosen.iter().map(|lease| lease.id))?;
+        let leased = |Chosen { id, sockets }: Chosen| {
+            let label = plan.label.map(str::to_owned);
+            Lease::new(self.clone(), id, label, sockets)
+        };
+        Ok(chosen.into_iter().map(leased).collect())
+    }
+
+    fn choose(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+        if plan.request.contiguous && plan.count > 1 {
+            self.choose_neighbours(connection, plan, owner)
+        } else {
+            self.choose_lowest(connection, plan, owner)
+        }
+    }
+
+    /// The preferred port and the lowest ones, each stored at once so that it is not found again.
+    fn choose_lowest(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+        let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
+        let mut preferred = plan.request.preferred;
+        let mut chosen = Vec::with_capacity(plan.count as usize);
+        while chosen.len() < plan.count as usize {
+            let port = match preferred.take() {
+                Some(port) if allocation.obstacle(port, ObstacleChecks::ALL)?.is_none() => port,
+                _ => allocation.lowest().or_else(|error| give_back(connection, &chosen).and(Err(error)))?,
+            };
+            match plan.hold(port)? {
+                Some(sockets) => {
+                    let id = LeaseId { port, serial: self.session().next_serial() };
+                    plan.insert(connection, id, owner)?;
+                    chosen.push(Chosen { id, sockets });
+                }
+                // Somebody bound it since it was probed.
+                None => allocation.note_occupied(port),
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The run that begins with the preferred port, else the lowest one.
+    fn choose_neighbours(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+        let preferred = plan.preferred_run();
+        let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
+        allocation.read_reserved(preferred.into_iter().flat_map(PortRange::ports))?;
+        for searched in preferred.into_iter().chain([plan.range]) {
+            if let Some(run) = self.find_run(plan, searched, &mut allocation)? {
+                for lease in &run {
+                    plan.insert(connection, lease.id, owner)?;
+                }
+                return Ok(run);
+            }
+        }
+        Err(match allocation.exhausted() {
+            Error::Exhausted { range, blockers, cleanup } => {
+                let blockers = Blockers { neighbours: plan.count, ..blockers };
+                Error::Exhausted { range, blockers, cleanup }
+            }
+            error => error,
+        })
+    }
+
+    /// The lowest run of a range.
+    fn find_run(
+        &self,
+        plan: &Plan<'_>,
+        range: PortRange,
+        allocation: &mut Allocation<'_>,
+    ) -> Result<Option<Vec<Chosen>>> {
+        let mut run = Vec::new();
+        for port in range.ports() {
+            if allocation.obstacle(port, ObstacleChecks::ALL)?.is_some() {
+                run.clear();
+            } else if let Some(sockets) = plan.hold(port)? {
+                run.push(Chosen { id: LeaseId { port, serial: self.session().next_serial() }, sockets });
+            } else {
+                allocation.note_occupied(port);
+                run.clear();
+            }
+            if run.len() == plan.count as usize {
+                return Ok(Some(run));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Ends what an attempt that failed had stored: there may be another one in the same transaction.
+fn give_back(connection: &Connection, chosen: &[Chosen]) -> Result<()> {
+    for lease in chosen {
+        store::remove_lease(connection, lease.id)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! Who has leases, and who has a port.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+use crate::model::{LeaseId, Port, PortRange, PortSet, Reservation, Result, Timestamp};
+use crate::registry::{Registry, is_alive};
+use crate::store::{self, LeaseRow};
+
+/// A lease of anybody, as others see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseInfo {
+    /// The port.
+    pub port: Port,
+    /// What it is for.
+    pub label: Option<String>,
+    /// Whether its owner is alive. An ended lease is in nobody's way and disappears with the next allocations.
+    pub alive: bool,
+    /// The id of the process that took it, in that process's own view; none if nobody knows any more.
+    pub pid: Option<u32>,
+    /// The command line of that process.
+    pub command: Option<String>,
+    /// The working directory it was taken in.
+    pub directory: String,
+    /// When it was taken.
+    pub since: Timestamp,
+    id: LeaseId,
+}
+
+impl LeaseInfo {
+    pub(crate) fn id(&self) -> LeaseId {
+        self.id
+    }
+
+    /// `alive` or `ended`.
+    #[must_use]
+    pub fn state(&self) -> &'static str {
+        if self.alive { "alive" } else { "ended" }
+    }
+
+    /// Who took it, for people: the process id and the command line as far as they are known.
+    #[must_use]
+    pub fn holder(&self) -> String {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => format!("process {pid} ({command})"),
+            _ => "a process nobody knows any more".to_owned(),
+        }
+    }
+
+    /// How long ago it was taken, in whole seconds.
+    #[must_use]
+    pub fn age(&self) -> Duration {
+        let seconds = Timestamp::now().seconds() - self.since.seconds();
+        Duration::from_secs(seconds.try_into().unwrap_or(0))
+    }
+
+    /// The lease as a JSON object, in the names of `trop list --leases`; times as text in UTC.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "port": self.port.get(),
+            "label": self.label,
+            "state": self.state(),
+            "pid": self.pid,
+            "command": self.command,
+            "directory": self.directory,
+            "since": self.since.to_string(),
+        })
+    }
+}
+
+/// Who has a port in the registry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Holder {
+    /// A key has it reserved.
+    Reservation(Reservation),
+    /// A process has it leased, or had.
+    Lease(LeaseInfo),
+}
+
+impl Registry {
+    /// Every lease of everybody, by port, also those that have ended and were not yet cleared away.
+    ///
+    /// # Errors
+    /// Every error of the database.
+    pub fn leases(&self) -> Result<Vec<LeaseInfo>> {
+        let rows = self.read(|snapshot| store::leases(snapshot, PortRange::ALL))?;
+        let mut view = self.view();
+        Ok(rows.into_iter().map(|row| view.describe(row)).collect())
+    }
+
+    /// The leases this registry has in this process, by port.
+    ///
+    /// # Errors
+    /// Every error of the database.
+    pub fn own_leases(&self) -> Result<Vec<LeaseInfo>> {
+        let mut leases = self.leases()?;
+        leases.retain(|lease| self.session().has(lease.id));
+        Ok(leases)
+    }
+
+    /// Who has a port; an ended lease is told as such.
+    ///
+    /// # Errors
+    /// Every error of the database.
+    pub fn holder(&self, port: Port) -> Result<Option<Holder>> {
+        self.read(|snapshot| self.holder_in(snapshot, port))
+    }
+
+    /// As [`Registry::holder`], in the caller's transaction.
+    pub(crate) fn holder_in(&self, connection: &Connection, port: Port) -> Result<Option<Holder>> {
+        Ok(match store::leases(connection, PortRange::only(port))?.pop() {
+            Some(lease) => Some(Holder::Lease(self.view().describe(lease))),
+            None => store::by_port(connection, port)?.map(Holder::Reservation),
+        })
+    }
+
+    /// The ports of a range that somebody has; not those of leases that have ended.
+    pub(crate) fn taken_ports(&self, range: PortRange) -> Result<PortSet> {
+        let (mut ports, leases) = self.read(|snapshot| {
+            Ok((store::reserved_ports(snapshot, range)?, store::leases(snapshot, range)?))
+        })?;
+        let mut view = self.view();
+        for lease in leases.into_iter().map(|lease| view.describe(lease)) {
+            if !lease.alive {
+                ports.remove(lease.port);
+            }
+        }
+        Ok(ports)
+    }
+
+    fn view(&self) -> View<'_> {
+        View { directory: self.data_dir(), alive: BTreeMap::new(), closed: self.session().closed_leases() }
+    }
+}
+
+/// What tells which leases have ended. Each owner is looked at once.
+struct View<'r> {
+    directory: &'r Path,
+    alive: BTreeMap<String, bool>,
+    /// Leases of this process that were closed and not yet removed.
+    closed: BTreeSet<LeaseId>,
+}
+
+impl View<'_> {
+    fn describe(&mut self, row: LeaseRow) -> LeaseInfo {
+        let LeaseRow { id, owner, label, directory, since } = row;
+        let alive = !self.closed.contains(&id)
+            && owner.as_ref().is_some_and(|owner| {
+                let look = || is_alive(self.directory, &owner.file);
+                *self.alive.entry(owner.file.clone()).or_insert_with(look)
+            });
+        let (pid, command) = owner.map(|owner| (owner.pid, owner.command)).unzip();
+        LeaseInfo { port: id.port, label, alive, pid, command, directory, since, id }
+    }
+}

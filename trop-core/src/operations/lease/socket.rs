@@ -1,0 +1,114 @@
+//! Sockets on a leased port: one that keeps the kernel from giving it away, and ones for the lease's owner to use.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+
+use socket2::{Domain, Socket, Type};
+
+use super::handle::Lease;
+use crate::machine::Protocol;
+use crate::model::{Error, Port, Result};
+use crate::os::net::is_family_missing;
+
+/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides a server can listen beside
+/// them, once; connecting clients are refused until then, and the kernel picks the port for nobody.
+#[derive(Default)]
+pub(super) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
+
+impl HoldingSockets {
+    /// Binds the loopback addresses of the families this host has; none if somebody has the port bound.
+    pub(super) fn bind(port: Port) -> Result<Option<HoldingSockets>> {
+        let mut sockets = Vec::new();
+        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            match bound(Protocol::Tcp, SocketAddr::new(address, port.get())) {
+                Ok(socket) => sockets.push(socket),
+                Err(error) if is_family_missing(&error) => {}
+                Err(error)
+                    if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
+                {
+                    return Ok(None);
+                }
+                Err(source) => {
+                    return Err(Error::Socket { action: "hold", host: address.to_string(), port, source });
+                }
+            }
+        }
+        Ok(Some(HoldingSockets(sockets)))
+    }
+}
+
+impl Lease {
+    /// Where every language listens unless told otherwise.
+    pub const HOST: &str = "127.0.0.1";
+
+    /// How many connections may wait to be accepted, in every language, unless told otherwise.
+    pub const BACKLOG: i32 = 128;
+
+    /// A socket that listens on the leased port, so that there is no moment between the choice of the port and its use.
+    /// It is the caller's to close; the lease lasts independently of it.
+    ///
+    /// `host` is an address or a name, such as `127.0.0.1`; `backlog` is how many connections may wait to be accepted.
+    ///
+    /// # Errors
+    /// [`Error::LeaseClosed`], [`Error::InvalidArgument`] for a host that cannot be resolved or a negative backlog,
+    /// [`Error::Socket`] when it cannot listen there.
+    pub fn listen(&self, host: &str, backlog: i32) -> Result<TcpListener> {
+        if backlog < 0 {
+            return Err(Error::invalid("backlog", format!("{backlog} is negative")));
+        }
+        let socket = self.bind(Protocol::Tcp, host)?;
+        socket.listen(backlog).map_err(|source| self.unusable("listen on", host, source))?;
+        Ok(socket.into())
+    }
+
+    /// A socket bound to the leased port. It is the caller's to close; the lease lasts independently of it.
+    ///
+    /// # Errors
+    /// As [`Lease::listen`].
+    pub fn bind(&self, protocol: Protocol, host: &str) -> Result<Socket> {
+        if !self.is_open() {
+            return Err(Error::LeaseClosed { port: self.port() });
+        }
+        let unknown = |reason: String| Error::invalid("host", reason);
+        if host.contains('\0') {
+            return Err(unknown("it contains a NUL character".to_owned()));
+        }
+        let addresses = (host, self.port().get())
+            .to_socket_addrs()
+            .map_err(|error| unknown(format!("'{}' cannot be resolved: {error}", host.escape_debug())))?;
+        let mut failure = None;
+        for address in addresses {
+            match bound(protocol, address) {
+                Ok(socket) => return Ok(socket),
+                Err(error) => failure = Some(error),
+            }
+        }
+        Err(match failure {
+            Some(source) => self.unusable("bind", host, source),
+            None => unknown(format!("'{}' has no address", host.escape_debug())),
+        })
+    }
+
+    fn unusable(&self, action: &'static str, host: &str, source: io::Error) -> Error {
+        Error::Socket { action, host: host.to_owned(), port: self.port(), source }
+    }
+}
+
+fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socket> {
+    let kind = match protocol {
+        Protocol::Tcp => Type::STREAM,
+        Protocol::Udp => Type::DGRAM,
+    };
+    let socket = Socket::new(Domain::for_address(address), kind, None)?;
+    // Beside a socket that holds the port, and after connections of a former server. Elsewhere it would let two
+    // programs listen.
+    #[cfg(unix)]
+    if protocol == Protocol::Tcp {
+        socket.set_reuse_address(true)?;
+    }
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.bind(&address.into())?;
+    Ok(socket)
+}

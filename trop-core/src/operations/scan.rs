@@ -1,0 +1,160 @@
+//! `scan`: which ports of a range something on this machine has bound, and what is known of one port.
+
+use std::fmt;
+
+use serde_json::{Value, json};
+
+use crate::machine::{Owner, Owners, Probe, Verdict};
+use crate::model::{Port, PortRange, PortSet, Result};
+use crate::registry::Registry;
+
+/// What to scan; by default the registry's range.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct ScanRequest {
+    /// Replaces the lower end of the registry's range.
+    pub min: Option<Port>,
+    /// Replaces the upper end of the registry's range.
+    pub max: Option<Port>,
+}
+
+/// A probe that found its port occupied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Finding {
+    /// The port.
+    pub port: Port,
+    /// Whether a reservation or lease has it.
+    pub reserved: bool,
+    /// The probe.
+    pub probe: Probe,
+    /// Whose socket it is, as far as can be told.
+    pub owner: Owner,
+}
+
+impl Finding {
+    /// `occupied`, or `occupied (reserved)`.
+    #[must_use]
+    pub fn status(&self) -> &'static str {
+        if self.reserved { "occupied (reserved)" } else { "occupied" }
+    }
+
+    /// The object that every language and the command show, in the contract's names; the unknown is null.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        json!({
+            "port": self.port.get(),
+            "status": self.status(),
+            "reserved": self.reserved,
+            "protocol": self.probe.protocol.name(),
+            "address_family": self.probe.family.name(),
+            "scope": self.probe.scope.name(),
+            "address": self.probe.address().to_string(),
+            "process_id": self.owner.process_id,
+            "process_name": self.owner.process_name,
+            "user": self.owner.user,
+            "owner_status": self.owner.status(),
+        })
+    }
+}
+
+/// A probe that could not tell: the port is possibly occupied.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Doubt {
+    /// The port.
+    pub port: Port,
+    /// The probe.
+    pub probe: Probe,
+    /// The operating system's reason.
+    pub reason: String,
+}
+
+impl fmt::Display for Doubt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.probe.describe(self.port, &self.reason))
+    }
+}
+
+/// What [`Registry::scan`] found.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Scan {
+    /// What was scanned.
+    pub range: PortRange,
+    /// One for each occupied probe, by port, then in the order of
+    /// [`OccupancyPolicy::probes`](crate::OccupancyPolicy::probes).
+    pub findings: Vec<Finding>,
+    /// One for each probe that could not tell, in the same order.
+    pub doubts: Vec<Doubt>,
+}
+
+impl Scan {
+    /// The occupied ports that nobody has reserved.
+    #[must_use]
+    pub fn unreserved(&self) -> PortSet {
+        let mut ports = PortSet::default();
+        self.findings
+            .iter()
+            .filter(|finding| !finding.reserved)
+            .for_each(|finding| ports.insert(finding.port));
+        ports
+    }
+}
+
+/// What [`Registry::port_occupancy`] found: a verdict for each probe of the policy, none if it asks for none.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct PortOccupancy {
+    /// Each probe and its verdict.
+    pub probes: Vec<(Probe, Verdict)>,
+    /// Whose socket makes the first occupied probe fail, as far as can be told.
+    pub owner: Owner,
+}
+
+impl Registry {
+    /// Probes every port of a range as the registry's occupancy policy says. One failing probe is a doubt, not an error.
+    ///
+    /// It answers for the moment it looked: a port that is free now may be bound before it is used.
+    ///
+    /// # Errors
+    /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the database.
+    pub fn scan(&self, request: &ScanRequest) -> Result<Scan> {
+        let range = self.configuration().range(request.min, request.max)?;
+        // A database that cannot be read is reported before thousands of probes.
+        self.connect()?;
+        let policy = self.configuration().occupancy;
+        let mut found = Vec::new();
+        let mut doubts = Vec::new();
+        for port in range.ports() {
+            for probe in policy.probes() {
+                match probe.run(port) {
+                    Verdict::Free | Verdict::Dropped => {}
+                    Verdict::Occupied => found.push((port, probe)),
+                    Verdict::Unknown(reason) => doubts.push(Doubt { port, probe, reason }),
+                }
+            }
+        }
+        // The probes of an allocation elsewhere bind ports for an instant.
+        found.retain(|(port, probe)| probe.run(*port) == Verdict::Occupied);
+        let reserved = self.taken_ports(range)?;
+        let owners = if found.is_empty() { Owners::default() } else { Owners::look() };
+        let finding = |(port, probe)| Finding {
+            port,
+            reserved: reserved.contains(port),
+            probe,
+            owner: owners.of(port, probe),
+        };
+        Ok(Scan { range, findings: found.into_iter().map(finding).collect(), doubts })
+    }
+
+    /// Probes one port as the registry's occupancy policy says. The database is not asked.
+    #[must_use]
+    pub fn port_occupancy(&self, port: Port) -> PortOccupancy {
+        let policy = self.configuration().occupancy;
+        let probes: Vec<_> = policy.probes().map(|probe| (probe, probe.run(port))).collect();
+        let occupied = probes.iter().find(|(_, verdict)| *verdict == Verdict::Occupied);
+        let owner = occupied.map(|(probe, _)| Owners::look().of(port, *probe)).unwrap_or_default();
+        PortOccupancy { probes, owner }
+    }
+}

@@ -1,0 +1,298 @@
+//! Files: which one a path or descriptor means, whether it can be used, and what stands in the way.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file beside a database that has its name with something appended.
+pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
+    let mut name = database.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Which file a path or descriptor means, however it is spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FileId {
+    device: u64,
+    inode: u64,
+}
+
+/// The identity of what is at the path now.
+#[cfg(unix)]
+pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
+    use std::os::unix::fs::MetadataExt;
+    let metadata = fs::metadata(path)?;
+    Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
+}
+
+/// Opens whatever has the name to read it. A pipe would wait for a writer, and is as good as empty here.
+pub(crate) fn open_without_waiting(path: &Path) -> io::Result<fs::File> {
+    let mut options = fs::OpenOptions::new();
+    options.read(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
+    options.open(path)
+}
+
+/// Whether an open file still has a name.
+#[cfg(unix)]
+pub(crate) fn is_linked(file: &fs::File) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
+}
+
+/// Elsewhere a file that is open cannot be removed.
+#[cfg(not(unix))]
+pub(crate) fn is_linked(_file: &fs::File) -> bool {
+    true
+}
+
+/// Without file identities every path is its own file: a replaced database is not noticed.
+#[cfg(not(unix))]
+pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
+    use std::hash::{DefaultHasher, Hash, Hasher};
+    let mut hasher = DefaultHasher::new();
+    fs::canonicalize(path)?.hash(&mut hasher);
+    Ok(FileId { device: 0, inode: hasher.finish() })
+}
+
+/// Whether this process has a descriptor on the file, whoever opened it.
+#[cfg(unix)]
+pub(crate) fn has_descriptor_on(file: FileId) -> bool {
+    if let Some(found) = is_among_lowest(file) {
+        return found;
+    }
+    let list = if cfg!(target_os = "linux") { DESCRIPTORS } else { "/dev/fd" };
+    let numbers: Vec<i32> = match fs::read_dir(list) {
+        Ok(entries) => {
+            entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
+        }
+        // Not mounted, or no descriptor left to list them: try those a process usually has.
+        Err(_) => (0..4096).collect(),
+    };
+    numbers.into_iter().any(|descriptor| descriptor_id(descriptor) == Some(file))
+}
+
+#[cfg(unix)]
+const DESCRIPTORS: &str = "/proc/self/fd";
+
+/// From here on trying numbers one by one takes longer than listing them.
+#[cfg(unix)]
+const MANY_DESCRIPTORS: i32 = 256;
+
+/// The same, where all descriptors have low numbers, as in most processes. None where that cannot be told: newer Linux
+/// says how many there are, see `/proc/pid/fd` in proc(5).
+#[cfg(unix)]
+fn is_among_lowest(file: FileId) -> Option<bool> {
+    let count = || fs::metadata(DESCRIPTORS).ok().and_then(|list| usize::try_from(list.len()).ok());
+    let all = count().filter(|_| cfg!(target_os = "linux"))?;
+    let mut seen = 0;
+    for descriptor in 0..MANY_DESCRIPTORS {
+        if seen == all {
+            // Unless another thread has opened or closed some meanwhile.
+            return (seen > 0 && count() == Some(all)).then_some(false);
+        }
+        if let Some(id) = descriptor_id(descriptor) {
+            if id == file {
+                return Some(true);
+            }
+            seen += 1;
+        }
+    }
+    None
+}
+
+/// Which file a descriptor means.
+#[cfg(unix)]
+fn descriptor_id(descriptor: i32) -> Option<FileId> {
+    let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
+    // SAFETY: fstat writes a whole `stat` when it returns 0, and accepts any number as a descriptor.
+    let status = unsafe {
+        if libc::fstat(descriptor, status.as_mut_ptr()) != 0 {
+            return None;
+        }
+        status.assume_init()
+    };
+    #[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, reason = "the types differ between systems")]
+    let id = FileId { device: status.st_dev as u64, inode: status.st_ino as u64 };
+    Some(id)
+}
+
+/// Locks do not belong to processes here, so a second copy of SQLite is harmless.
+#[cfg(not(unix))]
+pub(crate) fn has_descriptor_on(_file: FileId) -> bool {
+    false
+}
+
+/// The name of the file system, if it is one on which SQLite's locks or shared memory cannot be trusted.
+#[cfg(target_os = "linux")]
+pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
+    let status = unsafe {
+        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        status.assume_init()
+    };
+    #[allow(clippy::unnecessary_cast, reason = "the type differs between C libraries")]
+    Ok(network_file_system(status.f_type as i64))
+}
+
+/// Magic numbers from Linux's `include/uapi/linux/magic.h` and statfs(2).
+#[cfg(target_os = "linux")]
+fn network_file_system(magic: i64) -> Option<&'static str> {
+    // The field is 32 bits wide on some architectures and sign-extended on others.
+    Some(match magic & 0xffff_ffff {
+        0x6969 => "NFS",
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
+        0x5346_414f | 0x6b41_4653 => "AFS",
+        0x0102_1997 => "9p",
+        _ => return None,
+    })
+}
+
+#[cfg(target_os = "macos")]
+pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
+    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
+    let status = unsafe {
+        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        status.assume_init()
+    };
+    let name: Vec<u8> =
+        status.f_fstypename.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned()).collect();
+    Ok(match name.as_slice() {
+        b"nfs" => Some("NFS"),
+        b"smbfs" => Some("SMB"),
+        b"afpfs" => Some("AFP"),
+        b"9p" => Some("9p"),
+        _ => None,
+    })
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static str>> {
+    Ok(None)
+}
+
+/// An error of a kind as the operating system itself would report it, with its number.
+pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
+    #[cfg(unix)]
+    let error = io::Error::from_raw_os_error(match kind {
+        io::ErrorKind::StorageFull => libc::ENOSPC,
+        io::ErrorKind::NotADirectory => libc::ENOTDIR,
+        io::ErrorKind::PermissionDenied => libc::EACCES,
+        io::ErrorKind::OutOfMemory => libc::ENOMEM,
+        _ => libc::EIO,
+    });
+    #[cfg(not(unix))]
+    let error = kind.into();
+    error
+}
+
+/// Whether this user may write the database, and beside it what SQLite needs to do so.
+pub(crate) fn is_writable(database: &Path) -> bool {
+    writability(database).is_ok()
+}
+
+/// Why this user may not write the database.
+pub(crate) fn write_failure(database: &Path) -> io::Error {
+    writability(database).err().unwrap_or_else(|| failure(io::ErrorKind::PermissionDenied))
+}
+
+#[cfg(unix)]
+fn writability(database: &Path) -> io::Result<()> {
+    access(database, libc::R_OK | libc::W_OK)?;
+    access(database.parent().unwrap_or(database), libc::W_OK | libc::X_OK)
+}
+
+#[cfg(not(unix))]
+fn writability(database: &Path) -> io::Result<()> {
+    if fs::metadata(database)?.permissions().readonly() {
+        Err(failure(io::ErrorKind::PermissionDenied))
+    } else {
+        Ok(())
+    }
+}
+
+/// Why SQLite could not open a database, which it does not tell: asked without opening it.
+#[cfg(unix)]
+pub(crate) fn open_failure(database: &Path) -> io::Error {
+    // SQLite's limit, with room for the suffixes of its other files.
+    if database.as_os_str().len() > 512 - "-journal".len() {
+        return io::Error::from_raw_os_error(libc::ENAMETOOLONG);
+    }
+    // What is left is mostly a limit on open files, which concerns any file.
+    let any = || fs::read_dir(database.parent().unwrap_or(database)).err();
+    writability(database).err().or_else(any).unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
+}
+
+#[cfg(not(unix))]
+pub(crate) fn open_failure(_database: &Path) -> io::Error {
+    io::Error::other("SQLite cannot open it")
+}
+
+#[cfg(unix)]
+fn access(path: &Path, mode: libc::c_int) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` is NUL-terminated.
+    match unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Whether symbolic links lead back to themselves.
+pub(crate) fn is_link_loop(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    let is_loop = error.raw_os_error() == Some(libc::ELOOP);
+    // ERROR_CANT_RESOLVE_FILENAME.
+    #[cfg(not(unix))]
+    let is_loop = error.raw_os_error() == Some(1921);
+    is_loop
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+    use super::*;
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(network_file_system(0x6969), Some("NFS"));
+        assert_eq!(network_file_system(i64::from(0xff53_4d42_u32.cast_signed())), Some("SMB"));
+        assert_eq!(network_file_system(0x0102_1997), Some("9p"));
+        assert_eq!(network_file_system(0xef53), None, "ext4");
+        assert_eq!(untrusted_file_system(Path::new("/proc")).unwrap(), None);
+    }
+
+    #[test]
+    fn descriptors_are_found_by_identity() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let id = file_id(file.path()).unwrap();
+        assert!(has_descriptor_on(id));
+        let path = file.into_temp_path();
+        assert!(!has_descriptor_on(id));
+        // Also where the number is far from the others.
+        for lowest in [MANY_DESCRIPTORS - 1, MANY_DESCRIPTORS, 2 * MANY_DESCRIPTORS] {
+            let file = fs::File::open(&path).unwrap();
+            // SAFETY: a plain system call on an open descriptor; the new one is nobody else's.
+            let far =
+                unsafe { OwnedFd::from_raw_fd(libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)) };
+            drop(file);
+            assert!(has_descriptor_on(id), "{}", far.as_raw_fd());
+            drop(far);
+            assert!(!has_descriptor_on(id));
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Which keys a registry has stored lately, and when.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+
+use crate::fork;
+use crate::model::{Key, Timestamp};
+
+/// A key in here most likely still has its reservation, so that nobody need look before asking for it again; and within
+/// the second nothing about it would change, because its time of last use is a whole second. Locked for moments only and
+/// with forks kept out, so that no child ever inherits it locked.
+#[derive(Default)]
+pub(crate) struct RecentKeys(Mutex<BTreeMap<Key, Timestamp>>);
+
+impl RecentKeys {
+    /// How many keys are kept. More are not worth their memory: a key that was forgotten costs a look at the database.
+    const MOST: usize = 1024;
+
+    /// When a key was last stored.
+    pub(crate) fn time(&self, key: &Key) -> Option<Timestamp> {
+        self.with(|keys| keys.get(key).copied())
+    }
+
+    pub(crate) fn add(&self, key: Key, time: Timestamp) {
+        self.with(|keys| {
+            if keys.len() >= RecentKeys::MOST && !keys.contains_key(&key) {
+                keys.clear();
+            }
+            keys.insert(key, time);
+        });
+    }
+
+    fn with<T>(&self, run: impl FnOnce(&mut BTreeMap<Key, Timestamp>) -> T) -> T {
+        fork::locked_on(&self.0, run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_are_bounded_and_the_last_one_is_among_them() {
+        let recent = RecentKeys::default();
+        let key = |number: usize| Key::stored(format!("/{number}"), None);
+        for number in 0..=2 * RecentKeys::MOST {
+            recent.add(key(number), Timestamp::LAST);
+            assert_eq!(recent.time(&key(number)), Some(Timestamp::LAST));
+        }
+        assert!(recent.with(|keys| keys.len()) <= RecentKeys::MOST);
+        assert_eq!(recent.time(&key(0)), None);
+    }
+}

@@ -1,0 +1,55 @@
+//! A private copy of the database in memory: what a dry run changes.
+
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rusqlite::backup::Backup;
+
+use super::connection::distrust_schema;
+use super::transaction::{Transaction, TransactionMode};
+use super::{schema, upgrade};
+use crate::model::Result;
+
+pub(crate) struct Copy(Connection);
+
+impl Copy {
+    /// What a snapshot has, migrated if it is of version 1.
+    pub(super) fn of(snapshot: &Connection) -> Result<Copy> {
+        schema::check(snapshot)?;
+        let mut memory = Connection::open_in_memory()?;
+        Backup::new(snapshot, &mut memory)?.run_to_completion(i32::MAX, Duration::ZERO, None)?;
+        Copy::completed(memory)
+    }
+
+    pub(super) fn blank() -> Result<Copy> {
+        Copy::completed(Connection::open_in_memory()?)
+    }
+
+    fn completed(connection: Connection) -> Result<Copy> {
+        distrust_schema(&connection)?;
+        let copy = Copy(connection);
+        copy.write(|connection| {
+            if schema::bring_up_to_date(connection)? == schema::State::Old {
+                upgrade::run(connection)?;
+                schema::bring_up_to_date(connection)?;
+            }
+            Ok(())
+        })?;
+        Ok(copy)
+    }
+
+    pub(super) fn connection(&self) -> &Connection {
+        &self.0
+    }
+
+    pub(super) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        look(&*Transaction::begin(&self.0, TransactionMode::Deferred)?)
+    }
+
+    pub(super) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        let transaction = Transaction::begin(&self.0, TransactionMode::Immediate)?;
+        let value = change(&transaction)?;
+        transaction.commit()?;
+        Ok(value)
+    }
+}
