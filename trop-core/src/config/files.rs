@@ -5,7 +5,8 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::layer::Layer;
-use super::schema::{self, Kind, Problem, WHOLE};
+use super::reader::{Problem, WHOLE};
+use super::schema::{self, FileKind};
 use crate::model::{Error, Result, paths};
 
 /// The project's file, for everybody who works on it.
@@ -144,7 +145,7 @@ pub(super) fn of_user(data_dir: &Path) -> Option<PathBuf> {
 ///
 /// # Errors
 /// [`Error::Config`] for a file that cannot be read or breaks a rule.
-pub(super) fn load(path: &Path, kind: Kind) -> Result<Layer> {
+pub(super) fn load(path: &Path, kind: FileKind) -> Result<Layer> {
     let text = contents(path).map_err(|error| unreadable(path, &error))?;
     let (layer, problems) = read(path, kind, text);
     log::trace!("trop: configuration file '{}'", path.display());
@@ -201,11 +202,11 @@ pub(crate) fn text(path: &Path) -> Result<String> {
     Ok(text.unwrap_or_default())
 }
 
-fn kind_of(path: &Path) -> Kind {
-    if path.file_name().is_some_and(|name| name == USER_FILE) { Kind::User } else { Kind::Project }
+fn kind_of(path: &Path) -> FileKind {
+    if path.file_name().is_some_and(|name| name == USER_FILE) { FileKind::User } else { FileKind::Project }
 }
 
-fn read(path: &Path, kind: Kind, text: Result<String, &'static str>) -> (Layer, Vec<Problem>) {
+fn read(path: &Path, kind: FileKind, text: Result<String, &'static str>) -> (Layer, Vec<Problem>) {
     match text {
         Ok(text) => schema::read(path, kind, &text),
         Err(fault) => {

@@ -38,6 +38,7 @@ impl fmt::Display for Origin {
     }
 }
 
+/// A value and where it came from.
 #[derive(Clone, Debug)]
 pub(super) struct Sourced<T> {
     pub(super) value: T,
@@ -48,7 +49,27 @@ pub(super) struct Sourced<T> {
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Upper {
     Max(Port),
-    Offset(u16),
+    Offset(u64),
+}
+
+/// The value of a setting, in the form that its [`Kind`](super::setting::Kind) asks for.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Switch(bool),
+    Text(String),
+    Port(Port),
+    Number(u64),
+    Ports(PortSet),
+    OutputFormat(OutputFormat),
+}
+
+impl Value {
+    pub(super) fn port(&self) -> Option<Port> {
+        match self {
+            Value::Port(port) => Some(*port),
+            _ => None,
+        }
+    }
 }
 
 /// How lists are printed.
@@ -93,36 +114,32 @@ pub(super) enum GroupChange {
 /// What one source says; what it does not say is inherited.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
-    pub(super) project: Option<Sourced<String>>,
-    pub(super) task: Option<Sourced<String>>,
-    pub(super) min: Option<Sourced<Port>>,
-    pub(super) upper: Option<Sourced<Upper>>,
+    values: BTreeMap<Setting, Sourced<Value>>,
     pub(super) excluded: PortSet,
-    pub(super) expire_after_days: Option<Sourced<u32>>,
-    pub(super) busy_timeout: Option<Sourced<u64>>,
-    pub(super) output_format: Option<Sourced<OutputFormat>>,
-    pub(super) switches: BTreeMap<Setting, Sourced<bool>>,
     pub(super) group: GroupChange,
 }
 
 impl Layer {
+    /// Sets a value in place of the one that there was. Ports are added to those that there were.
+    pub(super) fn set(&mut self, setting: Setting, value: Value, origin: Origin) {
+        if let Value::Ports(ports) = value {
+            self.excluded.insert_set(&ports);
+            return;
+        }
+        if matches!(setting, Setting::PortMax | Setting::PortMaxOffset) {
+            // Either form replaces both: they are one value.
+            self.values.remove(&Setting::PortMax);
+            self.values.remove(&Setting::PortMaxOffset);
+        }
+        self.values.insert(setting, Sourced { value, origin });
+    }
+
     /// Puts a higher source over this one.
     pub(super) fn merge(&mut self, higher: Layer) {
-        fn replace<T>(lower: &mut Option<T>, higher: Option<T>) {
-            if higher.is_some() {
-                *lower = higher;
-            }
+        for (setting, Sourced { value, origin }) in higher.values {
+            self.set(setting, value, origin);
         }
-        replace(&mut self.project, higher.project);
-        replace(&mut self.task, higher.task);
-        replace(&mut self.min, higher.min);
-        // Either form replaces both: they are one value.
-        replace(&mut self.upper, higher.upper);
         self.excluded.insert_set(&higher.excluded);
-        replace(&mut self.expire_after_days, higher.expire_after_days);
-        replace(&mut self.busy_timeout, higher.busy_timeout);
-        replace(&mut self.output_format, higher.output_format);
-        self.switches.extend(higher.switches);
         match higher.group {
             GroupChange::Inherit => {}
             other => self.group = other,
@@ -130,6 +147,58 @@ impl Layer {
     }
 
     pub(super) fn is_on(&self, setting: Setting) -> bool {
-        self.switches.get(&setting).is_some_and(|switch| switch.value)
+        matches!(self.value(setting), Some(Value::Switch(true)))
+    }
+
+    pub(super) fn text(&self, setting: Setting) -> Option<String> {
+        match self.value(setting) {
+            Some(Value::Text(text)) => Some(text.clone()),
+            _ => None,
+        }
+    }
+
+    pub(super) fn number(&self, setting: Setting) -> Option<u64> {
+        match self.value(setting) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub(super) fn output_format(&self) -> Option<OutputFormat> {
+        match self.value(Setting::OutputFormat) {
+            Some(Value::OutputFormat(format)) => Some(*format),
+            _ => None,
+        }
+    }
+
+    /// The lower end of the port range.
+    pub(super) fn min(&self) -> Option<Sourced<Port>> {
+        match self.values.get(&Setting::PortMin)? {
+            Sourced { value: Value::Port(port), origin } => {
+                Some(Sourced { value: *port, origin: origin.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The upper end of the port range, in either form.
+    pub(super) fn upper(&self) -> Option<Sourced<Upper>> {
+        let set = self.values.get(&Setting::PortMax).or_else(|| self.values.get(&Setting::PortMaxOffset))?;
+        let value = match set.value {
+            Value::Port(port) => Upper::Max(port),
+            Value::Number(offset) => Upper::Offset(offset),
+            _ => return None,
+        };
+        Some(Sourced { value, origin: set.origin.clone() })
+    }
+
+    /// Where each value came from. The upper end of the port range is [`Setting::PortMax`] in either form.
+    pub(super) fn origins(&self) -> BTreeMap<Setting, Origin> {
+        let name = |setting| if setting == Setting::PortMaxOffset { Setting::PortMax } else { setting };
+        self.values.iter().map(|(setting, set)| (name(*setting), set.origin.clone())).collect()
+    }
+
+    fn value(&self, setting: Setting) -> Option<&Value> {
+        self.values.get(&setting).map(|set| &set.value)
     }
 }

@@ -5,8 +5,10 @@ mod document;
 mod exclusions;
 mod files;
 mod group;
+mod group_reader;
 mod layer;
 mod options;
+mod reader;
 mod schema;
 mod setting;
 mod variables;
@@ -21,14 +23,15 @@ pub use files::{Discovery, validate};
 pub use group::{Group, Service, is_variable_name};
 pub use layer::{Origin, OutputFormat};
 pub use options::RegistryOptions;
-pub use schema::Problem;
+pub use reader::Problem;
 pub use setting::{Setting, Uses};
 pub use variables::LogMode;
 
 use crate::machine::OccupancyPolicy;
 use crate::model::{Error, Port, PortRange, PortSet, Result};
-use layer::{GroupChange, Layer, Sourced, Upper};
-use schema::{Kind, MAX_LOCK_WAIT};
+use layer::{GroupChange, Layer, Sourced, Upper, Value};
+use schema::FileKind;
+use setting::MAX_LOCK_WAIT;
 
 /// The settings a registry works with, the same for every operation on it.
 #[derive(Clone, Debug)]
@@ -101,22 +104,21 @@ impl Configuration {
         if options.discovery != Discovery::Off
             && let Some(file) = files::of_user(data_dir)
         {
-            layer.merge(files::load(&file, Kind::User)?);
+            layer.merge(files::load(&file, FileKind::User)?);
         }
         for file in &project_files {
-            layer.merge(files::load(file, Kind::Project)?);
+            layer.merge(files::load(file, FileKind::Project)?);
         }
         if options.variables {
             layer.merge(variables::read(options.uses)?);
         }
         let (wait, uses, argument) = (options.busy_timeout, options.uses, options.origin);
         layer.merge(explicit(options));
-        let ports = match range(layer.min.as_ref(), layer.upper.as_ref()) {
+        let ports = match range(layer.min().as_ref(), layer.upper().as_ref()) {
             Ok(range) => range,
             Err(error) if uses.includes(Uses::PORTS) => return Err(error),
             Err(_) => PortRange::default(),
         };
-        let wait = wait.map(|value| Sourced { value, origin: Origin::Argument(argument) });
         let resolved = settle(layer, ports, wait, project_files, argument);
         log::trace!(
             "trop: ports {} ({} to {}), lock wait {} s, project files: {}",
@@ -197,12 +199,15 @@ impl Configuration {
 
 /// The caller's own values, the highest source. Switches only turn on.
 fn explicit(options: RegistryOptions) -> Layer {
-    let origin = || Origin::Argument(options.origin);
-    let mut layer = Layer { excluded: options.excluded, ..Layer::default() };
-    let min = options.min.or(options.ports.map(PortRange::min));
-    let max = options.max.or(options.ports.map(PortRange::max));
-    layer.min = min.map(|value| Sourced { value, origin: origin() });
-    layer.upper = max.map(|max| Sourced { value: Upper::Max(max), origin: origin() });
+    let mut layer = Layer::default();
+    layer.excluded = options.excluded;
+    let mut set = |setting, value| layer.set(setting, value, Origin::Argument(options.origin));
+    if let Some(min) = options.min.or(options.ports.map(PortRange::min)) {
+        set(Setting::PortMin, Value::Port(min));
+    }
+    if let Some(max) = options.max.or(options.ports.map(PortRange::max)) {
+        set(Setting::PortMax, Value::Port(max));
+    }
     let occupancy = options.occupancy;
     for (setting, is_on) in [
         (Setting::DisableAutoinit, !options.create),
@@ -214,7 +219,7 @@ fn explicit(options: RegistryOptions) -> Layer {
         (Setting::CheckAllInterfaces, occupancy.check_all_interfaces),
     ] {
         if is_on {
-            layer.switches.insert(setting, Sourced { value: true, origin: origin() });
+            set(setting, Value::Switch(true));
         }
     }
     layer
@@ -230,7 +235,7 @@ fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<
     let (max, max_origin) = match upper {
         Some(Sourced { value: Upper::Max(max), origin }) => (*max, origin.clone()),
         Some(Sourced { value: Upper::Offset(offset), origin }) => {
-            let max = min.get().checked_add(*offset).and_then(Port::from_number).ok_or_else(|| {
+            let max = min.above(*offset).ok_or_else(|| {
                 let reason =
                     format!("min {min} ({min_origin}) plus max_offset {offset} ({origin}) is above 65535");
                 Error::Config { setting: "ports", reason }
@@ -247,29 +252,24 @@ fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<
     })
 }
 
+/// What the layers come to. `explicit_wait` is the caller's, which need not be a whole number of seconds.
 fn settle(
     layer: Layer,
     ports: PortRange,
-    explicit_wait: Option<Sourced<Duration>>,
+    explicit_wait: Option<Duration>,
     project_files: Vec<PathBuf>,
     argument: &'static str,
 ) -> Configuration {
-    let mut origins: BTreeMap<Setting, Origin> =
-        layer.switches.iter().map(|(setting, switch)| (*setting, switch.origin.clone())).collect();
-    let mut note = |setting, origin: Option<Origin>| {
-        origins.extend(origin.map(|origin| (setting, origin)));
-    };
-    note(Setting::Project, layer.project.as_ref().map(|project| project.origin.clone()));
-    note(Setting::Task, layer.task.as_ref().map(|task| task.origin.clone()));
-    note(Setting::PortMin, layer.min.as_ref().map(|min| min.origin.clone()));
-    note(Setting::PortMax, layer.upper.as_ref().map(|upper| upper.origin.clone()));
-    note(Setting::ExpireAfterDays, layer.expire_after_days.as_ref().map(|days| days.origin.clone()));
-    note(Setting::OutputFormat, layer.output_format.as_ref().map(|format| format.origin.clone()));
-    let wait = explicit_wait.or_else(|| {
-        let seconds = layer.busy_timeout.as_ref()?;
-        Some(Sourced { value: Duration::from_secs(seconds.value), origin: seconds.origin.clone() })
-    });
-    note(Setting::BusyTimeout, wait.as_ref().map(|wait| wait.origin.clone()));
+    /// How long to wait when nothing is configured.
+    const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);
+    const DEFAULT_EXPIRY_DAYS: u32 = 30;
+
+    let mut origins = layer.origins();
+    if explicit_wait.is_some() {
+        origins.insert(Setting::BusyTimeout, Origin::Argument(argument));
+    }
+    let configured_wait = layer.number(Setting::BusyTimeout).map(Duration::from_secs);
+    let days = layer.number(Setting::ExpireAfterDays).and_then(|days| u32::try_from(days).ok());
     let is_on = |setting| layer.is_on(setting);
     let change = is_on(Setting::AllowChange);
     Configuration {
@@ -282,26 +282,23 @@ fn settle(
             skip_ipv6: is_on(Setting::SkipIpv6),
             check_all_interfaces: is_on(Setting::CheckAllInterfaces),
         },
-        expire_after_days: layer.expire_after_days.as_ref().map_or(30, |days| days.value),
+        expire_after_days: days.unwrap_or(DEFAULT_EXPIRY_DAYS),
         disable_autoprune: is_on(Setting::DisableAutoprune),
         disable_autoexpire: is_on(Setting::DisableAutoexpire),
         allow_unrelated_path: is_on(Setting::AllowUnrelatedPath),
         allow_change_project: change || is_on(Setting::AllowChangeProject),
         allow_change_task: change || is_on(Setting::AllowChangeTask),
-        busy_timeout: wait.map_or(DEFAULT_LOCK_WAIT, |wait| wait.value),
+        busy_timeout: explicit_wait.or(configured_wait).unwrap_or(DEFAULT_LOCK_WAIT),
         create: !is_on(Setting::DisableAutoinit),
-        output_format: layer.output_format.as_ref().map(|format| format.value).unwrap_or_default(),
-        project: layer.project.map(|project| project.value),
-        task: layer.task.map(|task| task.value),
+        output_format: layer.output_format().unwrap_or_default(),
+        project: layer.text(Setting::Project),
+        task: layer.text(Setting::Task),
+        min: layer.min(),
+        upper: layer.upper(),
         excluded: layer.excluded,
         group: layer.group,
         project_files,
         origins,
-        min: layer.min,
-        upper: layer.upper,
         argument,
     }
 }
-
-/// How long to wait when nothing is configured.
-const DEFAULT_LOCK_WAIT: Duration = Duration::from_secs(5);

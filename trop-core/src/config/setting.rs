@@ -1,181 +1,170 @@
-//! What can be set: the one table of names that help texts, messages and parsers share.
+//! What can be set: the one table from which files, variables, help texts and validation follow.
 
-/// Something that can be configured. [`Setting::ALL`] has all of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum Setting {
-    /// The data directory.
-    DataDir,
-    /// The path of a reservation.
-    Path,
-    /// The project of new reservations.
+/// Declares [`Setting`], the list of all settings and the table, from one row a setting.
+macro_rules! settings {
+    ($( $(#[$doc:meta])* $setting:ident: $name:literal, $variables:expr, $uses:expr, $files:ident, $kind:expr; )*) => {
+        /// Something that can be configured. [`Setting::ALL`] has all of them.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[non_exhaustive]
+        pub enum Setting { $( $(#[$doc])* $setting, )* }
+
+        impl Setting {
+            /// Every setting.
+            pub const ALL: [Setting; [$(stringify!($setting)),*].len()] = [$(Setting::$setting),*];
+
+            const fn row(self) -> Row {
+                match self {
+                    $( Setting::$setting =>
+                        Row { name: $name, variables: $variables, uses: $uses, files: Files::$files, kind: $kind }, )*
+                }
+            }
+        }
+    };
+}
+
+/// A row of the table.
+struct Row {
+    name: &'static str,
+    variables: &'static [&'static str],
+    /// For what a registry needs it; none if it is no part of the configuration.
+    uses: Option<Uses>,
+    files: Files,
+    kind: Kind,
+}
+
+/// In which files a setting may stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Files {
+    None,
+    /// In those of a project.
     Project,
-    /// The task of new reservations.
-    Task,
-    /// The lowest port.
-    PortMin,
-    /// The highest port.
-    PortMax,
-    /// The highest port, counted from the lowest.
-    PortMaxOffset,
-    /// Ports never to choose.
-    ExcludedPorts,
-    /// Unused for how many days is too long.
-    ExpireAfterDays,
-    /// How long to wait for a lock.
-    BusyTimeout,
-    /// Whether a missing database is an error.
-    DisableAutoinit,
-    /// Whether an exhausted range is not pruned.
-    DisableAutoprune,
-    /// Whether in an exhausted range nothing expires.
-    DisableAutoexpire,
-    /// The format of lists.
+    /// In those of a project and in the user's.
+    All,
+}
+
+/// What values a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Switch,
+    /// Text that follows the identifier rule.
+    Identifier,
+    Port,
+    Number {
+        min: u64,
+        max: u64,
+    },
+    /// Seconds up to [`MAX_LOCK_WAIT`].
+    LockWait,
+    /// Ports and ranges; those of all sources count together.
+    Ports,
     OutputFormat,
-    /// Whether paths may be unrelated to the working directory.
-    AllowUnrelatedPath,
-    /// Whether project and task may be changed.
-    AllowChange,
-    /// Whether the project may be changed.
-    AllowChangeProject,
-    /// Whether the task may be changed.
-    AllowChangeTask,
+    /// Services, in files only.
+    Group,
+    /// Whoever needs it looks it up.
+    Elsewhere,
+}
+
+/// The longest lock wait: what fits into a signed 32-bit number of milliseconds, in whole seconds.
+pub(super) const MAX_LOCK_WAIT: u64 = 2_147_483;
+
+const DAYS: Kind = Kind::Number { min: 1, max: u32::MAX as u64 };
+const OFFSET: Kind = Kind::Number { min: 1, max: 65534 };
+
+// The name in messages, which is the key in files; the variables, the one that wins first; what it is used for; in which
+// files it may stand; its values. Files are read, and their keys are listed, in this order.
+settings! {
+    /// The project of new reservations.
+    Project: "project", &["TROP_PROJECT"], Some(Uses::METADATA), Project, Kind::Identifier;
+    /// The lowest port.
+    PortMin: "ports.min", &["TROP_PORT_MIN"], Some(Uses::PORTS), All, Kind::Port;
+    /// The highest port.
+    PortMax: "ports.max", &["TROP_PORT_MAX"], Some(Uses::PORTS), All, Kind::Port;
+    /// The highest port, counted from the lowest.
+    PortMaxOffset: "ports.max_offset", &["TROP_PORT_MAX_OFFSET"], Some(Uses::PORTS), All, OFFSET;
+    /// Ports never to choose.
+    ExcludedPorts: "excluded_ports", &["TROP_EXCLUDED_PORTS"], Some(Uses::PORTS), All, Kind::Ports;
+    /// Unused for how many days is too long.
+    ExpireAfterDays: "cleanup.expire_after_days", &["TROP_EXPIRE_AFTER_DAYS"], Some(Uses::EXPIRY), All, DAYS;
     /// Whether no probe is made.
-    SkipOccupancyCheck,
-    /// Whether no TCP probe is made.
-    SkipTcp,
-    /// Whether no UDP probe is made.
-    SkipUdp,
+    SkipOccupancyCheck:
+        "occupancy_check.skip", &["TROP_SKIP_OCCUPANCY_CHECK"], Some(Uses::OCCUPANCY), All, Kind::Switch;
     /// Whether no IPv4 probe is made.
-    SkipIpv4,
+    SkipIpv4: "occupancy_check.skip_ip4", &["TROP_SKIP_IPV4"], Some(Uses::OCCUPANCY), All, Kind::Switch;
     /// Whether no IPv6 probe is made.
-    SkipIpv6,
+    SkipIpv6: "occupancy_check.skip_ip6", &["TROP_SKIP_IPV6"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    /// Whether no TCP probe is made.
+    SkipTcp: "occupancy_check.skip_tcp", &["TROP_SKIP_TCP"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    /// Whether no UDP probe is made.
+    SkipUdp: "occupancy_check.skip_udp", &["TROP_SKIP_UDP"], Some(Uses::OCCUPANCY), All, Kind::Switch;
     /// Whether the wildcard addresses are probed too.
-    CheckAllInterfaces,
-    /// How much is said.
-    LogMode,
+    CheckAllInterfaces:
+        "occupancy_check.check_all_interfaces", &["TROP_CHECK_ALL_INTERFACES"], Some(Uses::OCCUPANCY), All, Kind::Switch;
     /// The group of services. It has no variable.
-    Reservations,
+    Reservations: "reservations", &[], None, Project, Kind::Group;
+    /// Whether a missing database is an error.
+    DisableAutoinit: "disable_autoinit", &["TROP_DISABLE_AUTOINIT"], Some(Uses::OPENING), All, Kind::Switch;
+    /// Whether an exhausted range is not pruned.
+    DisableAutoprune: "disable_autoprune", &["TROP_DISABLE_AUTOPRUNE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
+    /// Whether in an exhausted range nothing expires.
+    DisableAutoexpire: "disable_autoexpire", &["TROP_DISABLE_AUTOEXPIRE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
+    /// Whether paths may be unrelated to the working directory.
+    AllowUnrelatedPath: "allow_unrelated_path", &["TROP_ALLOW_UNRELATED_PATH"], Some(Uses::PATHS), All, Kind::Switch;
+    /// Whether the project may be changed.
+    AllowChangeProject:
+        "allow_change_project", &["TROP_ALLOW_PROJECT_CHANGE", "TROP_ALLOW_CHANGE_PROJECT"], Some(Uses::METADATA), All,
+        Kind::Switch;
+    /// Whether the task may be changed.
+    AllowChangeTask:
+        "allow_change_task", &["TROP_ALLOW_TASK_CHANGE", "TROP_ALLOW_CHANGE_TASK"], Some(Uses::METADATA), All,
+        Kind::Switch;
+    /// Whether project and task may be changed.
+    AllowChange: "allow_change", &["TROP_ALLOW_CHANGE"], Some(Uses::METADATA), All, Kind::Switch;
+    /// How long to wait for a lock.
+    BusyTimeout:
+        "maximum_lock_wait_seconds", &["TROP_BUSY_TIMEOUT", "TROP_MAXIMUM_LOCK_WAIT_SECONDS"], Some(Uses::OPENING), All,
+        Kind::LockWait;
+    /// The format of lists.
+    OutputFormat: "output_format", &["TROP_OUTPUT_FORMAT"], Some(Uses::LISTS), All, Kind::OutputFormat;
+    /// The task of new reservations.
+    Task: "task", &["TROP_TASK"], Some(Uses::METADATA), None, Kind::Identifier;
+    /// The data directory.
+    DataDir: "data_dir", &["TROP_DATA_DIR"], None, None, Kind::Elsewhere;
+    /// The path of a reservation.
+    Path: "path", &["TROP_PATH"], None, None, Kind::Elsewhere;
+    /// How much is said.
+    LogMode: "log_mode", &["TROP_LOG_MODE"], None, None, Kind::Elsewhere;
 }
 
 impl Setting {
-    /// Every setting.
-    pub const ALL: [Setting; 26] = [
-        Setting::DataDir,
-        Setting::Path,
-        Setting::Project,
-        Setting::Task,
-        Setting::PortMin,
-        Setting::PortMax,
-        Setting::PortMaxOffset,
-        Setting::ExcludedPorts,
-        Setting::ExpireAfterDays,
-        Setting::BusyTimeout,
-        Setting::DisableAutoinit,
-        Setting::DisableAutoprune,
-        Setting::DisableAutoexpire,
-        Setting::OutputFormat,
-        Setting::AllowUnrelatedPath,
-        Setting::AllowChange,
-        Setting::AllowChangeProject,
-        Setting::AllowChangeTask,
-        Setting::SkipOccupancyCheck,
-        Setting::SkipTcp,
-        Setting::SkipUdp,
-        Setting::SkipIpv4,
-        Setting::SkipIpv6,
-        Setting::CheckAllInterfaces,
-        Setting::LogMode,
-        Setting::Reservations,
-    ];
-
     /// The name in messages: the key in files where it has one, such as `occupancy_check.skip_ip4`.
     #[must_use]
     pub const fn name(self) -> &'static str {
-        match self {
-            Setting::DataDir => "data_dir",
-            Setting::Path => "path",
-            Setting::Project => "project",
-            Setting::Task => "task",
-            Setting::PortMin => "ports.min",
-            Setting::PortMax => "ports.max",
-            Setting::PortMaxOffset => "ports.max_offset",
-            Setting::ExcludedPorts => "excluded_ports",
-            Setting::ExpireAfterDays => "cleanup.expire_after_days",
-            Setting::BusyTimeout => "maximum_lock_wait_seconds",
-            Setting::DisableAutoinit => "disable_autoinit",
-            Setting::DisableAutoprune => "disable_autoprune",
-            Setting::DisableAutoexpire => "disable_autoexpire",
-            Setting::OutputFormat => "output_format",
-            Setting::AllowUnrelatedPath => "allow_unrelated_path",
-            Setting::AllowChange => "allow_change",
-            Setting::AllowChangeProject => "allow_change_project",
-            Setting::AllowChangeTask => "allow_change_task",
-            Setting::SkipOccupancyCheck => "occupancy_check.skip",
-            Setting::SkipTcp => "occupancy_check.skip_tcp",
-            Setting::SkipUdp => "occupancy_check.skip_udp",
-            Setting::SkipIpv4 => "occupancy_check.skip_ip4",
-            Setting::SkipIpv6 => "occupancy_check.skip_ip6",
-            Setting::CheckAllInterfaces => "occupancy_check.check_all_interfaces",
-            Setting::LogMode => "log_mode",
-            Setting::Reservations => "reservations",
-        }
+        self.row().name
     }
 
     /// The environment variables that set it, the one that wins first.
     #[must_use]
     pub const fn variables(self) -> &'static [&'static str] {
-        match self {
-            Setting::DataDir => &["TROP_DATA_DIR"],
-            Setting::Path => &["TROP_PATH"],
-            Setting::Project => &["TROP_PROJECT"],
-            Setting::Task => &["TROP_TASK"],
-            Setting::PortMin => &["TROP_PORT_MIN"],
-            Setting::PortMax => &["TROP_PORT_MAX"],
-            Setting::PortMaxOffset => &["TROP_PORT_MAX_OFFSET"],
-            Setting::ExcludedPorts => &["TROP_EXCLUDED_PORTS"],
-            Setting::ExpireAfterDays => &["TROP_EXPIRE_AFTER_DAYS"],
-            Setting::BusyTimeout => &["TROP_BUSY_TIMEOUT", "TROP_MAXIMUM_LOCK_WAIT_SECONDS"],
-            Setting::DisableAutoinit => &["TROP_DISABLE_AUTOINIT"],
-            Setting::DisableAutoprune => &["TROP_DISABLE_AUTOPRUNE"],
-            Setting::DisableAutoexpire => &["TROP_DISABLE_AUTOEXPIRE"],
-            Setting::OutputFormat => &["TROP_OUTPUT_FORMAT"],
-            Setting::AllowUnrelatedPath => &["TROP_ALLOW_UNRELATED_PATH"],
-            Setting::AllowChange => &["TROP_ALLOW_CHANGE"],
-            Setting::AllowChangeProject => &["TROP_ALLOW_PROJECT_CHANGE", "TROP_ALLOW_CHANGE_PROJECT"],
-            Setting::AllowChangeTask => &["TROP_ALLOW_TASK_CHANGE", "TROP_ALLOW_CHANGE_TASK"],
-            Setting::SkipOccupancyCheck => &["TROP_SKIP_OCCUPANCY_CHECK"],
-            Setting::SkipTcp => &["TROP_SKIP_TCP"],
-            Setting::SkipUdp => &["TROP_SKIP_UDP"],
-            Setting::SkipIpv4 => &["TROP_SKIP_IPV4"],
-            Setting::SkipIpv6 => &["TROP_SKIP_IPV6"],
-            Setting::CheckAllInterfaces => &["TROP_CHECK_ALL_INTERFACES"],
-            Setting::LogMode => &["TROP_LOG_MODE"],
-            Setting::Reservations => &[],
+        self.row().variables
+    }
+
+    pub(super) const fn kind(self) -> Kind {
+        self.row().kind
+    }
+
+    pub(super) const fn files(self) -> Files {
+        self.row().files
+    }
+
+    /// The key of a file's top level that it has or is part of, and its own below that: `occupancy_check` and
+    /// `skip_ip4`, `project` and none.
+    pub(super) fn keys(self) -> (&'static str, Option<&'static str>) {
+        match self.name().split_once('.') {
+            Some((block, key)) => (block, Some(key)),
+            None => (self.name(), None),
         }
     }
 }
-
-/// The settings that work on or off, with the top-level ones among the keys of a file first.
-pub(super) const SWITCHES: [Setting; 7] = [
-    Setting::DisableAutoinit,
-    Setting::DisableAutoprune,
-    Setting::DisableAutoexpire,
-    Setting::AllowUnrelatedPath,
-    Setting::AllowChange,
-    Setting::AllowChangeProject,
-    Setting::AllowChangeTask,
-];
-
-/// The leaves of `occupancy_check`.
-pub(super) const PROBES: [(&str, Setting); 6] = [
-    ("skip", Setting::SkipOccupancyCheck),
-    ("skip_ip4", Setting::SkipIpv4),
-    ("skip_ip6", Setting::SkipIpv6),
-    ("skip_tcp", Setting::SkipTcp),
-    ("skip_udp", Setting::SkipUdp),
-    ("check_all_interfaces", Setting::CheckAllInterfaces),
-];
 
 /// Which settings the caller is going to use: variables of others are not judged, so that an unfit one breaks only
 /// what it is for. The lock wait and automatic initialisation are always used, and files are always judged whole.
@@ -216,28 +205,7 @@ impl Uses {
 
     /// Whether a variable of the setting is to be judged.
     pub(super) fn include(self, setting: Setting) -> bool {
-        self.includes(match setting {
-            Setting::DataDir | Setting::Path | Setting::LogMode | Setting::Reservations => return false,
-            Setting::BusyTimeout | Setting::DisableAutoinit => Uses::OPENING,
-            Setting::PortMin | Setting::PortMax | Setting::PortMaxOffset | Setting::ExcludedPorts => {
-                Uses::PORTS
-            }
-            Setting::Project
-            | Setting::Task
-            | Setting::AllowChange
-            | Setting::AllowChangeProject
-            | Setting::AllowChangeTask => Uses::METADATA,
-            Setting::ExpireAfterDays => Uses::EXPIRY,
-            Setting::DisableAutoprune | Setting::DisableAutoexpire => Uses::AUTOCLEAN,
-            Setting::OutputFormat => Uses::LISTS,
-            Setting::AllowUnrelatedPath => Uses::PATHS,
-            Setting::SkipOccupancyCheck
-            | Setting::SkipTcp
-            | Setting::SkipUdp
-            | Setting::SkipIpv4
-            | Setting::SkipIpv6
-            | Setting::CheckAllInterfaces => Uses::OCCUPANCY,
-        })
+        setting.row().uses.is_some_and(|uses| self.includes(uses))
     }
 }
 
@@ -264,6 +232,19 @@ mod tests {
                 Setting::DataDir | Setting::Path | Setting::LogMode | Setting::Reservations
             );
             assert_eq!(Uses::ALL.include(setting), !apart, "{setting:?}");
+        }
+    }
+
+    #[test]
+    fn every_setting_of_a_file_is_in_the_template_of_init() {
+        let template = include_str!("../operations/config_template.yaml");
+        for setting in Setting::ALL.into_iter().filter(|setting| setting.files() == Files::All) {
+            let (block, key) = setting.keys();
+            for key in [block, key.unwrap_or(block)] {
+                let is_there =
+                    |line: &str| line.trim_start_matches(['#', ' ']).starts_with(&format!("{key}:"));
+                assert!(template.lines().any(is_there) || template.contains(&format!("'{key}'")), "{key}");
+            }
         }
     }
 }

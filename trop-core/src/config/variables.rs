@@ -1,11 +1,12 @@
 //! Environment variables as a source of settings.
 
 use std::env;
+use std::ffi::OsString;
 
-use super::layer::{Layer, Origin, OutputFormat, Sourced, Upper};
-use super::schema::{MAX_LOCK_WAIT, plain_reason};
-use super::setting::{PROBES, SWITCHES, Setting, Uses};
-use crate::model::{Error, Port, PortSet, Result, trimmed};
+use super::layer::{Layer, Origin, OutputFormat, Value};
+use super::reader::plain_reason;
+use super::setting::{Kind, MAX_LOCK_WAIT, Setting, Uses};
+use crate::model::{Error, Port, Result, trimmed};
 
 /// How much a program is to say beside its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,82 +40,48 @@ impl LogMode {
 /// [`Error::Config`] that names the first malformed variable.
 pub(super) fn read(uses: Uses) -> Result<Layer> {
     let mut layer = Layer::default();
-    let text = |setting| variable(uses, setting);
-    layer.project = text(Setting::Project)?.map(to_identifier).transpose()?;
-    layer.task = text(Setting::Task)?.map(to_identifier).transpose()?;
-    layer.min = text(Setting::PortMin)?.map(|given| given.convert(to_port)).transpose()?;
-    let max = text(Setting::PortMax)?.map(|given| given.convert(|text| to_port(text).map(Upper::Max)));
-    let offset = text(Setting::PortMaxOffset)?
-        .map(|given| given.convert(|text| to_number(text, 1, 65534).map(Upper::Offset)));
-    layer.upper = match (max.transpose()?, offset.transpose()?) {
-        (_, Some(offset)) => Some(offset),
-        (max, None) => max,
-    };
-    if let Some(given) = text(Setting::ExcludedPorts)? {
-        layer.excluded = given.convert(to_set)?.value;
-    }
-    layer.expire_after_days = text(Setting::ExpireAfterDays)?
-        .map(|given| given.convert(|text| to_number(text, 1, u32::MAX.into())))
-        .transpose()?;
-    layer.busy_timeout = text(Setting::BusyTimeout)?.map(|given| given.convert(to_lock_wait)).transpose()?;
-    layer.output_format = text(Setting::OutputFormat)?.map(|given| given.convert(to_format)).transpose()?;
-    for setting in SWITCHES.into_iter().chain(PROBES.map(|(_, setting)| setting)) {
-        if let Some(given) = text(setting)? {
-            layer.switches.insert(setting, given.convert(to_boolean)?);
+    for setting in Setting::ALL.into_iter().filter(|setting| uses.include(*setting)) {
+        let Some((variable, text)) = variable(setting) else { continue };
+        let value = text
+            .into_string()
+            .map_err(|_| "it is not valid UTF-8".to_owned())
+            .and_then(|text| parse(setting.kind(), &text));
+        match value {
+            // The last one set wins, so an offset wins over a highest port.
+            Ok(value) => layer.set(setting, value, Origin::Variable(variable)),
+            Err(reason) => {
+                let reason = format!("variable {variable}: {reason}");
+                return Err(Error::Config { setting: setting.name(), reason });
+            }
         }
     }
     Ok(layer)
 }
 
-/// The text of a variable that is set.
-struct Given {
-    setting: Setting,
-    variable: &'static str,
-    text: String,
+/// The first variable of a setting that is set, and its text.
+fn variable(setting: Setting) -> Option<(&'static str, OsString)> {
+    setting.variables().iter().find_map(|name| Some((*name, env::var_os(name)?)))
 }
 
-impl Given {
-    fn convert<T>(self, convert: impl FnOnce(&str) -> Result<T, String>) -> Result<Sourced<T>> {
-        match convert(&self.text) {
-            Ok(value) => Ok(Sourced { value, origin: Origin::Variable(self.variable) }),
-            Err(reason) => Err(malformed(self.setting, self.variable, &reason)),
-        }
+/// The value that a text means; else why it is none.
+fn parse(kind: Kind, text: &str) -> Result<Value, String> {
+    match kind {
+        Kind::Switch => to_boolean(text).map(Value::Switch),
+        Kind::Identifier => trimmed(text).map(|text| Value::Text(text.to_owned())),
+        Kind::Port => Port::parse("ports", text).map(Value::Port).map_err(plain_reason),
+        Kind::Number { min, max } => to_number(text, min, max).map(Value::Number),
+        Kind::LockWait => to_lock_wait(text).map(Value::Number),
+        Kind::Ports => text.parse().map(Value::Ports).map_err(plain_reason),
+        Kind::OutputFormat => to_format(text).map(Value::OutputFormat),
+        Kind::Group | Kind::Elsewhere => Err("it cannot be set by a variable".to_owned()),
     }
 }
 
-/// The first variable of a setting that is set; none if the setting is not used.
-fn variable(uses: Uses, setting: Setting) -> Result<Option<Given>> {
-    if !uses.include(setting) {
-        return Ok(None);
-    }
-    for variable in setting.variables() {
-        if let Some(text) = env::var_os(variable) {
-            let text =
-                text.into_string().map_err(|_| malformed(setting, variable, "it is not valid UTF-8"))?;
-            return Ok(Some(Given { setting, variable, text }));
-        }
-    }
-    Ok(None)
-}
-
-fn malformed(setting: Setting, variable: &str, reason: &str) -> Error {
-    Error::Config { setting: setting.name(), reason: format!("variable {variable}: {reason}") }
-}
-
-fn to_identifier(given: Given) -> Result<Sourced<String>> {
-    given.convert(|text| trimmed(text).map(str::to_owned))
-}
-
-fn to_port(text: &str) -> Result<Port, String> {
-    Port::parse("ports", text).map_err(plain_reason)
-}
-
-fn to_number<T: TryFrom<u64>>(text: &str, min: u64, max: u64) -> Result<T, String> {
+fn to_number(text: &str, min: u64, max: u64) -> Result<u64, String> {
     let digits = text.bytes().all(|byte| byte.is_ascii_digit());
     text.parse()
         .ok()
         .filter(|number| digits && (min..=max).contains(number))
-        .and_then(|number| T::try_from(number).ok())
         .ok_or_else(|| format!("must be a whole number from {min} to {max}"))
 }
 
@@ -126,10 +93,6 @@ fn to_lock_wait(text: &str) -> Result<u64, String> {
         return Err(format!("must not exceed {MAX_LOCK_WAIT}"));
     }
     to_number(text, 0, MAX_LOCK_WAIT)
-}
-
-fn to_set(text: &str) -> Result<PortSet, String> {
-    text.parse().map_err(plain_reason)
 }
 
 fn to_format(text: &str) -> Result<OutputFormat, String> {

@@ -24,6 +24,11 @@ impl Port {
         self.0.checked_add(offset).map(Port)
     }
 
+    /// The port that lies so many above this one, if there is one.
+    pub(crate) fn above(self, offset: u64) -> Option<Port> {
+        u16::try_from(offset).ok().and_then(|offset| self.plus(offset))
+    }
+
     pub(crate) fn from_number(number: u16) -> Option<Port> {
         NonZeroU16::new(number).map(Port)
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rusqlite::backup::Backup;
 
-use super::connection::distrust_schema;
+use super::file::distrust_schema;
 use super::transaction::{Transaction, TransactionMode};
 use super::{schema, upgrade};
 use crate::model::Result;

@@ -6,6 +6,7 @@ mod connections;
 mod copy;
 pub(crate) mod data_dir;
 mod definition;
+mod file;
 mod free_ports;
 mod leases;
 mod lock_wait;

@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use rusqlite::Connection;
 
 use super::attempt::{Attempt, Failure};
-use super::connection::{DatabaseFile, Mode, connect, leave_log_alone};
+use super::file::{DatabaseFile, Mode, connect, leave_log_alone};
 use super::schema;
 use super::transaction::{Transaction, TransactionMode};
 use crate::model::{Error, Result};

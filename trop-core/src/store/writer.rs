@@ -5,7 +5,7 @@ use std::cell::Cell;
 use rusqlite::Connection;
 
 use super::attempt::Attempt;
-use super::connection::{DatabaseFile, Mode, connect, leave_log_alone};
+use super::file::{DatabaseFile, Mode, connect, leave_log_alone};
 use super::lock_wait::{self, FairLock, Timing, Turn};
 use super::reader::has_log;
 use super::transaction::{Transaction, TransactionMode};

@@ -3,7 +3,7 @@
 use rusqlite::Connection;
 
 use super::handle::Lease;
-use super::socket::HoldingSockets;
+use super::holding::HoldingSockets;
 use crate::machine::OccupancyPolicy;
 use crate::model::{
     Blockers, Error, Key, LeaseId, Port, PortRange, Reservation, Result, Tag, Timestamp, identifier, paths,

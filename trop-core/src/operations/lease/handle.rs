@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::socket::HoldingSockets;
+use super::holding::HoldingSockets;
 use crate::fork;
 use crate::model::{Error, LeaseId, Port, Result};
 use crate::registry::Registry;

@@ -2,6 +2,7 @@
 
 mod allocate;
 mod handle;
+mod holding;
 mod listening;
 mod lookup;
 mod socket;

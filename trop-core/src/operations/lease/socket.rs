@@ -1,41 +1,14 @@
-//! Sockets on a leased port: one that keeps the kernel from giving it away, and ones for the lease's owner to use.
+//! Sockets on a leased port for the lease's owner to use.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{TcpListener, ToSocketAddrs};
 
-use socket2::{Domain, Socket, Type};
+use socket2::Socket;
 
 use super::handle::Lease;
+use super::holding::bound;
 use crate::machine::Protocol;
-use crate::model::{Error, Port, Result};
-use crate::os::net::is_family_missing;
-
-/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides a server can listen beside
-/// them, once; connecting clients are refused until then, and the kernel picks the port for nobody.
-#[derive(Default)]
-pub(super) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
-
-impl HoldingSockets {
-    /// Binds the loopback addresses of the families this host has; none if somebody has the port bound.
-    pub(super) fn bind(port: Port) -> Result<Option<HoldingSockets>> {
-        let mut sockets = Vec::new();
-        for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
-            match bound(Protocol::Tcp, SocketAddr::new(address, port.get())) {
-                Ok(socket) => sockets.push(socket),
-                Err(error) if is_family_missing(&error) => {}
-                Err(error)
-                    if matches!(error.kind(), io::ErrorKind::AddrInUse | io::ErrorKind::PermissionDenied) =>
-                {
-                    return Ok(None);
-                }
-                Err(source) => {
-                    return Err(Error::Socket { action: "hold", host: address.to_string(), port, source });
-                }
-            }
-        }
-        Ok(Some(HoldingSockets(sockets)))
-    }
-}
+use crate::model::{Error, Result};
 
 impl Lease {
     /// Where every language listens unless told otherwise.
@@ -92,23 +65,4 @@ impl Lease {
     fn unusable(&self, action: &'static str, host: &str, source: io::Error) -> Error {
         Error::Socket { action, host: host.to_owned(), port: self.port(), source }
     }
-}
-
-fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socket> {
-    let kind = match protocol {
-        Protocol::Tcp => Type::STREAM,
-        Protocol::Udp => Type::DGRAM,
-    };
-    let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    // Beside a socket that holds the port, and after connections of a former server. Elsewhere it would let two
-    // programs listen.
-    #[cfg(unix)]
-    if protocol == Protocol::Tcp {
-        socket.set_reuse_address(true)?;
-    }
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.bind(&address.into())?;
-    Ok(socket)
 }

@@ -2,6 +2,7 @@
 //! database is not cut to the length that it has.
 
 mod database;
+mod format;
 pub(crate) mod reusable_wal;
 mod wal;
 

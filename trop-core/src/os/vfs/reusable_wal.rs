@@ -19,7 +19,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::wal::LOG_HEADER;
+use super::format::LOG_HEADER;
 use crate::os::fs::open_without_waiting;
 
 /// What stands instead of the header; after this text comes which database it belongs to.
@@ -44,8 +44,8 @@ mod unix {
     use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
     use std::path::Path;
 
-    use super::super::wal::{FRAME_HEADER, LOG_HEADER};
-    use super::TEXT;
+    use crate::os::vfs::format::{FRAME_HEADER, LOG_HEADER};
+    use crate::os::vfs::reusable_wal::TEXT;
 
     /// Longer ones are deleted, such as that of a new registry. A reservation takes half of it.
     const MOST_BYTES: u64 = 16384;
@@ -56,7 +56,7 @@ mod unix {
     }
 
     /// The mark that a log has if it was kept with its database as that is now.
-    pub(in super::super) fn mark(log: &Path) -> Option<[u8; LOG_HEADER]> {
+    pub(in crate::os::vfs) fn mark(log: &Path) -> Option<[u8; LOG_HEADER]> {
         Some(mark_with(&fs::metadata(database(log)?).ok()?))
     }
 
@@ -70,7 +70,7 @@ mod unix {
     }
 
     /// Marks a file that SQLite is about to delete, if it is a log and may be kept. Nobody else has the database open.
-    pub(in super::super) fn keep(log: &Path) -> Result<bool> {
+    pub(in crate::os::vfs) fn keep(log: &Path) -> Result<bool> {
         let Some(database) = database(log) else { return Ok(false) };
         let database = fs::metadata(database)?;
         let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;

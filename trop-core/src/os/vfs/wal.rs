@@ -13,15 +13,9 @@ use std::path::PathBuf;
 
 use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods};
 
+use super::format::{FRAME_HEADER, LOG_HEADER};
 #[cfg(unix)]
 use super::reusable_wal;
-
-/// What stands before each page in a log: the page's number, the size of the database if this page ends a transaction,
-/// else 0, and checksums. See "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
-pub(super) const FRAME_HEADER: usize = 24;
-
-/// What a log begins with.
-pub(super) const LOG_HEADER: usize = 32;
 
 /// The largest page there is, and so the most that the original is otherwise asked to write at once: on Unix it cannot
 /// write twice as much. A larger transaction is written in several pieces.

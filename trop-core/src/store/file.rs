@@ -1,0 +1,102 @@
+//! The database file, and what all connections to it have in common.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::attempt::{Attempt, Failure};
+use super::lock_wait;
+use crate::model::{Error, Result};
+use crate::os::fs::{self, FileId};
+use crate::os::vfs;
+
+/// The file a connection is on.
+pub(super) struct DatabaseFile {
+    /// The path as it was given; where links lead may change.
+    pub(super) path: PathBuf,
+    /// The physical path. SQLite follows links too before it looks for the files beside it.
+    pub(super) real: PathBuf,
+    pub(super) id: FileId,
+}
+
+impl DatabaseFile {
+    pub(super) fn at(path: &Path) -> Result<DatabaseFile> {
+        let inspected = |source| Error::io("inspect the database", path, source);
+        let real = std::fs::canonicalize(path).map_err(inspected)?;
+        let id = fs::file_id(&real).map_err(inspected)?;
+        Ok(DatabaseFile { path: path.to_path_buf(), real, id })
+    }
+
+    /// Whether the path still means this file: a directory that was deleted and made again must not split the registry
+    /// in two.
+    pub(super) fn is_current(&self) -> bool {
+        fs::file_id(&self.path).is_ok_and(|now| now == self.id)
+    }
+
+    pub(super) fn ensure_current(&self) -> Attempt<()> {
+        if self.is_current() { Ok(()) } else { Err(Failure::Retry) }
+    }
+}
+
+/// How SQLite opens a file.
+#[derive(Clone, Copy)]
+pub(super) enum Mode {
+    /// Through the VFS of [`vfs`].
+    ReadWrite,
+    /// By SQLite's own VFS, so that all it does with the files is its own.
+    Exclusive,
+    Read,
+    /// Without any lock, as if nobody else were there.
+    ReadImmutable,
+}
+
+/// A connection with what all of them have in common.
+pub(super) fn connect(path: &Path, mode: Mode) -> Result<Connection> {
+    // A connection is used by one thread at a time.
+    let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let (read_only, read_write) =
+        (flags | OpenFlags::SQLITE_OPEN_READ_ONLY, flags | OpenFlags::SQLITE_OPEN_READ_WRITE);
+    let mut connection = match mode {
+        Mode::ReadWrite => Connection::open_with_flags_and_vfs(path, read_write, vfs::name())?,
+        Mode::Exclusive => Connection::open_with_flags(path, read_write)?,
+        Mode::Read => Connection::open_with_flags(path, read_only)?,
+        Mode::ReadImmutable => {
+            Connection::open_with_flags(immutable_uri(path), read_only | OpenFlags::SQLITE_OPEN_URI)?
+        }
+    };
+    connection.busy_handler(Some(|attempt: i32| lock_wait::pause(attempt.unsigned_abs())))?;
+    if matches!(mode, Mode::Exclusive) {
+        // Before the first look at the file, or a log's readers would not be noticed.
+        connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = OFF")?;
+    }
+    distrust_schema(&connection)?;
+    if matches!(mode, Mode::ReadWrite | Mode::Exclusive) {
+        connection.execute_batch("PRAGMA synchronous = NORMAL; PRAGMA cache_spill = OFF")?;
+    }
+    Ok(connection)
+}
+
+/// What another program wrote into the schema may not call functions with side effects.
+pub(super) fn distrust_schema(connection: &Connection) -> Result<()> {
+    connection.set_prepared_statement_cache_capacity(64);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
+    Ok(())
+}
+
+/// The last connection that is closed will neither move the log into the file nor delete it.
+pub(super) fn leave_log_alone(connection: &Connection) -> Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+fn immutable_uri(path: &Path) -> String {
+    let mut uri = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        // Writing to a string cannot fail.
+        let _ = write!(uri, "%{byte:02x}");
+    }
+    uri.push_str("?immutable=1");
+    uri
+}
