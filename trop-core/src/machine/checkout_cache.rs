@@ -1,4 +1,4 @@
-//! What git said about a working directory, for whoever asks again and again.
+//! The project and task that git gives the working directory, remembered.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,12 @@ use super::git::{Inferred, Repository, names_for};
 use crate::fork;
 use crate::model::paths;
 
-/// The names of the checkout whose root is the working directory, which most reservations are for. They are as git would
-/// say now: they depend on the directory's name and on one file, which is looked at each time. Locked for moments only
-/// and with forks kept out, so that no child ever inherits it locked.
+/// The names of the checkout whose root is the working directory, which most reservations are for. They are never out of
+/// date: they depend on the directory's name and on `.git/HEAD`, whose stamp is compared each time.
 pub(crate) struct CheckoutCache {
     last: Mutex<Option<Checkout>>,
-    /// How long ago the file must have changed. A change right after it was read could otherwise leave it with the same
-    /// time, which some file systems keep in steps of two seconds.
+    /// A file that changed less than this long ago is not remembered: another change could leave it with the same time,
+    /// which some file systems keep in steps of two seconds.
     settled: Duration,
 }
 
@@ -32,7 +31,7 @@ impl Default for CheckoutCache {
 }
 
 impl CheckoutCache {
-    /// As [`super::infer`].
+    /// As [`git::names_for`](super::git::names_for).
     pub(crate) fn names_for(&self, path: &Path) -> Inferred {
         let is_working_directory = paths::working_directory().is_ok_and(|directory| directory == path);
         let names = if is_working_directory { self.checkout_at(path) } else { None };
@@ -64,7 +63,7 @@ impl CheckoutCache {
     }
 }
 
-/// What is different whenever a file has other content: git puts a new file in its place, others may write into it.
+/// Differs whenever a file has other content: git puts a new file in its place, others may write into it.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -82,7 +81,7 @@ impl Stamp {
         Some(Stamp { file: (metadata.dev(), metadata.ino()), size: metadata.len(), changed })
     }
 
-    /// Elsewhere nothing tells reliably.
+    /// Elsewhere no stamp is reliable, so nothing is remembered.
     #[cfg(not(unix))]
     fn of(_path: &Path) -> Option<Stamp> {
         None

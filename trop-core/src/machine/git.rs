@@ -1,4 +1,4 @@
-//! What git knows about a directory, read from its files: no program is run and no variable such as `GIT_DIR` asked.
+//! What git knows about a directory, read from its files. No program is run, and no variable such as `GIT_DIR` is read.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::model::identifier;
 use crate::os::fs::open_without_waiting;
 
-/// Far more than any of the files read here has.
+/// The most that is read of a file, in bytes. The files read here are far shorter.
 const MOST_BYTES: u64 = 65536;
 
 /// Names for a reservation; each is absent when there is none or it breaks the identifier rule.
@@ -32,7 +32,7 @@ pub(super) fn names_for(path: &Path) -> Inferred {
 }
 
 pub(super) enum Repository {
-    /// A checkout, a submodule included, and where git keeps its data.
+    /// A checkout (or submodule), and the directory with git's data.
     Checkout {
         directory: PathBuf,
         data: PathBuf,
@@ -45,7 +45,7 @@ pub(super) enum Repository {
     Bare {
         data: PathBuf,
     },
-    /// Something that only looks like one: git would stop here too.
+    /// A broken one. Git does not look further up either.
     Unusable,
 }
 
@@ -72,7 +72,7 @@ impl Repository {
         })
     }
 
-    /// A file instead of the data says where they are: a worktree has its repository's in common, a submodule its own.
+    /// What a `.git` file points to: a linked worktree shares the data of its repository, a submodule has its own.
     fn linked(directory: PathBuf, dot_git: &Path) -> Option<Repository> {
         let data = directory.join(path(read_bytes(dot_git)?.strip_prefix(b"gitdir:")?)?);
         let common_file = data.join("commondir");
@@ -97,17 +97,17 @@ impl Repository {
     }
 }
 
-/// What git itself asks of its data directory.
+/// The test by which git itself recognises a data directory.
 fn is_git_directory(directory: &Path) -> bool {
     let head = directory.join("HEAD");
-    // Of most directories that are looked at there is none, and one look has to tell.
+    // Most directories have no HEAD, so that is asked first.
     let Ok(found) = head.symlink_metadata() else { return false };
     (found.is_file() || found.is_symlink())
         && directory.join("objects").is_dir()
         && directory.join("refs").is_dir()
 }
 
-/// The name of the repository that has these data: of its checkout, if it has one.
+/// The name of the repository with this data directory: that of its checkout, if it has one.
 fn main_name(common: &Path) -> Option<String> {
     if common.file_name().is_some_and(|name| name == ".git") {
         return repository_name(common.parent()?);
@@ -118,7 +118,7 @@ fn main_name(common: &Path) -> Option<String> {
     }
 }
 
-/// Where a submodule's data say that it is checked out: `worktree` in the section `core` of their configuration.
+/// Where a submodule is checked out: `core.worktree` in the configuration of its data directory.
 fn checkout_of(common: &Path) -> Option<PathBuf> {
     let configuration = read(&common.join("config"))?;
     let mut in_core = false;
@@ -135,13 +135,13 @@ fn checkout_of(common: &Path) -> Option<PathBuf> {
     None
 }
 
-/// The current branch in full, an unborn one too; none for a detached head.
+/// The full name of the current branch, even one without a commit; none for a detached HEAD.
 fn branch(data: &Path) -> Option<String> {
     let head = data.join("HEAD");
     let text = read(&head).and_then(|text| Some(text.strip_prefix("ref:")?.trim().to_owned()));
-    // How old versions of git wrote it.
+    // Old versions of git made HEAD a symbolic link.
     let target = text.or_else(|| Some(fs::read_link(&head).ok()?.to_str()?.to_owned()))?;
-    // What the file says when the references are kept in tables.
+    // With the reftable format HEAD says `refs/heads/.invalid`.
     let branch = target.strip_prefix("refs/heads/").filter(|branch| *branch != ".invalid")?;
     valid("task", branch)
 }
@@ -159,7 +159,7 @@ fn valid(field: &'static str, text: &str) -> Option<String> {
     identifier(field, text).ok().map(str::to_owned)
 }
 
-/// A path in a file, which need not be UTF-8.
+/// A path as it stands in a file of git. It need not be UTF-8.
 fn path(bytes: &[u8]) -> Option<PathBuf> {
     let end = bytes.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r'))?;
     let bytes = bytes[..=end].strip_prefix(b" ").unwrap_or(&bytes[..=end]);
@@ -177,7 +177,7 @@ fn read(path: &Path) -> Option<String> {
 
 fn read_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut file = open_without_waiting(path).ok()?;
-    // Nearly all of them are shorter, and then one read is enough.
+    // Nearly all files are shorter, and one system call reads them.
     let mut bytes = vec![0; 1024];
     let length = loop {
         match file.read(&mut bytes) {

@@ -6,14 +6,13 @@ use std::sync::Mutex;
 use crate::fork;
 use crate::model::{Key, Timestamp};
 
-/// A key in here most likely still has its reservation, so that nobody need look before asking for it again; and within
-/// the second nothing about it would change, because its time of last use is a whole second. Locked for moments only and
-/// with forks kept out, so that no child ever inherits it locked.
+/// A key in here most likely still has its reservation, so that git need not be asked about it. Within the same second
+/// nothing about its row would change, because the time of last use is a whole second.
 #[derive(Default)]
 pub(crate) struct RecentKeys(Mutex<BTreeMap<Key, Timestamp>>);
 
 impl RecentKeys {
-    /// How many keys are kept. More are not worth their memory: a key that was forgotten costs a look at the database.
+    /// How many keys are remembered. A key that was forgotten only costs a look at the database.
     const MOST: usize = 1024;
 
     /// When a key was last stored.

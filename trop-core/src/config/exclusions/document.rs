@@ -1,6 +1,7 @@
 //! Where `excluded_ports` stands in a text that is a valid configuration file.
 //!
-//! What YAML allows but nobody can edit without understanding all of it, such as aliases, is none of this: nothing.
+//! Only forms that can be edited line by line are read. Of anything else that YAML allows, such as anchors and aliases,
+//! the result is none.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
@@ -8,19 +9,23 @@ use crate::model::{Port, PortRange, PortSet};
 
 pub(super) const KEY: &str = "excluded_ports";
 
-/// One entry of the list in the text.
+/// An entry of the list, with byte offsets into the text.
 pub(super) struct Item {
     pub(super) range: PortRange,
-    /// Where its first word begins and its last one ends.
+    /// From its first word to the end of its last one.
     pub(super) start: usize,
     pub(super) end: usize,
-    /// Its words: what lies between them can be a comment.
+    /// The start and end of each of its words. Comments can stand between them.
     pub(super) words: Vec<(usize, usize)>,
 }
 
+/// The value of `excluded_ports`.
 pub(super) enum List {
+    /// The key without a value.
     Null { start: usize, end: usize },
+    /// Lines that begin with a dash.
     Block(Vec<Item>),
+    /// In brackets.
     Flow { start: usize, end: usize, items: Vec<Item> },
 }
 
@@ -33,13 +38,17 @@ impl List {
     }
 }
 
+/// The top level of the document.
 pub(super) enum Root {
+    /// It is empty.
     Nothing,
+    /// Keys on lines of their own, which begin at this column.
     Block {
         column: usize,
     },
-    /// Between the braces.
+    /// In braces.
     Flow {
+        /// Where the closing one stands.
         end: usize,
         is_empty: bool,
     },
@@ -70,7 +79,7 @@ impl<'t> Document<'t> {
     }
 
     fn read(&mut self, mut events: Events<'t>) -> Option<()> {
-        // Else it is empty, or null.
+        // Anything else than a mapping is empty or null: the file is valid.
         let Some((Event::MappingStart(style, ..), _)) = events.next() else { return Some(()) };
         let mut column = None;
         let mut is_empty = true;
@@ -100,7 +109,7 @@ impl<'t> Document<'t> {
         }
     }
 
-    /// Notes one value that is none of ours.
+    /// Reads the value of another key, to compare it after the edit.
     fn skip(&mut self, events: &mut Events<'t>) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -132,7 +141,7 @@ impl<'t> Document<'t> {
         ports
     }
 
-    /// Whether a new text says what is expected and nothing else: the last guard.
+    /// Whether a new text has the expected ports and everything else as it was. Checked before any file is written.
     pub(super) fn became(&self, changed: &str, expected: &PortSet) -> bool {
         Document::parse(changed).is_some_and(|again| again.ports() == *expected && again.rest == self.rest)
     }

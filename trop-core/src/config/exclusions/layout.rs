@@ -1,4 +1,4 @@
-//! The text with another list: everything but the list stays as it was written.
+//! Writing another list into the text. Everything else stays as it was written.
 
 use super::document::{Document, Item, KEY, List, Root};
 use super::text::Entry;
@@ -38,7 +38,7 @@ impl<'t> Document<'t> {
             Root::Block { column } => column,
             Root::Nothing => 0,
         };
-        // Before the mark that ends a document, if there is one.
+        // Before `...`, which ends a document.
         let mut offset = 0;
         let mut end = self.text.len();
         for line in self.text.split_inclusive('\n') {
@@ -85,7 +85,7 @@ impl<'t> Document<'t> {
             let next = items.get(index).map_or(end, |item| item.start);
             let gap = &self.text[at..next];
             for (offset, comment) in comments(gap) {
-                // On the line of the entry before, or on a line of its own before the next.
+                // A comment on a line of its own belongs to the next entry, any other to the one before.
                 let own_line = gap[..offset].contains('\n');
                 let owner =
                     if own_line { index.min(items.len().saturating_sub(1)) } else { index.wrapping_sub(1) };
@@ -162,7 +162,7 @@ impl<'t> Document<'t> {
         Some(before.map_or("", |before| &self.text[self.line_end(before.end).min(start)..start]))
     }
 
-    /// The blanks before the dash of an entry.
+    /// The spaces before the dash of an entry. None if something else stands there.
     fn indent(&self, item: &Item) -> Option<&'t str> {
         let line = &self.text[self.line_start(item.start)..item.start];
         line.trim_end().strip_suffix('-').filter(|indent| indent.trim().is_empty())
@@ -172,7 +172,7 @@ impl<'t> Document<'t> {
         self.text[..at].rfind('\n').map_or(0, |newline| newline + 1)
     }
 
-    /// Behind the line's end.
+    /// Where the next line begins.
     fn line_end(&self, at: usize) -> usize {
         self.text[at..].find('\n').map_or(self.text.len(), |newline| at + newline + 1)
     }
@@ -189,7 +189,7 @@ fn end_line(text: &mut String, eol: &str) {
     }
 }
 
-/// The comments in text that has no words, and where each begins.
+/// The comments in text between words, and where each begins.
 fn comments(gap: &str) -> Vec<(usize, &str)> {
     let mut found = Vec::new();
     let mut offset = 0;

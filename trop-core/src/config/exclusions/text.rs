@@ -3,7 +3,7 @@
 use super::document::{Document, Item};
 use crate::model::{Port, PortRange, PortSet};
 
-/// What became of a text.
+/// The result of an edit.
 pub(super) struct Edit {
     /// The new text; none when nothing had to change.
     pub(super) text: Option<String>,
@@ -102,7 +102,7 @@ fn merge(items: &[Item], range: PortRange) -> Vec<Entry<'_>> {
     entries
 }
 
-/// Whether two ranges overlap or are neighbours; counted wider than a port, for the highest one's sake.
+/// Whether two ranges overlap or are neighbours. In 32 bits, because 65535 has a successor there.
 fn touch(a: PortRange, b: PortRange) -> bool {
     let wide = |port: Port| u32::from(port.get());
     wide(a.min()) <= wide(b.max()) + 1 && wide(b.min()) <= wide(a.max()) + 1

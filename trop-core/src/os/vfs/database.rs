@@ -1,7 +1,7 @@
-//! The database file: SQLite's own, but not cut to the length that it has.
+//! The database file: SQLite's own, but not truncated to the length that it has.
 //!
-//! After moving a log into the file SQLite always sets the file's length, which seldom changes it. On the way to the
-//! disk it counts as a change, so that waiting for the disk takes longer by what the file system writes down of it.
+//! After a checkpoint SQLite always sets the file's length, which seldom changes it. The file system counts that as a
+//! change all the same and writes it to its journal, so that the sync takes longer.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;
@@ -11,7 +11,7 @@ use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite
 /// The methods of database files: as the original VFS has them, and with ours among them.
 static METHODS: OnceLock<(&'static sqlite3_io_methods, sqlite3_io_methods)> = OnceLock::new();
 
-/// Gives an open database file our methods. What they get is the original's file itself.
+/// Gives an open database file our methods, which are called with the original's file.
 ///
 /// # Safety
 /// The original VFS has opened the file; its methods live as long as the process.
@@ -21,7 +21,7 @@ pub(super) unsafe fn wrap_methods(file: *mut sqlite3_file) {
         let Some(original) = (*file).pMethods.as_ref() else { return };
         let (known, ours) =
             METHODS.get_or_init(|| (original, sqlite3_io_methods { xTruncate: Some(truncate), ..*original }));
-        // There are several kinds of locks, and methods for each; in practice all files have the same.
+        // SQLite has a set of methods for each kind of file lock; in practice all files have the same.
         if std::ptr::eq(*known, original) {
             (*file).pMethods = ours;
         }

@@ -1,5 +1,6 @@
-//! How SQLite reads and writes files here: as ever, but a log is written in large pieces, its room is kept, and a
-//! database is not cut to the length that it has.
+//! How SQLite reads and writes files here: through its own VFS, but a transaction goes to the log (WAL) in one write, a
+//! short log stays for the next program, and a database file is not truncated to the length that it has.
+//! docs/design.md has the argument why no committed reservation can be lost by it.
 
 mod database;
 mod format;
@@ -20,7 +21,7 @@ use wal::Wal;
 
 const NAME: &CStr = c"trop";
 
-/// The name by which SQLite finds it.
+/// The name of the VFS, which is registered by the first call.
 pub(crate) fn name() -> &'static CStr {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
@@ -49,7 +50,7 @@ pub(crate) fn name() -> &'static CStr {
     NAME
 }
 
-/// SQLite's own way to files, as it was when ours was made of it.
+/// The VFS that was SQLite's default when ours was made of it.
 static ORIGINAL: AtomicPtr<sqlite3_vfs> = AtomicPtr::new(std::ptr::null_mut());
 
 unsafe extern "C" fn open(
@@ -86,7 +87,7 @@ unsafe extern "C" fn open(
             }
             status
         };
-        // One that is kept is there; without the flag the original does not wait for the directory either.
+        // A log that stayed is there already; without the flag the original does not sync the directory either.
         if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
             if wal::has_mark(file) {
                 return SQLITE_OK;
@@ -112,7 +113,7 @@ unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, name: *const c_char, sync: c
     }
 }
 
-/// A name as SQLite has it: of bytes on Unix, in UTF-8 elsewhere.
+/// A file name that SQLite passes: any bytes on Unix, UTF-8 elsewhere.
 ///
 /// # Safety
 /// It is null or ends with a zero byte, and lives as long as is said.

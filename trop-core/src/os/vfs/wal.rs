@@ -1,12 +1,12 @@
-//! A log: a transaction in one piece, not each page in two.
+//! The log (WAL): a transaction goes to it in one write, instead of two for each page.
 //!
-//! By itself SQLite asks the operating system twice for every page, for the 24 bytes before it and for the page, which
-//! makes up most of what a small transaction costs. Here what it writes to a log is collected and written at the latest
-//! with the last page of the transaction, before that call returns: nothing is published to other processes, and no
-//! lock is let go, before it is in the file. The order is the same and so is every error.
+//! By itself SQLite makes two system calls for every page, one for its 24 bytes of header and one for the page, which is
+//! most of what a small transaction costs. Here the bytes are buffered and written at the latest with the last page of
+//! the transaction, before that call returns: nothing is published to other processes, and no lock is released, before
+//! it is in the file. The order of the bytes is the same, and so is every error.
 //!
-//! What is collected must not outlive the write lock. SQLite writes all pages of a transaction in a row if it never
-//! spills some to the log early, so a connection that uses this has to say `PRAGMA cache_spill = OFF`.
+//! The buffer must not outlive the write lock. SQLite writes all pages of a transaction in a row as long as it never
+//! spills some to the log early, so a connection that uses this has to set `PRAGMA cache_spill = OFF`.
 
 use std::ffi::{c_int, c_void};
 use std::path::PathBuf;
@@ -17,32 +17,32 @@ use super::format::{FRAME_HEADER, LOG_HEADER};
 #[cfg(unix)]
 use super::reusable_wal;
 
-/// The largest page there is, and so the most that the original is otherwise asked to write at once: on Unix it cannot
-/// write twice as much. A larger transaction is written in several pieces.
+/// The size of the buffer: that of the largest page there is, because SQLite's Unix VFS cannot write 128 KiB at once. A
+/// larger transaction is written in several pieces.
 const MOST_BYTES: usize = 65536;
 
-/// An open log, in memory that SQLite allocates. Behind it lies what the original VFS keeps of the file.
+/// An open log, in memory that SQLite allocates. The original VFS's own part of the file lies behind it.
 #[repr(C)]
 pub(super) struct Wal {
-    /// What SQLite knows of it; has to come first.
+    /// The part that SQLite knows; has to come first.
     base: sqlite3_file,
     /// The file as the original opened it.
     file: *mut sqlite3_file,
-    /// What is collected, and where in the file it begins.
-    collected: Vec<u8>,
+    /// What is still to be written, and its offset in the file.
+    buffer: Vec<u8>,
     start: sqlite3_int64,
-    /// Where the page comes that the last header was for, and whether it ends a transaction.
+    /// The offset of the page that the last header was for, and whether that page ends a transaction.
     page: Option<sqlite3_int64>,
     is_last: bool,
     /// The size of a page with its header, once it is known.
     frame: Option<sqlite3_int64>,
-    /// Whether the last that was written is a header over the mark of a log that was kept.
-    is_begun: bool,
+    /// Whether the last write was the log's header, in place of the mark of a log that stayed.
+    replaced_mark: bool,
     path: Option<PathBuf>,
 }
 
 impl Wal {
-    /// Makes what SQLite knows of a log.
+    /// Makes an open log out of a file that the original has opened.
     ///
     /// # Safety
     /// There is room for a `Wal` at `file` and it is SQLite's; the original has opened `inner`, which stays where it is.
@@ -50,30 +50,30 @@ impl Wal {
         let log = Wal {
             base: sqlite3_file { pMethods: &raw const METHODS },
             file: inner,
-            collected: Vec::new(),
+            buffer: Vec::new(),
             start: 0,
             page: None,
             is_last: false,
             frame: None,
-            is_begun: false,
+            replaced_mark: false,
             path,
         };
         // SAFETY: as above.
         unsafe { file.cast::<Wal>().write(log) };
     }
 
-    /// Calls a method of the original's file, after everything was written.
+    /// Calls a method of the original's file, after the buffer was written.
     fn call(
         &mut self,
         method: impl FnOnce(&sqlite3_io_methods, *mut sqlite3_file) -> Option<c_int>,
     ) -> c_int {
-        match self.write_collected() {
-            SQLITE_OK => self.call_at_once(method),
+        match self.flush() {
+            SQLITE_OK => self.call_unbuffered(method),
             error => error,
         }
     }
 
-    fn call_at_once(
+    fn call_unbuffered(
         &self,
         method: impl FnOnce(&sqlite3_io_methods, *mut sqlite3_file) -> Option<c_int>,
     ) -> c_int {
@@ -83,43 +83,43 @@ impl Wal {
     }
 
     fn write(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
-        let is_begun = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
-        let status = self.collect(bytes, offset);
-        // If it failed, SQLite does not wait for it either.
-        self.is_begun = is_begun && status == SQLITE_OK;
+        let replaces_mark = offset == 0 && bytes.len() == LOG_HEADER && self.has_mark();
+        let status = self.write_buffered(bytes, offset);
+        // SQLite does not sync a header whose write failed.
+        self.replaced_mark = replaces_mark && status == SQLITE_OK;
         status
     }
 
-    fn collect(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
+    fn write_buffered(&mut self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
         let is_header = bytes.len() == FRAME_HEADER && self.may_begin_frame(offset);
         if self.frame.is_none() && !is_header && self.page == Some(offset) {
             self.frame = sqlite3_int64::try_from(FRAME_HEADER + bytes.len()).ok();
         }
-        let is_too_much = self.collected.len() + bytes.len() > MOST_BYTES;
+        let is_too_much = self.buffer.len() + bytes.len() > MOST_BYTES;
         let follows = self.end() == Some(offset);
         if is_too_much || !follows {
-            match self.write_collected() {
+            match self.flush() {
                 SQLITE_OK => {}
                 error => return error,
             }
         }
         if is_header {
-            if self.collected.is_empty() {
+            if self.buffer.is_empty() {
                 self.start = offset;
             }
-            self.collected.extend_from_slice(bytes);
+            self.buffer.extend_from_slice(bytes);
             self.page = self.end();
             self.is_last = bytes[4..8] != [0; 4];
             SQLITE_OK
-        } else if self.collected.is_empty() {
-            self.write_at_once(bytes, offset)
+        } else if self.buffer.is_empty() {
+            self.write_unbuffered(bytes, offset)
         } else {
-            self.collected.extend_from_slice(bytes);
-            if self.is_last { self.write_collected() } else { SQLITE_OK }
+            self.buffer.extend_from_slice(bytes);
+            if self.is_last { self.flush() } else { SQLITE_OK }
         }
     }
 
-    /// The mark of a log that was kept with this database.
+    /// The mark that a log which stayed with this database has.
     fn mark(&self) -> Option<[u8; LOG_HEADER]> {
         #[cfg(unix)]
         return reusable_wal::mark(self.path.as_deref()?);
@@ -127,7 +127,7 @@ impl Wal {
         None
     }
 
-    /// Whether it has that.
+    /// Whether the log begins with that mark.
     fn has_mark(&mut self) -> bool {
         let mut header = [0; LOG_HEADER];
         let Ok(size) = c_int::try_from(header.len()) else { return false };
@@ -137,49 +137,50 @@ impl Wal {
         status == SQLITE_OK && self.mark().is_some_and(|mark| header == mark)
     }
 
-    /// Waits until everything is on the disk. A header that was written over a mark may get there with what follows it.
+    /// Waits until everything is on the disk. A header in place of a mark need not be there before what follows it; see
+    /// [`reusable_wal`].
     fn sync(&mut self, flags: c_int) -> c_int {
-        if std::mem::take(&mut self.is_begun) {
+        if std::mem::take(&mut self.replaced_mark) {
             return SQLITE_OK;
         }
         // SAFETY: the flags are SQLite's.
         self.call(|methods, file| unsafe { Some(methods.xSync?(file, flags)) })
     }
 
-    /// Whether a header may stand there. Not all that is as short is one: with some settings a transaction is padded to a
-    /// whole sector, and the padding is written in two parts.
+    /// Whether a page's header may stand at an offset. Not every write of that length is a header: with some settings a
+    /// transaction is padded to a whole sector, and the padding is written in two parts.
     fn may_begin_frame(&self, offset: sqlite3_int64) -> bool {
         let header = sqlite3_int64::try_from(LOG_HEADER).unwrap_or(0);
         self.frame.is_none_or(|frame| (offset - header) % frame == 0)
     }
 
-    /// Where what is collected ends in the file.
+    /// The offset of the buffer's end.
     fn end(&self) -> Option<sqlite3_int64> {
-        let length = sqlite3_int64::try_from(self.collected.len()).ok()?;
+        let length = sqlite3_int64::try_from(self.buffer.len()).ok()?;
         (length > 0).then_some(self.start + length)
     }
 
-    /// Afterwards nothing is left to be written, also if that failed: the transaction fails with it.
-    fn write_collected(&mut self) -> c_int {
-        if self.collected.is_empty() {
+    /// Writes the buffer, which is empty afterwards even if that failed: the transaction fails with it.
+    fn flush(&mut self) -> c_int {
+        if self.buffer.is_empty() {
             return SQLITE_OK;
         }
-        let status = self.write_at_once(&self.collected, self.start);
-        self.collected.clear();
+        let status = self.write_unbuffered(&self.buffer, self.start);
+        self.buffer.clear();
         status
     }
 
-    fn write_at_once(&self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
+    fn write_unbuffered(&self, bytes: &[u8], offset: sqlite3_int64) -> c_int {
         let Ok(size) = c_int::try_from(bytes.len()) else { return SQLITE_ERROR };
         // SAFETY: the slice is valid for the call.
-        self.call_at_once(|methods, file| unsafe {
+        self.call_unbuffered(|methods, file| unsafe {
             Some(methods.xWrite?(file, bytes.as_ptr().cast(), size, offset))
         })
     }
 }
 
 static METHODS: sqlite3_io_methods = sqlite3_io_methods {
-    // The first version: logs are neither shared memory nor mapped.
+    // Version 1 of the methods: a log has no shared memory and is not mapped.
     iVersion: 1,
     xClose: Some(close),
     xRead: Some(read),
@@ -201,16 +202,16 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// The log that SQLite means.
+/// The log at a file of SQLite's.
 ///
 /// # Safety
-/// There is a log that was [put](Wal::put) there, and it is used by nobody else meanwhile, which SQLite warrants.
+/// It was made by [`Wal::put`], and nobody else uses it meanwhile, which SQLite guarantees.
 unsafe fn log<'f>(file: *mut sqlite3_file) -> &'f mut Wal {
     // SAFETY: as above.
     unsafe { &mut *file.cast::<Wal>() }
 }
 
-/// Whether a log that is open was kept with this database.
+/// Whether an open log begins with the mark of this database.
 ///
 /// # Safety
 /// As for [`log`].
@@ -223,8 +224,8 @@ pub(super) unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
     // SAFETY: as for `log`; SQLite uses the file no more.
     unsafe {
         let log = file.cast::<Wal>().read();
-        // Nothing is collected, or it belongs to a transaction that was given up.
-        log.call_at_once(|methods, file| Some(methods.xClose?(file)))
+        // The buffer is empty, or has part of a transaction that was rolled back.
+        log.call_unbuffered(|methods, file| Some(methods.xClose?(file)))
     }
 }
 
@@ -246,7 +247,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
     unsafe { log(file).sync(flags) }
 }
 
-/// Methods that do what the original's do, with everything written before.
+/// Methods that flush the buffer and call the original's.
 macro_rules! forward {
     ($($name:ident = $method:ident($($argument:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
@@ -370,7 +371,7 @@ mod tests {
             put(&page[1000..], 32 + 1048 + 1024);
             let length = std::fs::metadata(directory.path().join("log")).unwrap().len();
             assert_eq!(length, 32 + 2 * 1048, "all of it is written");
-            assert_eq!(log(file).collected, [0_u8; 0]);
+            assert_eq!(log(file).buffer, [0_u8; 0]);
             assert_eq!(close(file), SQLITE_OK);
         }
     }
