@@ -26,8 +26,8 @@ impl Registry {
     #[new]
     #[pyo3(
         signature = (data_dir=None, *, ports=None, excluded=None, busy_timeout=None, create=true,
-            discovery=true, start_dir=None, config_file=None, variables=true, skip_occupancy_check=false, skip_tcp=false,
-            skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
+            discovery=true, start_dir=None, config_file=None, variables=true, skip_occupancy_check=false,
+            skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
         text_signature = "(data_dir=None, *, ports=None, excluded=(), busy_timeout=None, create=True, \
             discovery=True, start_dir=None, config_file=None, variables=True, skip_occupancy_check=False, \
             skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False)"

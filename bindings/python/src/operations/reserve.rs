@@ -33,8 +33,9 @@ impl Operations {
     #[pyo3(signature = (path=None, tag=None, *, port=None, min=None, max=None, project=None, task=None,
         clear_project=false, clear_task=false, overwrite=false, ignore_occupied=false,
         ignore_exclusions=false, allow_unrelated_path=true, allow_project_change=false,
-        allow_task_change=false, force=false, disable_autoprune=false, disable_autoexpire=false, skip_occupancy_check=false, skip_tcp=false,
-        skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false, dry_run=false))]
+        allow_task_change=false, force=false, disable_autoprune=false, disable_autoexpire=false,
+        skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
+        check_all_interfaces=false, dry_run=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn reserve(
         &self,

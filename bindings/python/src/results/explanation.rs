@@ -7,7 +7,7 @@ use trop_core::Holder;
 
 use super::lease_info::LeaseInfo;
 use super::reservation::Reservation;
-use super::value::{self, value};
+use super::value::{self, impl_value};
 
 /// Who has a port in the registry and in the operating system. As text: sentences for people.
 #[pyclass(frozen, get_all, str = "{text}", new = "from_fields", module = "trop")]
@@ -34,7 +34,7 @@ pub(crate) struct Explanation {
     text: String,
 }
 
-value!(
+impl_value!(
     Explanation: port, reservation, lease, occupied, process_id, process_name, user, in_range, excluded, text
 );
 

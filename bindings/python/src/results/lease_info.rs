@@ -3,7 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple, PyType};
 
-use super::value::{self, utc, value};
+use super::value::{self, impl_value, utc};
 
 /// A lease of anybody, as others see it.
 #[pyclass(frozen, get_all, new = "from_fields", module = "trop")]
@@ -24,7 +24,7 @@ pub(crate) struct LeaseInfo {
     since: Py<PyDateTime>,
 }
 
-value!(LeaseInfo: port, label, state, pid, command, directory, since);
+impl_value!(LeaseInfo: port, label, state, pid, command, directory, since);
 
 impl LeaseInfo {
     pub(crate) fn of(py: Python<'_>, lease: trop_core::LeaseInfo) -> PyResult<LeaseInfo> {

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
 use super::reservation::Reservation;
-use super::value::{self, value};
+use super::value::{self, impl_value};
 
 /// What a migration did.
 #[pyclass(frozen, get_all, new = "from_fields", module = "trop")]
@@ -19,7 +19,7 @@ pub(crate) struct Migration {
     conflicts: Py<PyTuple>,
 }
 
-value!(Migration: from_, to, moves, conflicts);
+impl_value!(Migration: from_, to, moves, conflicts);
 
 impl Migration {
     pub(crate) fn of(py: Python<'_>, migration: trop_core::Migration) -> PyResult<Migration> {
@@ -42,7 +42,7 @@ pub(crate) struct Move {
     to: String,
 }
 
-value!(Move: reservation, to);
+impl_value!(Move: reservation, to);
 
 impl Move {
     fn of(py: Python<'_>, moved: trop_core::Move) -> PyResult<Move> {

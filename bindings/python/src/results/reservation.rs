@@ -6,7 +6,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple, PyType};
 use trop_core::{Refusal, Reserved};
 
-use super::value::{self, utc, value};
+use super::value::{self, impl_value, utc};
 
 /// A port that belongs to a path and a tag until it is released, as the registry had it at one moment.
 ///
@@ -173,7 +173,7 @@ pub(crate) struct Cleanup {
     days: u32,
 }
 
-value!(Cleanup: pruned, expired, preserved, days);
+impl_value!(Cleanup: pruned, expired, preserved, days);
 
 impl Cleanup {
     pub(crate) fn of(py: Python<'_>, cleanup: trop_core::Cleanup) -> PyResult<Cleanup> {
@@ -196,7 +196,7 @@ pub(crate) struct Preserved {
     cause: String,
 }
 
-value!(Preserved: path, cause);
+impl_value!(Preserved: path, cause);
 
 impl From<trop_core::Preserved> for Preserved {
     fn from(preserved: trop_core::Preserved) -> Preserved {

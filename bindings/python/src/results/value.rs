@@ -1,11 +1,11 @@
-//! What the results have in common: they are values.
+//! What the results have in common: the behaviour of values, and times.
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyString, PyTuple, PyTzInfo};
 
 /// Gives a class the behaviour of a value: it is compared, hashed, shown, matched, copied and pickled by its
-/// fields. They are listed as the constructor takes them.
-macro_rules! value {
+/// fields. They are listed in the order of the constructor's arguments.
+macro_rules! impl_value {
     ($class:ident: $($field:ident),+) => {
         #[pymethods]
         impl $class {
@@ -34,7 +34,7 @@ macro_rules! value {
         }
     };
 }
-pub(super) use value;
+pub(super) use impl_value;
 
 /// The values of the fields, in the order of `__match_args__`.
 pub(super) fn fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
@@ -42,6 +42,7 @@ pub(super) fn fields<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTu
     PyTuple::new(value.py(), values.collect::<PyResult<Vec<_>>>()?)
 }
 
+/// The call of the constructor that makes an equal value.
 pub(super) fn shown(value: &Bound<'_, PyAny>) -> PyResult<String> {
     let names = names(value)?.into_iter();
     let fields = names.zip(fields(value)?).map(|(name, field)| Ok(format!("{name}={}", field.repr()?)));
@@ -53,7 +54,7 @@ fn names<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
     Ok(value.get_type().getattr("__match_args__")?.cast_into()?)
 }
 
-/// A time of the core.
+/// A time of the core as Python's `datetime`.
 pub(super) fn utc(py: Python<'_>, seconds: i64) -> PyResult<Bound<'_, PyDateTime>> {
     #[allow(clippy::cast_precision_loss, reason = "the core's times end with the year 9999")]
     PyDateTime::from_timestamp(py, seconds as f64, Some(&*PyTzInfo::utc(py)?))
