@@ -18,14 +18,14 @@ use trop_core::{
 
 use crate::errors::exception;
 
-/// A value as the caller gave it; `None` is a value that was not given.
+/// An argument as the caller passed it; `None` if it was left out.
 pub(crate) type Given<'a, 'py> = Option<&'a Bound<'py, PyAny>>;
 
 pub(crate) fn path(argument: &'static str, given: Given<'_, '_>) -> PyResult<Option<PathBuf>> {
     given.map(|value| required_path(argument, value)).transpose()
 }
 
-/// A path that has to be given.
+/// A path that must be given.
 pub(crate) fn required_path(argument: &'static str, given: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     // ASCII is the same in every file system encoding.
     if let Ok(text) = given.cast::<PyString>()
@@ -45,7 +45,7 @@ pub(crate) fn port(argument: &'static str, given: Given<'_, '_>) -> PyResult<Opt
     given.map(|value| required_port(argument, value)).transpose()
 }
 
-/// Two ports, in a tuple or another sequence.
+/// A pair of ports, the lowest and the highest, as a tuple or another sequence.
 pub(crate) fn ports(given: &Bound<'_, PyAny>) -> PyResult<PortRange> {
     let ends: Vec<Bound<'_, PyAny>> = extract("ports", given, "a pair of ports")?;
     let [min, max] = ends.as_slice() else {
@@ -55,7 +55,7 @@ pub(crate) fn ports(given: &Bound<'_, PyAny>) -> PyResult<PortRange> {
     checked(given.py(), PortRange::new("ports", min, max))
 }
 
-/// Ports and texts of the core's list syntax, or one such text.
+/// An iterable of ports and of lists as text (`5001, 5005..5009`), or one such text.
 pub(crate) fn excluded(given: &Bound<'_, PyAny>) -> PyResult<PortSet> {
     let mut set = PortSet::default();
     let mut insert = |entry: &Bound<'_, PyAny>| {
@@ -88,7 +88,7 @@ pub(crate) fn days(given: Given<'_, '_>) -> PyResult<Option<u32>> {
     given.map(|value| number("days", value, "a number of days (1 to 4294967295)")).transpose()
 }
 
-/// A number of ports; which are possible is known to the core.
+/// A number of ports; the core checks its limits.
 pub(crate) fn count(given: &Bound<'_, PyAny>) -> PyResult<u32> {
     number("count", given, "a number of ports (1 to 65535)")
 }
@@ -123,7 +123,8 @@ pub(crate) fn text(argument: &'static str, given: Given<'_, '_>) -> PyResult<Opt
     given.map(|value| Ok(utf8(argument, value)?.into_owned())).transpose()
 }
 
-/// A project or task to store, or the wish to store none, which is the switch called `clear`.
+/// What a call does to the stored project or task. `clear` is the name of the switch that removes it, and
+/// `is_cleared` whether it was set.
 pub(crate) fn field(
     py: Python<'_>,
     argument: &'static str,

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use trop_core::Error;
 
-/// The exception for an error of the core; whatever prevents making it, if anything does.
+/// The exception for an error of the core. If it cannot be made, the exception that says why.
 pub(crate) fn exception(py: Python<'_>, error: &Error) -> PyErr {
     static MAKE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let code = error.code();

@@ -9,17 +9,17 @@ use pyo3::types::{IntoPyDict, PyList};
 use trop_core::contain;
 
 use crate::arguments::{self, Given};
-use crate::operations::{Operations, detached};
+use crate::calls::{Operations, contained};
 
 /// A port that belongs to this process until the lease is closed, or the process ends in whatever way.
 ///
-/// It is an integer wherever Python asks for one. It is closed by `close()`, at the end of a `with` block, when it
-/// is garbage, and with its registry. A child made by `fork` shares it: it lasts until the last of them ends, and
-/// closing it in the child does nothing.
+/// It is an integer wherever Python asks for one. It is closed by `close()`, at the end of a `with` block,
+/// when it is garbage, and with its registry. A child made by `fork` shares it: it lasts until the last of
+/// them ends, and closing it in the child does nothing.
 #[pyclass(frozen, weakref, module = "trop")]
 pub(crate) struct Lease {
     leased: trop_core::Lease,
-    /// Lives as long: its leases end with it.
+    /// Keeps the registry from being collected, which would end its leases.
     _registry: Py<Operations>,
 }
 
@@ -45,16 +45,17 @@ impl Lease {
 
     /// Gives the port back. Closing twice is no error.
     ///
-    /// Raises `BusyError` and the errors of the database. The lease has ended all the same: the port is given back
-    /// by the next call, or when the process ends.
+    /// Raises `BusyError` and the errors of the database. The lease has ended all the same: the port is given
+    /// back by the next call, or when the process ends.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
-        detached(py, || self.leased.close())
+        contained(py, || self.leased.close())
     }
 
-    /// Returns a TCP socket that listens on the port, so that there is no moment between its choice and its use.
+    /// Returns a TCP socket that listens on the port, so that there is no moment between its choice and its
+    /// use.
     ///
-    /// `host` is an address or a name, `backlog` how many connections may wait to be accepted. The socket is the
-    /// caller's to close; the lease lasts independently of it.
+    /// `host` is an address or a name, `backlog` how many connections may wait to be accepted. The socket is
+    /// the caller's to close; the lease lasts independently of it.
     ///
     /// Raises `InvalidArgumentError` if the host cannot be resolved, `IoError` if it cannot listen there,
     /// `ClosedError`.
@@ -66,7 +67,7 @@ impl Lease {
         backlog: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (host, backlog) = (arguments::host(host)?, arguments::backlog(backlog)?);
-        let listener = detached(py, || self.leased.listen(&host, backlog))?;
+        let listener = contained(py, || self.leased.listen(&host, backlog))?;
         socket(py, listener.into())
     }
 
@@ -84,7 +85,7 @@ impl Lease {
         host: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let (protocol, host) = (arguments::protocol(protocol)?, arguments::host(host)?);
-        let bound = detached(py, || self.leased.bind(protocol, &host))?;
+        let bound = contained(py, || self.leased.bind(protocol, &host))?;
         socket(py, bound.into())
     }
 
@@ -93,8 +94,8 @@ impl Lease {
     ///
     /// `timeout` is in seconds; 0 looks once. Ctrl-C ends the wait.
     ///
-    /// Raises `NotListeningError` at once if somebody else listens there, and after the timeout if nobody does;
-    /// `InvalidArgumentError`, `ClosedError`.
+    /// Raises `NotListeningError` at once if somebody else listens there, and after the timeout if nobody
+    /// does; `InvalidArgumentError`, `ClosedError`.
     #[pyo3(signature = (timeout=None), text_signature = "($self, timeout=10)")]
     fn wait_listening(&self, py: Python<'_>, timeout: Given<'_, '_>) -> PyResult<()> {
         let timeout = arguments::timeout(timeout)?;
@@ -103,7 +104,7 @@ impl Lease {
             Python::attach(|py| raised = py.check_signals().err());
             raised.is_none()
         };
-        let waited = detached(py, || self.leased.wait_listening_while(timeout, go_on));
+        let waited = contained(py, || self.leased.wait_listening_while(timeout, go_on));
         raised.map_or(waited, Err)
     }
 
@@ -139,14 +140,15 @@ impl Lease {
 
     fn __reduce__(slf: &Bound<'_, Self>) -> PyResult<()> {
         Err(PyTypeError::new_err(format!(
-            "cannot pickle '{}' object: it belongs to the process that took it; send its port, or take one there",
+            "cannot pickle '{}' object: it belongs to the process that took it; \
+             send its port, or take one there",
             slf.get_type().name()?
         )))
     }
 }
 
 impl Lease {
-    /// What Python gets for a lease of the core, known to whoever watches.
+    /// Wraps a lease of the core for Python and shows it to the watchers.
     pub(crate) fn of<'py>(
         registry: &Bound<'py, Operations>,
         leased: trop_core::Lease,
@@ -161,7 +163,8 @@ impl Lease {
         Ok(lease)
     }
 
-    /// Ends it without waiting and without errors.
+    /// Ends it without waiting. Errors and panics are dropped: the end of a `with` block and a destructor
+    /// must not raise.
     fn end(&self) {
         let _ = contain(|| {
             self.leased.end_without_waiting();
@@ -171,14 +174,15 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// Ending it writes to the disk: not while other Python threads have to wait for it.
+    /// Detached, because ending a lease writes to the disk, and other Python threads must not wait for that.
     fn drop(&mut self) {
         let lease = &*self;
         Python::try_attach(|py| py.detach(|| lease.end()));
     }
 }
 
-/// What is called with every new lease of this process: the pytest plugin tells which test had which port.
+/// Callables that are passed every new lease of this process, so that the pytest plugin knows which test had
+/// which port.
 pub(crate) fn watchers(py: Python<'_>) -> &Bound<'_, PyList> {
     static WATCHERS: PyOnceLock<Py<PyList>> = PyOnceLock::new();
     WATCHERS.get_or_init(py, || PyList::empty(py).unbind()).bind(py)
@@ -187,7 +191,7 @@ pub(crate) fn watchers(py: Python<'_>) -> &Bound<'_, PyList> {
 fn socket(py: Python<'_>, descriptor: OwnedFd) -> PyResult<Bound<'_, PyAny>> {
     let options = [("fileno", descriptor.as_raw_fd())].into_py_dict(py)?;
     let socket = py.import("socket")?.getattr("socket")?.call((), Some(&options))?;
-    // It is the socket's now.
+    // The socket owns the descriptor now.
     let _ = descriptor.into_raw_fd();
     Ok(socket)
 }

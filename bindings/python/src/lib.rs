@@ -1,11 +1,11 @@
 //! The native module `trop._trop`: translates arguments, results and errors between Python and `trop-core`.
 
 mod arguments;
+mod calls;
 mod errors;
 mod lease;
 mod operations;
 mod registry;
-mod reservation;
 mod results;
 
 #[pyo3::pymodule(gil_used = false)]
@@ -14,13 +14,15 @@ mod _trop {
     use pyo3::types::PyDict;
 
     #[pymodule_export]
+    use super::calls::Operations;
+    #[pymodule_export]
     use super::lease::Lease;
     #[pymodule_export]
-    use super::operations::{Operations, validate_config};
+    use super::operations::validate_config;
     #[pymodule_export]
     use super::registry::Registry;
     #[pymodule_export]
-    use super::reservation::{Reservation, restore};
+    use super::results::{Cleanup, Explanation, LeaseInfo, Migration, Move, Preserved, Reservation, restore};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals, reason = "the name Python prescribes")]

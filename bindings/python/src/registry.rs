@@ -1,4 +1,4 @@
-//! The class `Registry`: opening and closing. What it can do is in `Operations`.
+//! The class `Registry`: opening and closing. Its other methods are those of `Operations`.
 
 use std::path::PathBuf;
 
@@ -6,13 +6,13 @@ use pyo3::prelude::*;
 use trop_core::RegistryOptions;
 
 use crate::arguments::{self, Given};
-use crate::operations::{Operations, data_directory, detached};
+use crate::calls::{Operations, contained, data_directory};
 
 /// An open registry, for any number of threads and on both sides of a fork.
 ///
-/// Settings come from the configuration files found from the working directory upward (or from `start_dir`; or
-/// `config_file` is the only one; `discovery=False` reads none), from environment variables unless `variables` is
-/// false, and from the arguments, which weigh most. They are read here, once.
+/// Settings come from the configuration files found from the working directory upward (or from `start_dir`;
+/// or `config_file` is the only one; `discovery=False` reads none), from environment variables unless
+/// `variables` is false, and from the arguments, which take precedence. They are read here, once.
 ///
 /// It is closed by `close()`, at the end of a `with` block, or when it is garbage.
 ///
@@ -25,9 +25,9 @@ pub(crate) struct Registry(trop_core::Registry);
 impl Registry {
     #[new]
     #[pyo3(
-        signature = (data_dir=None, *, ports=None, excluded=None, busy_timeout=None, create=true, discovery=true,
-            start_dir=None, config_file=None, variables=true, skip_occupancy_check=false, skip_tcp=false,
-            skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
+        signature = (data_dir=None, *, ports=None, excluded=None, busy_timeout=None, create=true,
+            discovery=true, start_dir=None, config_file=None, variables=true, skip_occupancy_check=false,
+            skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
         text_signature = "(data_dir=None, *, ports=None, excluded=(), busy_timeout=None, create=True, \
             discovery=True, start_dir=None, config_file=None, variables=True, skip_occupancy_check=False, \
             skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False)"
@@ -73,7 +73,7 @@ impl Registry {
             skip_ipv6,
             check_all_interfaces,
         ]);
-        let opened = detached(py, || trop_core::Registry::open(options))?;
+        let opened = contained(py, || trop_core::Registry::open(options))?;
         let operations = Operations::of(opened.clone());
         Ok(PyClassInitializer::from(operations).add_subclass(Registry(opened)))
     }
@@ -120,7 +120,7 @@ impl Registry {
 }
 
 impl Drop for Registry {
-    /// Closing may write to the disk: not while other Python threads have to wait for it.
+    /// Detached, because closing may write to the disk, and other Python threads must not wait for that.
     fn drop(&mut self) {
         let core = &self.0;
         Python::try_attach(|py| py.detach(|| core.close()));

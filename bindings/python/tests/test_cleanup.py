@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -88,6 +89,40 @@ def test_results_are_immutable_values(registry: trop.Registry) -> None:
         for name in ("days", "moves", "anything"):
             with pytest.raises((AttributeError, TypeError)):
                 setattr(value, name, 1)
+
+
+def test_results_are_made_shown_and_copied_by_their_fields(registry: trop.Registry) -> None:
+    held, lease = registry.reserve("/gone"), registry.lease(label="db")
+    migration = registry.migrate("/gone", "/to", dry_run=True)
+    values = [
+        trop.Preserved("/a", cause="it's so"),
+        registry.prune(dry_run=True),
+        migration,
+        *migration.moves,
+        *registry.leases(),
+        registry.explain(held),
+        registry.explain(lease),
+    ]
+    for value in values:
+        kind = type(value)
+        fields = {name: getattr(value, name) for name in kind.__match_args__}
+        assert fields.keys() == {name for name in dir(value) if not name.startswith("_")}
+        assert [*inspect.signature(kind).parameters] == [*fields]
+        assert repr(value) == f"{kind.__name__}({', '.join(f'{name}={fields[name]!r}' for name in fields)})"
+        pickled = [pickle.dumps(value, protocol) for protocol in range(pickle.HIGHEST_PROTOCOL + 1)]
+        twins = [kind(*fields.values()), kind(**fields), copy.copy(value), copy.deepcopy(value)]
+        for twin in twins + [pickle.loads(sent) for sent in pickled]:
+            assert twin == value
+            assert hash(twin) == hash(value) == hash((*fields.values(),))
+        assert [value == other for other in values].count(True) == 1
+        assert value != (*fields.values(),)
+        for name in (*fields, "anything"):
+            with pytest.raises(AttributeError):
+                setattr(value, name, 1)
+            with pytest.raises(AttributeError):
+                delattr(value, name)
+        with pytest.raises(TypeError, match=f"argument.*'{[*fields][-1]}'"):
+            kind(*[*fields.values()][:-1])
 
 
 def test_migrating_moves_and_tells_what(registry: trop.Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import dataclasses
 import socket
 from datetime import datetime
 from pathlib import Path
@@ -57,6 +58,12 @@ def use_the_other_calls() -> None:
         [(move.reservation.port, move.to) for move in migration.moves], builtins.list[tuple[int, str]]
     )
     trop.migrate(from_="a", to="b")  # type: ignore[call-arg]
+    assert_type(trop.Move(held, to="b"), trop.Move)
+    trop.Move(held)  # type: ignore[call-arg]
+    dataclasses.replace(cleanup, days=1)  # type: ignore[type-var]
+    match cleanup.preserved[0]:
+        case trop.Preserved(path, cause=cause):
+            assert_type((path, cause), tuple[str, str])
     for finding in trop.scan(min=5000, max=6000):
         assert_type(finding, trop.Finding)
         assert_type(finding["process_id"], int | None)

@@ -22,13 +22,28 @@ from ._errors import (
     UnrelatedPathError,
     UnsupportedError,
 )
-from ._results import TYPE_CHECKING, Cleanup, Explanation, LeaseInfo, Migration, Move, Preserved
-from ._trop import Lease, Registry, Reservation, __version__, _machine, validate_config
+from ._trop import (
+    Cleanup,
+    Explanation,
+    Lease,
+    LeaseInfo,
+    Migration,
+    Move,
+    Preserved,
+    Registry,
+    Reservation,
+    __version__,
+    _machine,
+    validate_config,
+)
+
+# Type checkers take it for that of `typing`, a module that takes longer to import than all of trop.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
     from ._dictionaries import Finding, Problem
 
-# The calls of a registry, on the one of the machine: at TROP_DATA_DIR, else ~/.trop.
+# The methods of a registry, on that of this machine: at TROP_DATA_DIR, else ~/.trop.
 reserve = _machine.reserve
 reserve_group = _machine.reserve_group
 lease = _machine.lease
@@ -104,7 +119,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> type:
-    """The types of dictionaries, which are wanted by few and slow to make."""
+    """The types of dictionaries: few programs want them, and making them is slow."""
     if name in ("Finding", "Problem"):
         from . import _dictionaries
 

@@ -10,13 +10,18 @@ from typing import Final, Literal, Never, SupportsIndex, TypeAlias, final
 from typing_extensions import Self, disjoint_base
 
 from ._dictionaries import Finding, Problem
-from ._results import Cleanup, Explanation, LeaseInfo, Migration
 
 _StrPath: TypeAlias = str | PathLike[str]
 
 __all__ = [
     "CODES",
+    "Cleanup",
+    "Explanation",
     "Lease",
+    "LeaseInfo",
+    "Migration",
+    "Move",
+    "Preserved",
     "Registry",
     "Reservation",
     "_Operations",
@@ -56,6 +61,222 @@ class Reservation:
     def cleanup(self) -> Cleanup | None: ...
     def __int__(self) -> int: ...
     def __index__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Preserved:
+    """A path of which nobody can tell whether its directory is gone."""
+
+    __match_args__: Final = ("path", "cause")
+    def __new__(cls, path: str, cause: str) -> Self: ...
+    @property
+    def path(self) -> str:
+        """The path of the reservations."""
+
+    @property
+    def cause(self) -> str:
+        """What the operating system answered, such as `permission denied`."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Cleanup:
+    """What a clean-up removed."""
+
+    __match_args__: Final = ("pruned", "expired", "preserved", "days")
+    def __new__(
+        cls,
+        pruned: tuple[Reservation, ...],
+        expired: tuple[Reservation, ...],
+        preserved: tuple[Preserved, ...],
+        days: int,
+    ) -> Self: ...
+    @property
+    def pruned(self) -> tuple[Reservation, ...]:
+        """Those whose path is no directory any more, by path, then tag."""
+
+    @property
+    def expired(self) -> tuple[Reservation, ...]:
+        """Those that were not used for more than `days` and were not pruned, the oldest first."""
+
+    @property
+    def preserved(self) -> tuple[Preserved, ...]:
+        """The paths that could not be inspected and therefore kept their reservations."""
+
+    @property
+    def days(self) -> int:
+        """The age limit in days of 86400 seconds."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Move:
+    """A reservation that changed its path and nothing else."""
+
+    __match_args__: Final = ("reservation", "to")
+    def __new__(cls, reservation: Reservation, to: str) -> Self: ...
+    @property
+    def reservation(self) -> Reservation:
+        """As it was."""
+
+    @property
+    def to(self) -> str:
+        """Its new path."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Migration:
+    """What a migration did."""
+
+    __match_args__: Final = ("from_", "to", "moves", "conflicts")
+    def __new__(
+        cls, from_: str, to: str, moves: tuple[Move, ...], conflicts: tuple[Reservation, ...]
+    ) -> Self: ...
+    @property
+    def from_(self) -> str:
+        """The normal form of the source."""
+
+    @property
+    def to(self) -> str:
+        """The normal form of the destination."""
+
+    @property
+    def moves(self) -> tuple[Move, ...]:
+        """What was moved, by old path and tag."""
+
+    @property
+    def conflicts(self) -> tuple[Reservation, ...]:
+        """What had a path and tag at the destination, and was removed."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class LeaseInfo:
+    """A lease of anybody, as others see it."""
+
+    __match_args__: Final = ("port", "label", "state", "pid", "command", "directory", "since")
+    def __new__(
+        cls,
+        port: int,
+        label: str | None,
+        state: Literal["alive", "ended"],
+        pid: int | None,
+        command: str | None,
+        directory: str,
+        since: datetime,
+    ) -> Self: ...
+    @property
+    def port(self) -> int:
+        """The port number."""
+
+    @property
+    def label(self) -> str | None:
+        """What it is for."""
+
+    @property
+    def state(self) -> Literal["alive", "ended"]:
+        """Whether its owner is running: `alive` or `ended`. An ended lease is in nobody's way."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that took it, by the id it has in its own view; `None` if nobody knows any more."""
+
+    @property
+    def command(self) -> str | None:
+        """The command line of that process."""
+
+    @property
+    def directory(self) -> str:
+        """The working directory it was taken in."""
+
+    @property
+    def since(self) -> datetime:
+        """When it was taken, in UTC."""
+
+    def __eq__(self, other: object, /) -> bool: ...
+    def __ne__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+@final
+class Explanation:
+    """Who has a port in the registry and in the operating system. As text: sentences for people."""
+
+    __match_args__: Final = (
+        "port",
+        "reservation",
+        "lease",
+        "occupied",
+        "process_id",
+        "process_name",
+        "user",
+        "in_range",
+        "excluded",
+        "text",
+    )
+    def __new__(
+        cls,
+        port: int,
+        reservation: Reservation | None,
+        lease: LeaseInfo | None,
+        occupied: bool,
+        process_id: int | None,
+        process_name: str | None,
+        user: str | None,
+        in_range: bool,
+        excluded: bool,
+        text: str,
+    ) -> Self: ...
+    @property
+    def port(self) -> int:
+        """The port number."""
+
+    @property
+    def reservation(self) -> Reservation | None:
+        """What the registry has reserved it for."""
+
+    @property
+    def lease(self) -> LeaseInfo | None:
+        """What the registry has leased it to."""
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a program has it bound, as far as the occupancy check looks."""
+
+    @property
+    def process_id(self) -> int | None:
+        """That program's process, if it can be named."""
+
+    @property
+    def process_name(self) -> str | None:
+        """The name of that process."""
+
+    @property
+    def user(self) -> str | None:
+        """The user it runs as."""
+
+    @property
+    def in_range(self) -> bool:
+        """Whether it lies in the registry's range."""
+
+    @property
+    def excluded(self) -> bool:
+        """Whether the configuration excludes it."""
+
+    @property
+    def text(self) -> str:
+        """All of this in sentences, a line each, with what to do."""
+
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...

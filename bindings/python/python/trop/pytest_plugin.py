@@ -91,7 +91,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(_Watcher(config), _Watcher.__name__)
     if config.getini("trop_replace_port_fixtures"):
-        # Later than other plugins, so that its fixtures are used.
+        # Imported after other plugins, so that its fixtures override theirs.
         config.pluginmanager.import_plugin("trop._port_fixtures")
 
 
@@ -102,7 +102,7 @@ class _Watcher:
         self.config = config
         self.test = _BETWEEN
         self.taken: list[tuple[str, int, weakref.ref[trop.Lease]]] = []
-        # In the process that reports: of all xdist workers.
+        # Filled in the process that reports, for all xdist workers.
         self.ports: dict[str, list[int]] = {}
         self.leaked: list[tuple[str, int]] = []
         _lease_watchers.append(self.saw)
@@ -118,11 +118,11 @@ class _Watcher:
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self) -> None:
-        """The fixtures of the session are gone by now."""
+        """Runs last, when the fixtures of the session have closed their leases."""
         taken = [(test, port) for test, port, _ in self.taken]
         leaked = self.open()
         if leaked:
-            # What only garbage refers to was forgotten, but does no harm.
+            # A lease that only garbage refers to is closed by collecting it, and is no leak.
             gc.collect()
             leaked = self.open()
         if hasattr(self.config, "workeroutput"):

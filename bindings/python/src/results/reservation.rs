@@ -1,12 +1,12 @@
-//! The class `Reservation`.
+//! The class `Reservation`, and the clean-up that may have made room for one.
 
 use std::hash::{Hash, Hasher};
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDateTime, PyTzInfo};
+use pyo3::types::{PyDateTime, PyTuple, PyType};
 use trop_core::{Refusal, Reserved};
 
-use crate::results;
+use super::value::{self, impl_value, utc};
 
 /// A port that belongs to a path and a tag until it is released, as the registry had it at one moment.
 ///
@@ -39,7 +39,7 @@ pub(crate) struct Reservation {
     refusal: Option<String>,
     /// What had to be removed because the range was exhausted; else `None`.
     #[pyo3(get)]
-    cleanup: Option<Py<PyAny>>,
+    cleanup: Option<Py<Cleanup>>,
 }
 
 type Stored<'a> = (u16, &'a str, Option<&'a str>, Option<&'a str>, Option<&'a str>, i64, i64);
@@ -80,13 +80,17 @@ impl Reservation {
 impl Reservation {
     /// What `reserve` returns.
     pub(crate) fn of(py: Python<'_>, reserved: Reserved) -> PyResult<Reservation> {
-        let cleanup = reserved.cleanup.map(|cleanup| results::cleanup(py, cleanup)).transpose()?;
+        let cleanup = reserved.cleanup.map(|cleanup| Py::new(py, Cleanup::of(py, cleanup)?)).transpose()?;
         Ok(Reservation {
             created: reserved.created,
             refusal: reserved.refusal.map(Refusal::name).map(str::to_owned),
-            cleanup: cleanup.map(Bound::unbind),
+            cleanup,
             ..reserved.reservation.into()
         })
+    }
+
+    pub(super) fn tuple(py: Python<'_>, held: Vec<trop_core::Reservation>) -> PyResult<Py<PyTuple>> {
+        Ok(PyTuple::new(py, held.into_iter().map(Reservation::from))?.unbind())
     }
 
     fn stored(&self) -> Stored<'_> {
@@ -132,14 +136,14 @@ impl From<trop_core::Reservation> for Reservation {
     }
 }
 
-/// Makes a reservation again that was pickled or copied.
+/// Remakes a reservation that was pickled or copied.
 #[pyfunction]
 #[pyo3(name = "_restore")]
 pub(crate) fn restore(
     stored: Stored<'_>,
     created: bool,
     refusal: Option<String>,
-    cleanup: Option<Py<PyAny>>,
+    cleanup: Option<Py<Cleanup>>,
 ) -> Reservation {
     let (port, path, tag, project, task, created_at, last_used_at) = stored;
     Reservation {
@@ -156,8 +160,46 @@ pub(crate) fn restore(
     }
 }
 
-/// A time of the core.
-pub(crate) fn utc(py: Python<'_>, seconds: i64) -> PyResult<Bound<'_, PyDateTime>> {
-    #[allow(clippy::cast_precision_loss, reason = "the core's times end with the year 9999")]
-    PyDateTime::from_timestamp(py, seconds as f64, Some(&*PyTzInfo::utc(py)?))
+/// What a clean-up removed.
+#[pyclass(frozen, get_all, new = "from_fields", module = "trop")]
+pub(crate) struct Cleanup {
+    /// Those whose path is no directory any more, by path, then tag.
+    pruned: Py<PyTuple>,
+    /// Those that were not used for more than `days` and were not pruned, the oldest first.
+    expired: Py<PyTuple>,
+    /// The paths that could not be inspected and therefore kept their reservations.
+    preserved: Py<PyTuple>,
+    /// The age limit in days of 86400 seconds.
+    days: u32,
+}
+
+impl_value!(Cleanup: pruned, expired, preserved, days);
+
+impl Cleanup {
+    pub(crate) fn of(py: Python<'_>, cleanup: trop_core::Cleanup) -> PyResult<Cleanup> {
+        let preserved = cleanup.preserved.into_iter().map(Preserved::from);
+        Ok(Cleanup {
+            pruned: Reservation::tuple(py, cleanup.pruned)?,
+            expired: Reservation::tuple(py, cleanup.expired)?,
+            preserved: PyTuple::new(py, preserved)?.unbind(),
+            days: cleanup.days,
+        })
+    }
+}
+
+/// A path of which nobody can tell whether its directory is gone.
+#[pyclass(frozen, get_all, new = "from_fields", module = "trop")]
+pub(crate) struct Preserved {
+    /// The path of the reservations.
+    path: String,
+    /// What the operating system answered, such as `permission denied`.
+    cause: String,
+}
+
+impl_value!(Preserved: path, cause);
+
+impl From<trop_core::Preserved> for Preserved {
+    fn from(preserved: trop_core::Preserved) -> Preserved {
+        Preserved { path: preserved.path, cause: preserved.cause }
+    }
 }

@@ -1,0 +1,121 @@
+//! Leases.
+
+use pyo3::prelude::*;
+use trop_core::LeaseRequest;
+
+use crate::arguments::{self, Given};
+use crate::calls::Operations;
+use crate::lease::Lease;
+use crate::results::LeaseInfo;
+
+#[pymethods]
+impl Operations {
+    /// Leases a port: one that nobody else gets until the lease is closed, or this process ends in whatever
+    /// way.
+    ///
+    /// `port` is used if it is usable, else the lowest usable port from `min` to `max`, which default to the
+    /// registry's range. `label` says for people what it is for. With `hold` (Linux only) the lease keeps a
+    /// socket bound to the port, so that the kernel picks it for nobody; a server that sets `SO_REUSEADDR`
+    /// can listen on it all the same, one that does not cannot. The switches of the occupancy check add to
+    /// those of the registry.
+    ///
+    /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `UnsupportedError` where files cannot be
+    /// locked or ports not held, `ConfigError` if only one end of the range is given and it does not fit the
+    /// other, `ClosedError`, and the errors of the database. Nothing is changed then.
+    #[pyo3(signature = (*, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn lease<'py>(
+        slf: &Bound<'py, Self>,
+        py: Python<'py>,
+        port: Given<'_, 'py>,
+        min: Given<'_, 'py>,
+        max: Given<'_, 'py>,
+        label: Given<'_, 'py>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<Bound<'py, Lease>> {
+        let mut request = lease_request([port, min, max], label)?;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        Lease::of(slf, slf.get().call(py, |registry| registry.lease(&request))?)
+    }
+
+    /// Leases several ports, all or none, in ascending order unless `port` is among them, which comes first.
+    ///
+    /// With `contiguous` they are neighbours, the first of them `port` if that is usable. Otherwise as
+    /// `lease`.
+    ///
+    /// Raises as `lease`; `InvalidArgumentError` also for a `count` of 0 or above the size of the range.
+    #[pyo3(signature = (count, *, contiguous=false, port=None, min=None, max=None, label=None, hold=false,
+        skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
+        check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn lease_many<'py>(
+        slf: &Bound<'py, Self>,
+        py: Python<'py>,
+        count: &Bound<'py, PyAny>,
+        contiguous: bool,
+        port: Given<'_, 'py>,
+        min: Given<'_, 'py>,
+        max: Given<'_, 'py>,
+        label: Given<'_, 'py>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<Vec<Bound<'py, Lease>>> {
+        let count = arguments::count(count)?;
+        let mut request = lease_request([port, min, max], label)?;
+        request.contiguous = contiguous;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        let leased = slf.get().call(py, |registry| registry.lease_many(count, &request))?;
+        leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
+    }
+
+    /// Returns the leases of everybody, by port, also those that have ended and were not yet cleared away.
+    ///
+    /// Raises `ClosedError` and the errors of the database.
+    fn leases(&self, py: Python<'_>) -> PyResult<Vec<LeaseInfo>> {
+        LeaseInfo::list(py, self.call(py, trop_core::Registry::leases)?)
+    }
+
+    /// Returns the leases that this registry has in this process, by port.
+    ///
+    /// Raises `ClosedError` and the errors of the database.
+    fn own_leases(&self, py: Python<'_>) -> PyResult<Vec<LeaseInfo>> {
+        LeaseInfo::list(py, self.call(py, trop_core::Registry::own_leases)?)
+    }
+}
+
+fn lease_request([port, min, max]: [Given<'_, '_>; 3], label: Given<'_, '_>) -> PyResult<LeaseRequest> {
+    let mut request = LeaseRequest::default();
+    request.preferred = arguments::port("port", port)?;
+    request.min = arguments::port("min", min)?;
+    request.max = arguments::port("max", max)?;
+    request.label = arguments::text("label", label)?;
+    Ok(request)
+}
