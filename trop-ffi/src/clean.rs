@@ -5,7 +5,8 @@ use std::ptr;
 
 use trop_core::{Cleanup, MigrateRequest, Registry, Result};
 
-use crate::error::{invalid, null, trop_error};
+use crate::arguments::{self, invalid, null};
+use crate::error::trop_error;
 use crate::flags::{TROP_DRY_RUN, TROP_FORCE, TROP_RECURSIVE, stage};
 use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
@@ -146,8 +147,8 @@ pub unsafe extern "C" fn trop_migrate(
     unsafe {
         call_on(registry, ("json", json), error, |registry| {
             let options = options::read(options)?;
-            let from = strings::path("from", options.from)?.ok_or_else(|| null("from"))?;
-            let to = strings::path("to", options.to)?.ok_or_else(|| null("to"))?;
+            let from = arguments::path("from", options.from)?.ok_or_else(|| null("from"))?;
+            let to = arguments::path("to", options.to)?.ok_or_else(|| null("to"))?;
             let mut request = MigrateRequest::new(from, to);
             request.recursive = options.flags & TROP_RECURSIVE != 0;
             request.force = options.flags & TROP_FORCE != 0;

@@ -1,4 +1,4 @@
-//! Status codes, the error object, and the one way into every function.
+//! Status codes, the error object, and how a result becomes both.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -65,28 +65,27 @@ impl From<&Error> for trop_error {
     }
 }
 
-/// Runs the body of a function: no panic leaves it, and a failure becomes a status and an error object.
+/// Runs a call that has no registry to poison. A panic becomes `TROP_ERR_PANIC`, because it must not unwind into C.
 ///
 /// # Safety
-/// `error` is NULL or points to a place for a pointer.
+/// As [`report`].
 pub(crate) unsafe fn call(error: *mut *mut trop_error, body: impl FnOnce() -> Result<()>) -> i32 {
-    let failure = contain(body).err();
+    // SAFETY: the caller's promise.
+    unsafe { report(error, contain(body)) }
+}
+
+/// Turns the result of a call into its status, and stores the error object if the caller wants one.
+///
+/// # Safety
+/// `error` is NULL, or points to a writable pointer.
+pub(crate) unsafe fn report(error: *mut *mut trop_error, result: Result<()>) -> i32 {
+    let failure = result.err();
     // SAFETY: the caller's promise.
     if let Some(place) = unsafe { error.as_mut() } {
         let object = failure.as_ref().map(|failure| Box::new(trop_error::from(failure)));
         *place = object.map_or(ptr::null_mut(), Box::into_raw);
     }
     failure.map_or(TROP_OK, |failure| failure.code().number())
-}
-
-/// An argument that only C callers can get wrong, or only here.
-pub(crate) fn invalid(argument: &'static str, reason: impl Into<String>) -> Error {
-    Error::InvalidArgument { argument, reason: reason.into() }
-}
-
-/// A required argument that was NULL.
-pub(crate) fn null(argument: &'static str) -> Error {
-    invalid(argument, "Cannot be NULL")
 }
 
 /// The status code of an error, one of TROP_ERR_*.

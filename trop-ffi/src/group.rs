@@ -5,6 +5,7 @@ use std::ptr;
 
 use trop_core::{GroupFormat, GroupKey, GroupRequest, ReservedGroup};
 
+use crate::arguments;
 use crate::error::trop_error;
 use crate::flags::{
     OCCUPANCY, TROP_ALLOW_PROJECT_CHANGE, TROP_ALLOW_TASK_CHANGE, TROP_DRY_RUN, TROP_FORCE,
@@ -12,7 +13,7 @@ use crate::flags::{
 };
 use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
-use crate::strings::{self, c_string};
+use crate::strings::c_string;
 
 /// Call the ports by the names of their environment variables instead of by the tags.
 pub const TROP_GROUP_BY_VARIABLE: u32 = 1;
@@ -83,8 +84,8 @@ pub unsafe extern "C" fn trop_reserve_group(
             let options = options::read(options)?;
             let has = |flag| options.flags & flag != 0;
             let mut request = GroupRequest::default();
-            request.file = strings::path("file", options.file)?;
-            request.task = strings::text("task", options.task)?.map(str::to_owned);
+            request.file = arguments::path("file", options.file)?;
+            request.task = arguments::text("task", options.task)?.map(str::to_owned);
             request.occupancy = occupancy(options.flags);
             request.allow_unrelated_path = !has(TROP_REFUSE_UNRELATED_PATH);
             request.allow_project_change = has(TROP_ALLOW_PROJECT_CHANGE);

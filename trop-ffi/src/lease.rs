@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use trop_core::{Lease, LeaseRequest, Protocol, Registry, Result, contain};
 
-use crate::error::{call, invalid, null, trop_error};
+use crate::arguments::{self, NOT_GIVEN, invalid, null};
+use crate::error::{report, trop_error};
 use crate::flags::{OCCUPANCY, occupancy};
-use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
-use crate::strings::{self, as_pointer, c_string};
+use crate::strings::{as_pointer, c_string};
 
 /// Several leases have to be neighbours.
 pub const TROP_LEASE_CONTIGUOUS: u32 = 1;
@@ -121,7 +122,7 @@ pub unsafe extern "C" fn trop_lease(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("lease", lease), error, |registry| {
-            let lease = registry.lease(&wish(options)?)?;
+            let lease = registry.lease(&request(options)?)?;
             Ok(trop_lease_handle::new(lease, registry))
         })
     }
@@ -148,35 +149,36 @@ pub unsafe extern "C" fn trop_lease_many(
 ) -> i32 {
     // SAFETY: the header's conventions; the core gives as many leases as were asked for, or none.
     unsafe {
-        call(error, || {
-            if leases.is_null() {
-                return Err(null("leases"));
-            }
-            if count < TOO_MANY {
-                ptr::write_bytes(leases, 0, count as usize);
-            }
-            registry.as_ref().ok_or_else(|| null("registry"))?.run(|registry| {
-                let taken = registry.lease_many(count, &wish(options)?)?;
+        if leases.is_null() {
+            return report(error, Err(null("leases")));
+        }
+        if count < TOO_MANY {
+            ptr::write_bytes(leases, 0, count as usize);
+        }
+        let result = arguments::object("registry", registry).and_then(|registry| {
+            registry.run(|registry| {
+                let taken = registry.lease_many(count, &request(options)?)?;
                 for (index, lease) in taken.into_iter().enumerate() {
                     leases.add(index).write(trop_lease_handle::new(lease, registry));
                 }
                 Ok(())
             })
-        })
+        });
+        report(error, result)
     }
 }
 
 /// # Safety
 /// As [`options::read`]; the label is NULL or NUL-terminated.
-unsafe fn wish(options: *const trop_lease_options) -> Result<LeaseRequest> {
+unsafe fn request(options: *const trop_lease_options) -> Result<LeaseRequest> {
     // SAFETY: the caller's promise.
     let options = unsafe { options::read(options) }?;
     let mut request = LeaseRequest::default();
     // SAFETY: the caller's promise.
-    request.label = unsafe { strings::text("label", options.label) }?.map(str::to_owned);
-    request.preferred = options::port("port", options.port)?;
-    request.min = options::port("min", options.min)?;
-    request.max = options::port("max", options.max)?;
+    request.label = unsafe { arguments::text("label", options.label) }?.map(str::to_owned);
+    request.preferred = arguments::port("port", options.port)?;
+    request.min = arguments::port("min", options.min)?;
+    request.max = arguments::port("max", options.max)?;
     request.occupancy = occupancy(options.flags);
     request.contiguous = options.flags & TROP_LEASE_CONTIGUOUS != 0;
     request.hold = options.flags & TROP_LEASE_HOLD != 0;
@@ -229,7 +231,7 @@ pub unsafe extern "C" fn trop_lease_is_open(lease: *const trop_lease_handle) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_close(lease: *mut trop_lease_handle, error: *mut *mut trop_error) -> i32 {
     // SAFETY: the header's conventions.
-    unsafe { call(error, || lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
+    unsafe { report(error, lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
 }
 
 /// Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is allowed. What
@@ -273,7 +275,7 @@ pub unsafe extern "C" fn trop_lease_listen(
     // SAFETY: the header's conventions.
     unsafe {
         socket_of(lease, socket, error, |lease| {
-            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
+            let host = arguments::text("host", host)?.unwrap_or(Lease::HOST);
             let backlog = if backlog == NOT_GIVEN { Lease::BACKLOG } else { backlog };
             Ok(handed_over(lease.listen(host, backlog)?))
         })
@@ -305,7 +307,7 @@ pub unsafe extern "C" fn trop_lease_bind(
                 TROP_PROTOCOL_UDP => Protocol::Udp,
                 unknown => return Err(invalid("protocol", format!("{unknown} is no TROP_PROTOCOL_*"))),
             };
-            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
+            let host = arguments::text("host", host)?.unwrap_or(Lease::HOST);
             Ok(handed_over(lease.bind(protocol, host)?))
         })
     }
@@ -323,12 +325,8 @@ unsafe fn socket_of(
 ) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        call(error, || {
-            let place = socket.as_mut().ok_or_else(|| null("socket"))?;
-            *place = NO_SOCKET;
-            *place = lease.as_ref().ok_or_else(|| null("lease"))?.run(make)?;
-            Ok(())
-        })
+        let run = || arguments::object("lease", lease)?.run(make);
+        report(error, arguments::fill("socket", socket, NO_SOCKET, run))
     }
 }
 
@@ -361,8 +359,8 @@ pub unsafe extern "C" fn trop_lease_wait_listening(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            lease.as_ref().ok_or_else(|| null("lease"))?.run(|lease| {
+        let result = arguments::object("lease", lease).and_then(|lease| {
+            lease.run(|lease| {
                 let timeout = match timeout_ms {
                     NOT_GIVEN => Lease::WAIT,
                     given => Duration::from_millis(
@@ -372,6 +370,7 @@ pub unsafe extern "C" fn trop_lease_wait_listening(
                 };
                 lease.wait_listening(timeout)
             })
-        })
+        });
+        report(error, result)
     }
 }

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod abi;
+mod arguments;
 pub mod clean;
 pub mod error;
 pub mod flags;

@@ -5,7 +5,8 @@ use std::ptr;
 
 use trop_core::{Filter, Finding, Key, LeaseInfo, Port, Problem, Registry, Reservation, ScanRequest, Tag};
 
-use crate::error::{call, null, trop_error};
+use crate::arguments::{self, null};
+use crate::error::{call, trop_error};
 use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
 use crate::reservation::trop_reservation;
@@ -71,8 +72,8 @@ pub unsafe extern "C" fn trop_find(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("reservation", reservation), error, |registry| {
-            let path = strings::path("path", path)?;
-            let tag = strings::text("tag", tag)?.map(Tag::new).transpose()?;
+            let path = arguments::path("path", path)?;
+            let tag = arguments::text("tag", tag)?.map(Tag::new).transpose()?;
             Ok(or_null(registry.find(&Key::new(path.as_deref(), tag)?)?))
         })
     }
@@ -126,9 +127,9 @@ pub unsafe extern "C" fn trop_list(
         call_on(registry, ("json", json), error, |registry| {
             let options = options::read(options)?;
             let mut filter = Filter::default();
-            filter.project = strings::text("project", options.project)?.map(str::to_owned);
-            filter.tag = strings::text("tag", options.tag)?.map(str::to_owned);
-            filter.path = strings::path("path", options.path)?;
+            filter.project = arguments::text("project", options.project)?.map(str::to_owned);
+            filter.tag = arguments::text("tag", options.tag)?.map(str::to_owned);
+            filter.path = arguments::path("path", options.path)?;
             let found = registry.list_filtered(&filter)?;
             Ok(strings::json(&found.iter().map(Reservation::to_json).collect()))
         })
@@ -182,8 +183,8 @@ pub unsafe extern "C" fn trop_scan(
     unsafe {
         call_on(registry, ("json", json), error, |registry| {
             let mut request = ScanRequest::default();
-            request.min = options::port("min", min)?;
-            request.max = options::port("max", max)?;
+            request.min = arguments::port("min", min)?;
+            request.max = arguments::port("max", max)?;
             let scan = registry.scan(&request)?;
             Ok(strings::json(&scan.findings.iter().map(Finding::to_json).collect()))
         })
@@ -290,13 +291,11 @@ pub unsafe extern "C" fn trop_validate_config(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            let place = json.as_mut().ok_or_else(|| null("json"))?;
-            *place = ptr::null_mut();
-            let file = strings::path("file", file)?.ok_or_else(|| null("file"))?;
+        let validate = || {
+            let file = arguments::path("file", file)?.ok_or_else(|| null("file"))?;
             let problems = trop_core::validate(&file)?;
-            *place = strings::json(&problems.iter().map(Problem::to_json).collect());
-            Ok(())
-        })
+            Ok(strings::json(&problems.iter().map(Problem::to_json).collect()))
+        };
+        call(error, || arguments::fill("json", json, ptr::null_mut(), validate))
     }
 }

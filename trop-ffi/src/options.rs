@@ -4,12 +4,9 @@
 use std::mem::{align_of, size_of};
 use std::ptr;
 
-use trop_core::{Port, Result};
+use trop_core::Result;
 
-use crate::error::invalid;
-
-/// What is not given.
-pub(crate) const NOT_GIVEN: i32 = -1;
+use crate::arguments::{invalid, known_flags};
 
 /// More than any version will have: a size above it is a mistake, not a newer caller.
 const LARGEST_SIZE: usize = 4096;
@@ -65,19 +62,6 @@ pub(crate) unsafe fn read<T: Options>(pointer: *const T) -> Result<T> {
     let flags = unsafe { (&raw const options).cast::<u32>().add(1).read() };
     known_flags(flags, T::FLAGS)?;
     Ok(options)
-}
-
-/// Refuses flags that a call does not take.
-pub(crate) fn known_flags(flags: u32, known: u32) -> Result<()> {
-    match flags & !known {
-        0 => Ok(()),
-        unknown => Err(invalid("flags", format!("unknown flags {unknown:#x}"))),
-    }
-}
-
-/// A port field; -1 is none.
-pub(crate) fn port(argument: &'static str, number: i32) -> Result<Option<Port>> {
-    if number == NOT_GIVEN { Ok(None) } else { Port::new(argument, i64::from(number)).map(Some) }
 }
 
 /// Writes the defaults into as many bytes as the caller has, which may be of an older or newer version than ours.

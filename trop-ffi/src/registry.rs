@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use trop_core::{Discovery, Error, PortRange, Registry, RegistryOptions, Result, contain};
 
-use crate::error::{call, invalid, null, trop_error};
+use crate::arguments::{self, NOT_GIVEN, invalid};
+use crate::error::{call, report, trop_error};
 use crate::flags::{OCCUPANCY, occupancy};
-use crate::options::{self, NOT_GIVEN, Options, size};
-use crate::strings;
+use crate::options::{self, Options, size};
 
 /// Do not create a missing data directory or database.
 pub const TROP_OPEN_NO_CREATE: u32 = 1;
@@ -112,7 +112,9 @@ impl trop_registry {
     }
 }
 
-/// Runs a call on a registry; what it makes goes to the caller's place, which is zeroed first and has to be there.
+/// Runs a call on a registry and stores its result in an out-parameter, given with the name of its argument.
+///
+/// Nothing outside [`trop_registry::run`] can panic, so only that catches panics.
 ///
 /// # Safety
 /// All pointers are NULL or as the header's conventions say.
@@ -124,12 +126,8 @@ pub(crate) unsafe fn call_on<T: Default>(
 ) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        call(error, || {
-            let place = place.as_mut().ok_or_else(|| null(argument))?;
-            *place = T::default();
-            *place = registry.as_ref().ok_or_else(|| null("registry"))?.run(body)?;
-            Ok(())
-        })
+        let run = || arguments::object("registry", registry)?.run(body);
+        report(error, arguments::fill(argument, place, T::default(), run))
     }
 }
 
@@ -149,16 +147,13 @@ pub unsafe extern "C" fn trop_open(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            let place = registry.as_mut().ok_or_else(|| null("registry"))?;
-            *place = ptr::null_mut();
+        let open = || {
             let options = options::read(options)?;
             let shared = options.flags & TROP_OPEN_SHARED != 0;
             let registry = if shared { open_shared(&options)? } else { Registry::open(opening(&options)?)? };
-            *place =
-                Box::into_raw(Box::new(trop_registry { registry, shared, closed: AtomicBool::new(false) }));
-            Ok(())
-        })
+            Ok(Box::into_raw(Box::new(trop_registry { registry, shared, closed: AtomicBool::new(false) })))
+        };
+        call(error, || arguments::fill("registry", registry, ptr::null_mut(), open))
     }
 }
 
@@ -177,12 +172,12 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
     let has = |flag| options.flags & flag != 0;
     // SAFETY: the caller's promise.
     unsafe {
-        opening.data_dir = strings::path("data_dir", options.data_dir)?;
-        if let Some(list) = strings::text("excluded", options.excluded)? {
+        opening.data_dir = arguments::path("data_dir", options.data_dir)?;
+        if let Some(list) = arguments::text("excluded", options.excluded)? {
             opening.excluded = list.parse()?;
         }
-        let start_dir = strings::path("start_dir", options.start_dir)?;
-        let config_file = strings::path("config_file", options.config_file)?;
+        let start_dir = arguments::path("start_dir", options.start_dir)?;
+        let config_file = arguments::path("config_file", options.config_file)?;
         opening.discovery = Discovery::new(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
     }
     if options.busy_timeout_ms != NOT_GIVEN {
@@ -190,8 +185,8 @@ unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
             .map_err(|_| invalid("busy_timeout", format!("{} ms is negative", options.busy_timeout_ms)))?;
         opening.busy_timeout = Some(Duration::from_millis(milliseconds));
     }
-    opening.min = options::port("ports", options.ports_min)?;
-    opening.max = options::port("ports", options.ports_max)?;
+    opening.min = arguments::port("ports", options.ports_min)?;
+    opening.max = arguments::port("ports", options.ports_max)?;
     if let (Some(min), Some(max)) = (opening.min, opening.max) {
         PortRange::new("ports", min, max)?;
     }

@@ -6,15 +6,15 @@ use std::ptr;
 
 use trop_core::{Field, Port, ReleaseRequest, ReserveRequest, Result, Tag};
 
+use crate::arguments::{self, NOT_GIVEN};
 use crate::error::trop_error;
 use crate::flags::{
     OCCUPANCY, TROP_ALLOW_PROJECT_CHANGE, TROP_ALLOW_TASK_CHANGE, TROP_DRY_RUN, TROP_FORCE, TROP_RECURSIVE,
     TROP_REFUSE_UNRELATED_PATH, occupancy, stage,
 };
-use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
 use crate::reservation::trop_reservation;
-use crate::strings;
 
 /// Store no project, whatever configuration and git say.
 pub const TROP_RESERVE_CLEAR_PROJECT: u32 = 1;
@@ -159,7 +159,7 @@ pub unsafe extern "C" fn trop_reserve(
     unsafe {
         call_on(registry, ("reservation", reservation), error, |registry| {
             let options = options::read(options)?;
-            let reserved = stage(registry, options.flags)?.reserve(&wish(&options)?)?;
+            let reserved = stage(registry, options.flags)?.reserve(&request(&options)?)?;
             Ok(trop_reservation::from(reserved).into_raw())
         })
     }
@@ -167,21 +167,21 @@ pub unsafe extern "C" fn trop_reserve(
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn wish(options: &trop_reserve_options) -> Result<ReserveRequest> {
+unsafe fn request(options: &trop_reserve_options) -> Result<ReserveRequest> {
     let has = |flag| options.flags & flag != 0;
     let mut request = ReserveRequest::default();
     // SAFETY: the caller's promise.
     unsafe {
-        request.path = strings::path("path", options.path)?;
-        request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-        let project = strings::text("project", options.project)?.map(str::to_owned);
+        request.path = arguments::path("path", options.path)?;
+        request.tag = arguments::text("tag", options.tag)?.map(Tag::new).transpose()?;
+        let project = arguments::text("project", options.project)?.map(str::to_owned);
         request.project = Field::new("clear_project", project, has(TROP_RESERVE_CLEAR_PROJECT))?;
-        let task = strings::text("task", options.task)?.map(str::to_owned);
+        let task = arguments::text("task", options.task)?.map(str::to_owned);
         request.task = Field::new("clear_task", task, has(TROP_RESERVE_CLEAR_TASK))?;
     }
-    request.preferred = options::port("port", options.port)?;
-    request.min = options::port("min", options.min)?;
-    request.max = options::port("max", options.max)?;
+    request.preferred = arguments::port("port", options.port)?;
+    request.min = arguments::port("min", options.min)?;
+    request.max = arguments::port("max", options.max)?;
     request.occupancy = occupancy(options.flags);
     request.overwrite = has(TROP_RESERVE_OVERWRITE);
     request.ignore_occupied = has(TROP_RESERVE_IGNORE_OCCUPIED);
@@ -220,8 +220,8 @@ pub unsafe extern "C" fn trop_release(
             let options = options::read(options)?;
             let has = |flag| options.flags & flag != 0;
             let mut request = ReleaseRequest::default();
-            request.path = strings::path("path", options.path)?;
-            request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
+            request.path = arguments::path("path", options.path)?;
+            request.tag = arguments::text("tag", options.tag)?.map(Tag::new).transpose()?;
             request.untagged_only = has(TROP_RELEASE_UNTAGGED_ONLY);
             request.recursive = has(TROP_RECURSIVE);
             request.allow_unrelated_path = !has(TROP_REFUSE_UNRELATED_PATH);
@@ -253,7 +253,7 @@ pub unsafe extern "C" fn trop_release_port(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("count", count), error, |registry| {
-            options::known_flags(flags, TROP_FORCE | TROP_DRY_RUN)?;
+            arguments::known_flags(flags, TROP_FORCE | TROP_DRY_RUN)?;
             let port = Port::new("port", i64::from(port))?;
             let released = stage(registry, flags)?.release_port(port, flags & TROP_FORCE != 0)?;
             Ok(u64::from(released.is_some()))

@@ -1,14 +1,10 @@
-//! Text across the boundary: UTF-8, ended by NUL.
+//! Text that goes out to C callers: UTF-8 that ends with NUL.
 
-use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
+use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use serde_json::Value;
-use trop_core::Result;
-
-use crate::error::invalid;
 
 /// Text that callers borrow; an inner NUL, which C cannot see, ends it.
 pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
@@ -67,35 +63,6 @@ impl Drop for LazyText {
 /// A borrowed pointer to text that may be absent.
 pub(crate) fn as_pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
-}
-
-/// Optional text of the caller; NULL is none.
-///
-/// # Safety
-/// NULL, or a NUL-terminated string that lives until the end of the call.
-pub(crate) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) -> Result<Option<&'a str>> {
-    if pointer.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: the caller's promise.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str().map(Some).map_err(|_| invalid(argument, "it is not valid UTF-8"))
-}
-
-/// An optional path of the caller; NULL is none. Whether it has to be UTF-8 is not decided here.
-///
-/// # Safety
-/// As [`text`].
-pub(crate) unsafe fn path(argument: &'static str, pointer: *const c_char) -> Result<Option<PathBuf>> {
-    #[cfg(unix)]
-    if !pointer.is_null() {
-        use std::os::unix::ffi::OsStrExt;
-        // SAFETY: the caller's promise.
-        let bytes = unsafe { CStr::from_ptr(pointer) }.to_bytes();
-        return Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes))));
-    }
-    // SAFETY: the caller's promise.
-    Ok(unsafe { text(argument, pointer) }?.map(PathBuf::from))
 }
 
 /// JSON text for the caller to keep.
