@@ -27,8 +27,8 @@ pub(crate) unsafe fn object<'a, T>(argument: &'static str, pointer: *const T) ->
     unsafe { pointer.as_ref() }.ok_or_else(|| null(argument))
 }
 
-/// Stores what `make` returns in a required out-parameter. The out-parameter has the value `empty` before `make` runs
-/// and after a failure.
+/// Stores what `make` returns in a required out-parameter. The out-parameter has the value `empty` before
+/// `make` runs and after a failure.
 ///
 /// # Safety
 /// `place` is NULL or writable.
@@ -58,7 +58,8 @@ pub(crate) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) ->
     text.to_str().map(Some).map_err(|_| invalid(argument, "it is not valid UTF-8"))
 }
 
-/// An optional path; NULL means none. On Unix any bytes are accepted: the core decides whether it needs UTF-8.
+/// An optional path; NULL means none. On Unix any bytes are accepted: the core decides whether it needs
+/// UTF-8.
 ///
 /// # Safety
 /// As [`text`].

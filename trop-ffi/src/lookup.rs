@@ -1,4 +1,4 @@
-//! Looking without changing anything: reservations, leases, projects, ports in use, and whether files are sound.
+//! Calls that change nothing: they list, find and explain, and check the database or a file.
 
 use std::ffi::c_char;
 use std::ptr;
@@ -12,14 +12,14 @@ use crate::registry::{call_on, trop_registry};
 use crate::reservation::trop_reservation;
 use crate::strings;
 
-/// Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
-/// trop_list_options_init.
+/// Which reservations to list; a reservation must meet all conditions that are given. Initialise with
+/// TROP_LIST_OPTIONS_INIT or trop_list_options_init.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct trop_list_options {
     /// sizeof(trop_list_options).
     pub size: u32,
-    /// 0.
+    /// Must be 0.
     pub flags: u32,
     /// Exactly this project; NULL means any or none.
     pub project: *const c_char,
@@ -29,7 +29,7 @@ pub struct trop_list_options {
     pub path: *const c_char,
 }
 
-// SAFETY: a pair of 32-bit fields before three pointers.
+// SAFETY: two 32-bit fields before three pointers: no padding.
 unsafe impl Options for trop_list_options {
     const FLAGS: u32 = 0;
     const DEFAULT: Self = trop_list_options {
@@ -51,7 +51,7 @@ pub unsafe extern "C" fn trop_list_options_init(options: *mut trop_list_options,
     unsafe { options::initialise(options, size) }
 }
 
-/// Finds the reservation of exactly one key. Nothing is marked as used.
+/// Finds the reservation of exactly one key. This does not count as a use of it.
 ///
 /// registry: the registry.
 /// path: the path of the key; NULL means the working directory.
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn trop_list_options_init(options: *mut trop_list_options,
 /// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
-/// database.
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+/// database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_find(
     registry: *mut trop_registry,
@@ -79,15 +79,15 @@ pub unsafe extern "C" fn trop_find(
     }
 }
 
-/// Finds the reservation that has a port. Nothing is marked as used.
+/// Finds the reservation that has a port. This does not count as a use of it.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
 /// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
-/// database.
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+/// database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_find_port(
     registry: *mut trop_registry,
@@ -110,11 +110,11 @@ fn or_null(found: Option<Reservation>) -> *mut trop_reservation {
 /// Lists reservations, ordered by path, then tag, the untagged one first.
 ///
 /// registry: the registry.
-/// options: which; NULL means all.
+/// options: which reservations; NULL means all.
 /// json: receives an array of reservations; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_list(
     registry: *mut trop_registry,
@@ -142,7 +142,7 @@ pub unsafe extern "C" fn trop_list(
 /// json: receives an array of strings; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_projects(
     registry: *mut trop_registry,
@@ -157,20 +157,21 @@ pub unsafe extern "C" fn trop_projects(
     }
 }
 
-/// Looks which ports of a range something on this machine has bound, in the ways the registry probes. It answers for
-/// the moment it looked.
+/// Finds out which ports of a range something on this machine has bound, with the probes of the registry. The
+/// answer holds for that moment only.
 ///
 /// registry: the registry.
 /// min: replaces the lowest port of the range; -1 means the registry's.
 /// max: replaces the highest port of the range; -1 means the registry's.
-/// json: receives an array of objects, one for each way that found a port occupied, ordered by port, with port
-/// (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or "udp"),
-/// address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id (number or
-/// null), process_name, user (string or null) and owner_status (string); free it with trop_string_free.
+/// json: receives an array of objects, one for each probe that found a port occupied, ordered by port, with
+/// port (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or
+/// "udp"), address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id
+/// (number or null), process_name, user (string or null) and owner_status (string); free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it begins,
-/// TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it
+/// begins, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_scan(
     registry: *mut trop_registry,
@@ -191,13 +192,13 @@ pub unsafe extern "C" fn trop_scan(
     }
 }
 
-/// Lists the leases of everybody, by port, also those that have ended and were not yet cleared away.
+/// Lists the leases of all processes, ordered by port, with those that have ended but were not yet removed.
 ///
 /// registry: the registry.
 /// json: receives an array of leases; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_leases(
     registry: *mut trop_registry,
@@ -208,13 +209,13 @@ pub unsafe extern "C" fn trop_leases(
     unsafe { call_on(registry, ("json", json), error, |registry| Ok(list_of(&registry.leases()?))) }
 }
 
-/// Lists the leases that this registry has in this process, by port.
+/// Lists the leases that this registry has in this process, ordered by port.
 ///
 /// registry: the registry.
 /// json: receives an array of leases; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns as trop_leases.
+/// Returns the same as trop_leases.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_own_leases(
     registry: *mut trop_registry,
@@ -229,17 +230,18 @@ fn list_of(leases: &[LeaseInfo]) -> *mut c_char {
     strings::json(&leases.iter().map(LeaseInfo::to_json).collect())
 }
 
-/// Explains why a port is not to be had: who has it in the registry and in the operating system, since when, and what
-/// to do.
+/// Explains why a port is not available: who has it in the registry and in the operating system, since when,
+/// and what to do about it.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
-/// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null), occupied
-/// (true or false), process_id (number or null), process_name, user (string or null), in_range, excluded (true or
-/// false) and text (string: all of it in sentences, one a line); free it with trop_string_free.
+/// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
+/// occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
+/// excluded (true or false) and text (string: all of it in sentences, one a line); free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_explain(
     registry: *mut trop_registry,
@@ -261,9 +263,9 @@ pub unsafe extern "C" fn trop_explain(
 /// registry: the registry.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no database;
-/// TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot be read, or
-/// TROP_ERR_CLOSED.
+/// Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no
+/// database; TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot
+/// be read, or TROP_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_validate_database(
     registry: *mut trop_registry,
@@ -274,15 +276,17 @@ pub unsafe extern "C" fn trop_validate_database(
     unsafe { call_on(registry, ("error", &raw mut nothing), error, Registry::validate) }
 }
 
-/// Checks one configuration file. A file called config.yaml is judged as the one of a data directory, any other as a
-/// project's. Nothing else is looked at: no other file, no environment variable, no database.
+/// Checks one configuration file. A file called config.yaml is checked as that of a data directory, any other
+/// as that of a project. Nothing else is read: no other file, no environment variable, no database.
 ///
 /// file: the file.
-/// json: receives an array of objects, one for each problem, with path (string), line (number, counted from 1), field
-/// (string, such as "ports.min") and reason (string), empty for a valid file; free it with trop_string_free.
+/// json: receives an array of objects, one for each problem, with path (string), line (number, counted from
+/// 1), field (string, such as "ports.min") and reason (string), empty for a valid file; free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or TROP_ERR_IO.
+/// Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or
+/// TROP_ERR_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_validate_config(
     file: *const c_char,

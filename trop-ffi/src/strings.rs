@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use serde_json::Value;
 
-/// Text that callers borrow; an inner NUL, which C cannot see, ends it.
+/// Text as a C string. C reads up to the first NUL, so text with a NUL inside is cut there.
 pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
     CString::new(text).unwrap_or_else(|error| {
         let end = error.nul_position();
@@ -14,15 +14,15 @@ pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
     })
 }
 
-/// Text that callers borrow if they ask for it, which most do not: the copy that ends with a NUL is made by then. No lock is
-/// involved, which a child made by fork could find held.
+/// Text whose NUL-terminated copy is made when a caller first asks for it: most never ask. An atomic and no
+/// lock, because a forked child could find a lock held by a thread that it does not have.
 pub(crate) struct LazyText {
     text: String,
     copy: AtomicPtr<c_char>,
 }
 
 impl LazyText {
-    /// A borrowed pointer to text that may be absent.
+    /// A pointer to text that its object keeps; NULL if there is none.
     pub(crate) fn as_pointer(text: Option<&LazyText>) -> *const c_char {
         text.map_or(ptr::null(), LazyText::copy)
     }
@@ -60,12 +60,12 @@ impl Drop for LazyText {
     }
 }
 
-/// A borrowed pointer to text that may be absent.
+/// A pointer to text that its object keeps; NULL if there is none.
 pub(crate) fn as_pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
-/// JSON text for the caller to keep.
+/// JSON text that the caller owns.
 pub(crate) fn json(value: &Value) -> *mut c_char {
     // JSON escapes NUL, so this never cuts anything off.
     c_string(value.to_string()).into_raw()
