@@ -858,15 +858,15 @@ int32_t trop_lease_is_open(const struct trop_lease_handle *lease);
  * error: receives the details of a failure; may be NULL.
  *
  * Returns TROP_OK, TROP_ERR_BUSY or a database error. After a failure, too, the lease has ended for this
- * process: the port can be given out again after the next call that leases or reserves, or when the process
- * has ended.
+ * process: the port can be given out again after the next call on its registry that leases or reserves, or
+ * when the process has ended.
  */
 int32_t trop_lease_close(struct trop_lease_handle *lease, struct trop_error **error);
 
 /**
  * Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is
- * allowed. If the database is busy, the port is given back by the next call that leases or reserves, or when
- * the process has ended. No other thread may use the lease any more.
+ * allowed. If the database is busy, the port is given back by the next call on its registry that leases or
+ * reserves, or when the process has ended. No other thread may use the lease any more.
  *
  * lease: the lease; it is gone afterwards.
  */

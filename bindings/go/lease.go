@@ -28,7 +28,7 @@ type Lease struct {
 	handle *leaseHandle
 }
 
-// A leaseHandle is what all copies of a Lease share. As with a handle, only the garbage collector frees it.
+// A leaseHandle is what all copies of a Lease share. The garbage collector frees it when no copy is left.
 type leaseHandle struct {
 	c *C.trop_lease_handle
 	// Keeps the registry alive for as long as the lease: a registry that is collected ends its leases.
@@ -203,7 +203,8 @@ func (l *Lease) IsOpen() bool {
 // port stay open.
 //
 // It fails with ErrBusy or a database error. After a failure, too, the lease has ended for this process: the
-// port can be given out again after the next call that leases or reserves, or when the process has ended.
+// port can be given out again after the next call on its registry that leases or reserves, or when the
+// process has ended.
 func (l *Lease) Close() error {
 	return l.call(func(lease *C.trop_lease_handle, failure **C.trop_error) C.int32_t {
 		return C.trop_lease_close(lease, failure)

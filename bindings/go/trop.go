@@ -63,8 +63,8 @@ type Registry struct {
 	handle *handle
 }
 
-// A handle is what all copies of a Registry share. The garbage collector frees it, and Close does not, so
-// that no call can use freed memory.
+// A handle is what all copies of a Registry share. Close does not free it: the garbage collector does when no
+// copy is left, so that no call can use freed memory.
 type handle struct {
 	c *C.trop_registry
 	// A Go pointer, because the runtime packs small values without one into a shared block, where the
