@@ -7,50 +7,54 @@
  *
  * Language. C99 or C++.
  *
- * Names. Functions are trop_<noun>_<verb>, constants TROP_*. The headline calls are trop_open, trop_reserve,
- * trop_release and trop_lease.
+ * Names. Functions are trop_<noun>_<verb>, constants TROP_*. The most important calls are trop_open,
+ * trop_reserve, trop_release and trop_lease.
  *
- * Status. Every call that can fail returns an int32_t: TROP_OK (0) or a negative TROP_ERR_*. The numbers are frozen
- * and the same in every language. The last parameter, a trop_error **, may be NULL; else it receives NULL on success
- * and an error object on failure, which the caller frees with trop_error_free. There is no "last error" of a thread.
+ * Status. Every call that can fail returns an int32_t: TROP_OK (0) or a negative TROP_ERR_*. The numbers are
+ * frozen and the same in every language. The last parameter, a trop_error **, may be NULL; else it receives
+ * NULL on success and an error object on failure, which the caller frees with trop_error_free. There is no
+ * "last error" of a thread.
  *
- * Arguments. The object comes first, then what goes in, then what comes out. What comes out is zeroed on entry (a
- * socket becomes -1) and set only on success. A NULL that is not allowed is TROP_ERR_INVALID_ARGUMENT, as is every
- * bad value; nothing is changed then. trop_error_argument gives the name that all languages share (busy_timeout, ports,
- * untagged_only), not that of the C field.
+ * Arguments. The object comes first, then what goes in, then what comes out. What comes out is zeroed on
+ * entry (a socket becomes -1) and set only on success. A NULL that is not allowed is
+ * TROP_ERR_INVALID_ARGUMENT, as is every bad value; nothing is changed then. trop_error_argument returns the
+ * name that all languages share (busy_timeout, ports, untagged_only), not that of the C field.
  *
- * Strings are UTF-8 and end with NUL. Those that go in are only read during the call. Those that come out of an
- * accessor belong to its object and live as long as that. Those that come out as char * are the caller's, who frees
- * them with trop_string_free.
+ * Strings are UTF-8 and end with NUL. Those that go in are only read during the call. Those that an accessor
+ * returns belong to its object and live as long as it does. Those that come out as char * belong to the
+ * caller, who frees them with trop_string_free.
  *
- * JSON. Lists and other rich results come out as JSON text. A reservation in it is an object with port (number), path
- * (string), tag, project, task (string or null), created_at and last_used_at (strings, UTC, YYYY-MM-DD HH:MM:SS).
- * A lease is one with port (number), label (string or null), state ("alive" or "ended"), pid (number or null), command
- * (string or null: the command line of the process that took it), directory (string: where that was) and since (string,
- * as created_at). Objects may get further keys.
+ * JSON. Lists and other rich results come out as JSON text. A reservation in it is an object with port
+ * (number), path (string), tag, project, task (string or null), created_at and last_used_at (strings, UTC,
+ * YYYY-MM-DD HH:MM:SS). A lease is one with port (number), label (string or null), state ("alive" or
+ * "ended"), pid (number or null), command (string or null: the command line of the process that took it),
+ * directory (string: the working directory it was taken in) and since (string, as created_at). Objects may
+ * get further keys.
  *
  * Memory. Every object is freed once, with its own trop_*_free, which accepts NULL. Releasing a port
- * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port reserved. A
- * lease is different: freeing it (trop_lease_free) ends it and gives its port back.
+ * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port
+ * reserved. A lease is different: freeing it (trop_lease_free) ends it and gives its port back.
  *
- * Options. Option structs start with their size. Initialise them with their INIT macro or init function, then set
- * what you need. They may grow at the end; bytes that are not zero and that the library does not know are refused.
- * So are flags that a call does not take: TROP_<CALL>_* are of one call alone, others of each call that names them.
+ * Options. Option structs start with their size. Initialise them with their INIT macro or init function, then
+ * set what you need. They may grow at the end; bytes that are not zero and that the library does not know are
+ * refused. So are flags that a call does not take: TROP_<CALL>_* belong to one call, the others to each call
+ * that names them.
  *
- * Dry run. With TROP_DRY_RUN a call does all its work on a copy in memory: what comes out is what the call would
- * return, and nothing is changed. It needs no lock.
+ * Dry run. With TROP_DRY_RUN a call does all its work on a copy in memory: what comes out is what the call
+ * would return, and nothing is changed. It needs no lock.
  *
- * Threads. Any thread may use any registry and lease, several at once too; only freeing needs that nobody else uses it.
- * Errors and reservations do not change, so several threads may read one.
+ * Threads. Any number of threads may use any registry and lease at once; only freeing requires that no other
+ * thread uses it. Errors and reservations do not change, so several threads may read one.
  *
- * Fork. A registry stays usable on both sides of fork. Leases are shared by both sides and last until both have ended;
- * only the process that took one can end it earlier. A program started by exec shares nothing. Do not fork from a
- * signal handler while a thread is in a trop call.
+ * Fork. A registry stays usable on both sides of fork. Leases are shared by both sides and last until both
+ * have ended; only the process that took one can end it earlier. A program started by exec shares nothing. Do
+ * not fork from a signal handler while a thread is in a trop call.
  *
- * Panics. No panic leaves the library: it becomes TROP_ERR_PANIC, and the registry it happened in refuses further use.
+ * Panics. No panic leaves the library: it becomes TROP_ERR_PANIC, and the registry it happened in refuses
+ * further use.
  *
- * SQLite. Never open the registry's database with another copy of SQLite in the same process: closing either would
- * drop the other's locks. trop refuses to open it then (TROP_ERR_SECOND_COPY).
+ * SQLite. Never open the registry's database with another copy of SQLite in the same process: closing either
+ * would drop the other's locks. trop refuses to open it then (TROP_ERR_SECOND_COPY).
  */
 
 
@@ -97,7 +101,7 @@
 #define TROP_CLEAN_PRUNE 1
 
 /**
- * Remove the reservations that were not used for long.
+ * Remove the reservations that were last used too long ago.
  */
 #define TROP_CLEAN_EXPIRE 2
 
@@ -127,7 +131,7 @@
 #define TROP_ERR_NOT_FOUND -4
 
 /**
- * Something else has a claim that stands in the way.
+ * Another reservation, a live lease or another program's rule in the database is in the way.
  */
 #define TROP_ERR_CONFLICT -5
 
@@ -142,7 +146,7 @@
 #define TROP_ERR_UNRELATED_PATH -7
 
 /**
- * The effective settings do not fit together.
+ * The effective configuration is invalid.
  */
 #define TROP_ERR_CONFIG -8
 
@@ -152,7 +156,7 @@
 #define TROP_ERR_CORRUPT -9
 
 /**
- * The database has a schema this version does not serve.
+ * The database has a schema that this version does not support.
  */
 #define TROP_ERR_SCHEMA -10
 
@@ -187,22 +191,22 @@
 #define TROP_ERR_SECOND_COPY -16
 
 /**
- * A defect of trop itself; the handle is of no more use.
+ * A bug in trop itself; the handle can no longer be used.
  */
 #define TROP_ERR_PANIC -99
 
 /**
- * Do everything on a copy in memory: the result is what the call would return, and nothing is changed.
+ * Do everything on a copy in memory: the result is the same, and nothing is changed.
  */
 #define TROP_DRY_RUN (1 << 16)
 
 /**
- * Do it whatever speaks against it; what that is says each call.
+ * Override what would refuse the call; each call says what that is.
  */
 #define TROP_FORCE (1 << 17)
 
 /**
- * Everything below the path too.
+ * Include every path below the given one.
  */
 #define TROP_RECURSIVE (1 << 18)
 
@@ -212,12 +216,12 @@
 #define TROP_REFUSE_UNRELATED_PATH (1 << 19)
 
 /**
- * The stored project may be changed.
+ * Allow the stored project to be changed.
  */
 #define TROP_ALLOW_PROJECT_CHANGE (1 << 20)
 
 /**
- * The stored task may be changed.
+ * Allow the stored task to be changed.
  */
 #define TROP_ALLOW_TASK_CHANGE (1 << 21)
 
@@ -252,18 +256,19 @@
 #define TROP_CHECK_ALL_INTERFACES (1 << 27)
 
 /**
- * Call the ports by the names of their environment variables instead of by the tags.
+ * Name the ports by their environment variables instead of by their tags.
  */
 #define TROP_GROUP_BY_VARIABLE 1
 
 /**
- * Several leases have to be neighbours.
+ * Lease consecutive ports.
  */
 #define TROP_LEASE_CONTIGUOUS 1
 
 /**
- * Keep a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR can
- * listen on it all the same, one that does not cannot. Linux only.
+ * Keep a socket bound to the port while the lease is open, so that the system assigns it to no other
+ * program. A server that sets SO_REUSEADDR can still listen on it; one that does not set it cannot. Linux
+ * only.
  */
 #define TROP_LEASE_HOLD 2
 
@@ -308,17 +313,17 @@
 #define TROP_RESERVE_CLEAR_TASK 2
 
 /**
- * Choose a port anew for a key that has one.
+ * Choose a new port for a key that already has one.
  */
 #define TROP_RESERVE_OVERWRITE 4
 
 /**
- * Use the preferred port although something has it bound.
+ * Use the preferred port even if something has it bound.
  */
 #define TROP_RESERVE_IGNORE_OCCUPIED 8
 
 /**
- * Use the preferred port although it is excluded.
+ * Use the preferred port even if it is excluded.
  */
 #define TROP_RESERVE_IGNORE_EXCLUSIONS 16
 
@@ -328,7 +333,7 @@
 #define TROP_RESERVE_DISABLE_AUTOPRUNE 32
 
 /**
- * When all ports are taken, keep the reservations that were not used for long.
+ * When all ports are taken, keep the reservations that were last used too long ago.
  */
 #define TROP_RESERVE_DISABLE_AUTOEXPIRE 64
 
@@ -358,12 +363,12 @@
 typedef struct trop_error trop_error;
 
 /**
- * A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
- * is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be
- * freed after its registry.
+ * A port that belongs to this process until the lease is closed or freed, its registry is closed or freed
+ * (unless that is the process-wide one), or the process ends in any way. Any number of threads may use it at
+ * once, and it may be freed after its registry.
  *
- * A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
- * nothing. A program started by exec has nothing of it.
+ * A forked child shares the lease: it lasts until both processes have ended, and closing or freeing it in
+ * the child does not end it. A program started by exec does not share it.
  */
 typedef struct trop_lease_handle trop_lease_handle;
 
@@ -373,7 +378,7 @@ typedef struct trop_lease_handle trop_lease_handle;
 typedef struct trop_registry trop_registry;
 
 /**
- * What a reservation is; a copy, independent of the registry.
+ * A copy of one reservation, independent of the registry.
  */
 typedef struct trop_reservation trop_reservation;
 
@@ -390,7 +395,8 @@ typedef struct trop_clean_options {
      */
     uint32_t flags;
     /**
-     * After how many days without use a reservation expires, 1 to 4294967295; -1 means what is configured, else 30.
+     * After how many days without use a reservation expires, 1 to 4294967295; -1 means what is configured,
+     * else 30.
      */
     int64_t days;
 } trop_clean_options;
@@ -404,7 +410,8 @@ typedef struct trop_migrate_options {
      */
     uint32_t size;
     /**
-     * TROP_RECURSIVE, TROP_FORCE (remove reservations that hold a key at the destination) and TROP_DRY_RUN combined.
+     * TROP_RECURSIVE, TROP_FORCE (remove reservations that hold a key at the destination) and TROP_DRY_RUN
+     * combined.
      */
     uint32_t flags;
     /**
@@ -426,18 +433,19 @@ typedef struct trop_group_options {
      */
     uint32_t size;
     /**
-     * TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change, and replace
-     * tagged reservations of the path that are not this group), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and
-     * TROP_DRY_RUN combined.
+     * TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change,
+     * and replace tagged reservations of the path that are not this group), TROP_SKIP_*,
+     * TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
-     * The configuration file that defines the group; NULL means the one the registry found when it was opened.
+     * The configuration file that defines the group; NULL means the one the registry found when it was
+     * opened.
      */
     const char *file;
     /**
-     * The task to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
-     * else the stored one, else for a new group what git says.
+     * The task to store, which changes a stored one only if that is allowed; NULL means that of the
+     * configuration, else the stored one, else for a new group what git says.
      */
     const char *task;
 } trop_group_options;
@@ -455,7 +463,8 @@ typedef struct trop_lease_options {
      */
     uint32_t flags;
     /**
-     * What it is for, for people reading lists: 1 to 255 bytes, white space at both ends dropped; NULL means nothing.
+     * A label for people who read lists: 1 to 255 bytes, white space at both ends is dropped; NULL means
+     * none.
      */
     const char *label;
     /**
@@ -471,14 +480,14 @@ typedef struct trop_lease_options {
      */
     int32_t max;
     /**
-     * 0.
+     * Must be 0.
      */
     uint32_t reserved;
 } trop_lease_options;
 
 /**
- * Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
- * trop_list_options_init.
+ * Which reservations to list; a reservation must meet all conditions that are given. Initialise with
+ * TROP_LIST_OPTIONS_INIT or trop_list_options_init.
  */
 typedef struct trop_list_options {
     /**
@@ -486,7 +495,7 @@ typedef struct trop_list_options {
      */
     uint32_t size;
     /**
-     * 0.
+     * Must be 0.
      */
     uint32_t flags;
     /**
@@ -506,8 +515,8 @@ typedef struct trop_list_options {
 /**
  * How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
  *
- * What is given counts more than environment variables, these more than configuration files, and these more than the
- * defaults. Flags and excluded ports only add to what those say.
+ * What is given here overrides environment variables, these override configuration files, and these override
+ * the defaults. Flags and excluded ports only add to what those say.
  */
 typedef struct trop_open_options {
     /**
@@ -523,7 +532,8 @@ typedef struct trop_open_options {
      */
     const char *data_dir;
     /**
-     * Ports never to choose, such as "5001,5005..5009"; NULL means no more than the configuration excludes.
+     * Ports never to choose, such as "5001,5005..5009"; NULL means only those that the configuration
+     * excludes.
      */
     const char *excluded;
     /**
@@ -540,7 +550,7 @@ typedef struct trop_open_options {
      */
     int32_t ports_max;
     /**
-     * 0.
+     * Must be 0.
      */
     uint32_t reserved;
     /**
@@ -548,8 +558,8 @@ typedef struct trop_open_options {
      */
     const char *start_dir;
     /**
-     * The project's configuration file, instead of searching for one; NULL means none. At most one of start_dir,
-     * config_file and TROP_OPEN_NO_DISCOVERY may be given.
+     * The project's configuration file, instead of searching for one; NULL means none. At most one of
+     * start_dir, config_file and TROP_OPEN_NO_DISCOVERY may be given.
      */
     const char *config_file;
 } trop_open_options;
@@ -563,8 +573,8 @@ typedef struct trop_reserve_options {
      */
     uint32_t size;
     /**
-     * TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any change),
-     * TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+     * TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any
+     * change), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
@@ -588,16 +598,16 @@ typedef struct trop_reserve_options {
      */
     int32_t max;
     /**
-     * 0.
+     * Must be 0.
      */
     uint32_t reserved;
     /**
-     * The project to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
-     * else the stored one, else for a new key what git says.
+     * The project to store, which changes a stored one only if that is allowed; NULL means that of the
+     * configuration, else the stored one, else for a new key what git says.
      */
     const char *project;
     /**
-     * The task to store, as the project.
+     * The task to store; what is said of the project holds for it too.
      */
     const char *task;
 } trop_reserve_options;
@@ -645,18 +655,18 @@ void trop_clean_options_init(struct trop_clean_options *options, uint32_t size);
 void trop_migrate_options_init(struct trop_migrate_options *options, uint32_t size);
 
 /**
- * Removes reservations that nobody needs any more, all or none: those whose path certainly is no directory any more
- * (pruned), and those that were last used more than some days ago (expired).
+ * Removes reservations that nobody needs any more, all or none: those whose path is certainly no longer a
+ * directory (pruned), and those last used more than a number of days ago (expired).
  *
  * registry: the registry.
- * options: which; NULL means both kinds.
- * json: receives an object with pruned and expired (arrays of reservations; what is both counts as pruned), preserved
- * (an array of objects with path and cause, strings: paths that could not be inspected and were kept) and days (the
- * age limit); free it with trop_string_free.
+ * options: what to remove; NULL means both kinds.
+ * json: receives an object with pruned and expired (arrays of reservations; a reservation that is both
+ * counts as pruned), preserved (an array of objects with path and cause, strings: paths that could not be
+ * inspected and were kept) and days (the age limit); free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the
- * registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error. After a
+ * failure the registry is unchanged.
  */
 int32_t trop_clean(struct trop_registry *registry,
                    const struct trop_clean_options *options,
@@ -664,18 +674,20 @@ int32_t trop_clean(struct trop_registry *registry,
                    struct trop_error **error);
 
 /**
- * Moves reservations from one path to another, with all tags, for a directory that was moved: ports and everything
- * else stay as they are. All are moved or none. Moving nothing is TROP_ERR_NOT_FOUND, unless it is recursive.
+ * Moves the reservations of a path to another path, with all tags, after their directory was moved. Ports
+ * and everything else stay as they are. All are moved or none. If there is nothing to move, the call fails
+ * with TROP_ERR_NOT_FOUND, unless TROP_RECURSIVE is given.
  *
  * registry: the registry.
- * options: what; from and to are required.
+ * options: what to migrate; from and to are required.
  * json: receives an object with from and to (strings, the paths in their normal form), moves (an array of
- * reservations as they were, each with its new path as to) and conflicts (an array of reservations at the destination
- * that were removed); free it with trop_string_free.
+ * reservations as they were, each with its new path as to) and conflicts (an array of reservations at the
+ * destination that were removed); free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND, TROP_ERR_CONFLICT when keys at the destination are
- * taken, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND, TROP_ERR_CONFLICT when keys at the
+ * destination are taken, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error. After a failure the registry is
+ * unchanged.
  */
 int32_t trop_migrate(struct trop_registry *registry,
                      const struct trop_migrate_options *options,
@@ -743,19 +755,20 @@ void trop_error_free(struct trop_error *error);
 void trop_group_options_init(struct trop_group_options *options, uint32_t size);
 
 /**
- * Reserves the ports of all services of a group, all or none: those it has, else its preferred ones as far as they
- * can be had, and for the rest the lowest ones at their offsets from a common base. They belong to the directory of
- * the file and each to the tag of its service.
+ * Reserves one port for each service of a group, all or none. A service keeps the port it has, else it gets
+ * its preferred port if that is usable. The others get the lowest usable ports at their offsets from a
+ * common base. The reservations belong to the directory of the file, each with the tag of its service.
  *
  * registry: the registry.
- * options: which; NULL means the group of the configuration the registry found when it was opened.
- * json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format json`
- * prints; free it with trop_string_free.
+ * options: which group; NULL means that of the configuration the registry found when it was opened.
+ * json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format
+ * json` prints; free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT when
- * tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
- * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT
+ * when tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY,
+ * TROP_ERR_UNRELATED_PATH, TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or a database error.
+ * After a failure the registry is unchanged.
  */
 int32_t trop_reserve_group(struct trop_registry *registry,
                            const struct trop_group_options *options,
@@ -771,17 +784,18 @@ int32_t trop_reserve_group(struct trop_registry *registry,
 void trop_lease_options_init(struct trop_lease_options *options, uint32_t size);
 
 /**
- * Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases ever have
- * the same port. A range without a usable port is cleaned up first, as far as the configuration allows.
+ * Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases
+ * ever have the same port. If no port of the range is usable, the range is cleaned up first, as far as the
+ * configuration allows.
  *
  * registry: the registry.
- * options: what; NULL means any port of the registry's range.
+ * options: what to lease; NULL means any port of the registry's range.
  * lease: receives the lease; end and free it with trop_lease_free.
  * error: receives the details of a failure; may be NULL.
  *
  * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_CONFIG,
- * TROP_ERR_UNSUPPORTED where ports cannot be held or files not locked, TROP_ERR_CLOSED or an error of the database;
- * the registry is unchanged then.
+ * TROP_ERR_UNSUPPORTED where ports cannot be held or files cannot be locked, TROP_ERR_CLOSED or a database
+ * error. After a failure the registry is unchanged.
  */
 int32_t trop_lease(struct trop_registry *registry,
                    const struct trop_lease_options *options,
@@ -789,17 +803,18 @@ int32_t trop_lease(struct trop_registry *registry,
                    struct trop_error **error);
 
 /**
- * Leases several ports, all or none: in ascending order, unless the preferred one is among them, which comes first.
+ * Leases several ports, all or none. They come in ascending order, except that a preferred port which is
+ * among them comes first.
  *
  * registry: the registry.
  * count: how many, 1 to the size of the range.
- * options: what; NULL means any ports of the registry's range.
- * leases: receives so many leases: an array with room for count pointers, all of which are NULL after a failure
- * (nothing is written when count is above 65535); end and free each with trop_lease_free.
+ * options: what to lease; NULL means any ports of the registry's range.
+ * leases: receives the leases: an array with room for count pointers. After a failure all of them are NULL,
+ * but nothing is written when count is above 65535. End and free each lease with trop_lease_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns as trop_lease; TROP_ERR_EXHAUSTED also when there are ports enough but no neighbours, where those are asked
- * for.
+ * Returns the same as trop_lease. With TROP_LEASE_CONTIGUOUS, TROP_ERR_EXHAUSTED also means that enough
+ * ports are usable, but no neighbours.
  */
 int32_t trop_lease_many(struct trop_registry *registry,
                         uint32_t count,
@@ -817,7 +832,7 @@ int32_t trop_lease_many(struct trop_registry *registry,
 uint16_t trop_lease_port(const struct trop_lease_handle *lease);
 
 /**
- * What a lease is for.
+ * The label of a lease.
  *
  * lease: the lease, or NULL.
  *
@@ -826,8 +841,8 @@ uint16_t trop_lease_port(const struct trop_lease_handle *lease);
 const char *trop_lease_label(const struct trop_lease_handle *lease);
 
 /**
- * Whether a lease has not ended: neither it nor its registry was closed. In a forked child it lasts as the parent's
- * does.
+ * Whether a lease is open: neither it nor its registry was closed. In a forked child it is open for as long
+ * as in the parent.
  *
  * lease: the lease, or NULL.
  *
@@ -836,30 +851,31 @@ const char *trop_lease_label(const struct trop_lease_handle *lease);
 int32_t trop_lease_is_open(const struct trop_lease_handle *lease);
 
 /**
- * Ends a lease, so that its port can be given out again. Closing twice, closing in a forked child what the parent
- * leased, and NULL are allowed and do nothing. Sockets on the port stay as they are.
+ * Ends a lease, so that its port can be given out again. Closing a lease twice, closing a lease of the
+ * parent in a forked child, and NULL are allowed and do nothing. Sockets on the port stay open.
  *
  * lease: the lease; still to be freed with trop_lease_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_BUSY or an error of the database. The lease has ended for this process all the same: the
- * port can be given out again after the next call that leases or reserves, or when the process has ended.
+ * Returns TROP_OK, TROP_ERR_BUSY or a database error. After a failure, too, the lease has ended for this
+ * process: the port can be given out again after the next call on its registry that leases or reserves, or
+ * when the process has ended.
  */
-int32_t trop_lease_close(struct trop_lease_handle *lease,
-                         struct trop_error **error);
+int32_t trop_lease_close(struct trop_lease_handle *lease, struct trop_error **error);
 
 /**
- * Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is allowed. What
- * a busy database does not take at once is done by the next call that leases or reserves, or when the process has
- * ended. No other thread may use the lease any more.
+ * Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is
+ * allowed. If the database is busy, the port is given back by the next call on its registry that leases or
+ * reserves, or when the process has ended. No other thread may use the lease any more.
  *
  * lease: the lease; it is gone afterwards.
  */
 void trop_lease_free(struct trop_lease_handle *lease);
 
 /**
- * Listens on the leased port, so that there is no moment between the choice of the port and its use. The socket is the
- * caller's to close and independent of the lease: closing either leaves the other. It is closed on exec.
+ * Listens on the leased port, so that there is no gap between the choice of the port and its use. The caller
+ * closes the socket. Socket and lease are independent: closing one does not close the other. The socket is
+ * closed on exec.
  *
  * lease: the lease.
  * host: an address or a name of this host; NULL means "127.0.0.1".
@@ -867,8 +883,8 @@ void trop_lease_free(struct trop_lease_handle *lease);
  * socket: receives a listening TCP socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the lease has
- * ended, or TROP_ERR_IO when it cannot listen there.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the
+ * lease has ended, or TROP_ERR_IO when it cannot listen there.
  */
 int32_t trop_lease_listen(struct trop_lease_handle *lease,
                           const char *host,
@@ -885,7 +901,7 @@ int32_t trop_lease_listen(struct trop_lease_handle *lease,
  * socket: receives a bound socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns as trop_lease_listen.
+ * Returns the same as trop_lease_listen.
  */
 int32_t trop_lease_bind(struct trop_lease_handle *lease,
                         int32_t protocol,
@@ -894,15 +910,15 @@ int32_t trop_lease_bind(struct trop_lease_handle *lease,
                         struct trop_error **error);
 
 /**
- * Waits until something accepts TCP connections on the loopback address of the leased port and, as far as the
- * operating system tells, belongs to the process that has the lease or to one of its descendants.
+ * Waits until something accepts TCP connections on the loopback address of the leased port and, as far as
+ * the operating system tells, belongs to the process that has the lease or to one of its descendants.
  *
  * lease: the lease.
- * timeout_ms: how long to wait, in milliseconds; 0 looks once, -1 means 10000.
+ * timeout_ms: how long to wait, in milliseconds; 0 checks once, -1 means 10000.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or TROP_ERR_NOT_LISTENING: at
- * once when somebody else listens there, else when the time is over.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or
+ * TROP_ERR_NOT_LISTENING: at once when somebody else listens there, else when the time is over.
  */
 int32_t trop_lease_wait_listening(struct trop_lease_handle *lease,
                                   int32_t timeout_ms,
@@ -917,7 +933,7 @@ int32_t trop_lease_wait_listening(struct trop_lease_handle *lease,
 void trop_list_options_init(struct trop_list_options *options, uint32_t size);
 
 /**
- * Finds the reservation of exactly one key. Nothing is marked as used.
+ * Finds the reservation of exactly one key. This does not count as a use of it.
  *
  * registry: the registry.
  * path: the path of the key; NULL means the working directory.
@@ -925,8 +941,8 @@ void trop_list_options_init(struct trop_list_options *options, uint32_t size);
  * reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
- * database.
+ * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+ * database error.
  */
 int32_t trop_find(struct trop_registry *registry,
                   const char *path,
@@ -935,15 +951,15 @@ int32_t trop_find(struct trop_registry *registry,
                   struct trop_error **error);
 
 /**
- * Finds the reservation that has a port. Nothing is marked as used.
+ * Finds the reservation that has a port. This does not count as a use of it.
  *
  * registry: the registry.
  * port: the port, 1 to 65535.
  * reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
- * database.
+ * Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+ * database error.
  */
 int32_t trop_find_port(struct trop_registry *registry,
                        int32_t port,
@@ -954,11 +970,11 @@ int32_t trop_find_port(struct trop_registry *registry,
  * Lists reservations, ordered by path, then tag, the untagged one first.
  *
  * registry: the registry.
- * options: which; NULL means all.
+ * options: which reservations; NULL means all.
  * json: receives an array of reservations; free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
  */
 int32_t trop_list(struct trop_registry *registry,
                   const struct trop_list_options *options,
@@ -972,25 +988,26 @@ int32_t trop_list(struct trop_registry *registry,
  * json: receives an array of strings; free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
  */
 int32_t trop_projects(struct trop_registry *registry, char **json, struct trop_error **error);
 
 /**
- * Looks which ports of a range something on this machine has bound, in the ways the registry probes. It answers for
- * the moment it looked.
+ * Finds out which ports of a range something on this machine has bound, with the probes of the registry. The
+ * answer holds for that moment only.
  *
  * registry: the registry.
  * min: replaces the lowest port of the range; -1 means the registry's.
  * max: replaces the highest port of the range; -1 means the registry's.
- * json: receives an array of objects, one for each way that found a port occupied, ordered by port, with port
- * (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or "udp"),
- * address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id (number or
- * null), process_name, user (string or null) and owner_status (string); free it with trop_string_free.
+ * json: receives an array of objects, one for each probe that found a port occupied, ordered by port, with
+ * port (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or
+ * "udp"), address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id
+ * (number or null), process_name, user (string or null) and owner_status (string); free it with
+ * trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it begins,
- * TROP_ERR_CLOSED or an error of the database.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it
+ * begins, TROP_ERR_CLOSED or a database error.
  */
 int32_t trop_scan(struct trop_registry *registry,
                   int32_t min,
@@ -999,44 +1016,42 @@ int32_t trop_scan(struct trop_registry *registry,
                   struct trop_error **error);
 
 /**
- * Lists the leases of everybody, by port, also those that have ended and were not yet cleared away.
+ * Lists the leases of all processes, ordered by port, with those that have ended but were not yet removed.
  *
  * registry: the registry.
  * json: receives an array of leases; free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
  */
 int32_t trop_leases(struct trop_registry *registry, char **json, struct trop_error **error);
 
 /**
- * Lists the leases that this registry has in this process, by port.
+ * Lists the leases that this registry has in this process, ordered by port.
  *
  * registry: the registry.
  * json: receives an array of leases; free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns as trop_leases.
+ * Returns the same as trop_leases.
  */
 int32_t trop_own_leases(struct trop_registry *registry, char **json, struct trop_error **error);
 
 /**
- * Explains why a port is not to be had: who has it in the registry and in the operating system, since when, and what
- * to do.
+ * Explains why a port is not available: who has it in the registry and in the operating system, since when,
+ * and what to do about it.
  *
  * registry: the registry.
  * port: the port, 1 to 65535.
- * json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null), occupied
- * (true or false), process_id (number or null), process_name, user (string or null), in_range, excluded (true or
- * false) and text (string: all of it in sentences, one a line); free it with trop_string_free.
+ * json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
+ * occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
+ * excluded (true or false) and text (string: all of it in sentences, one a line); free it with
+ * trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
  */
-int32_t trop_explain(struct trop_registry *registry,
-                     int32_t port,
-                     char **json,
-                     struct trop_error **error);
+int32_t trop_explain(struct trop_registry *registry, int32_t port, char **json, struct trop_error **error);
 
 /**
  * Checks the whole database of a registry: version, structure, every row, every page. It only reads.
@@ -1044,27 +1059,26 @@ int32_t trop_explain(struct trop_registry *registry,
  * registry: the registry.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no database;
- * TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot be read, or
- * TROP_ERR_CLOSED.
+ * Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no
+ * database; TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot
+ * be read, or TROP_ERR_CLOSED.
  */
-int32_t trop_validate_database(struct trop_registry *registry,
-                               struct trop_error **error);
+int32_t trop_validate_database(struct trop_registry *registry, struct trop_error **error);
 
 /**
- * Checks one configuration file. A file called config.yaml is judged as the one of a data directory, any other as a
- * project's. Nothing else is looked at: no other file, no environment variable, no database.
+ * Checks one configuration file. A file called config.yaml is checked as that of a data directory, any other
+ * as that of a project. Nothing else is read: no other file, no environment variable, no database.
  *
  * file: the file.
- * json: receives an array of objects, one for each problem, with path (string), line (number, counted from 1), field
- * (string, such as "ports.min") and reason (string), empty for a valid file; free it with trop_string_free.
+ * json: receives an array of objects, one for each problem, with path (string), line (number, counted from
+ * 1), field (string, such as "ports.min") and reason (string), empty for a valid file; free it with
+ * trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or TROP_ERR_IO.
+ * Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or
+ * TROP_ERR_IO.
  */
-int32_t trop_validate_config(const char *file,
-                             char **json,
-                             struct trop_error **error);
+int32_t trop_validate_config(const char *file, char **json, struct trop_error **error);
 
 /**
  * Initialises options with their defaults, as TROP_OPEN_OPTIONS_INIT does.
@@ -1077,29 +1091,29 @@ void trop_open_options_init(struct trop_open_options *options, uint32_t size);
 /**
  * Opens the registry of a data directory, creating directory and database if they are absent.
  *
- * options: how; NULL means the defaults.
+ * options: how to open it; NULL means the defaults.
  * registry: receives the handle; close and free it with trop_registry_free.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
- * TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT,
+ * TROP_ERR_SCHEMA, TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
  */
 int32_t trop_open(const struct trop_open_options *options,
                   struct trop_registry **registry,
                   struct trop_error **error);
 
 /**
- * Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
- * not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of the process-wide
- * registry.
+ * Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way
+ * are not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of
+ * the process-wide registry.
  *
  * registry: the registry; still to be freed with trop_registry_free.
  */
 void trop_registry_close(struct trop_registry *registry);
 
 /**
- * Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may use it any
- * more.
+ * Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may
+ * use it any more.
  *
  * registry: the registry; it is gone afterwards.
  */
@@ -1169,11 +1183,12 @@ int64_t trop_reservation_created_at(const struct trop_reservation *reservation);
 int64_t trop_reservation_last_used_at(const struct trop_reservation *reservation);
 
 /**
- * Whether the key was new.
+ * Whether the call that returned the reservation made it.
  *
  * reservation: the reservation, or NULL.
  *
- * Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and for NULL.
+ * Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and
+ * for NULL.
  */
 int32_t trop_reservation_created(const struct trop_reservation *reservation);
 
@@ -1182,8 +1197,8 @@ int32_t trop_reservation_created(const struct trop_reservation *reservation);
  *
  * reservation: the reservation, or NULL.
  *
- * Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the reservation;
- * NULL when there was no preferred port or it was used, and for NULL.
+ * Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the
+ * reservation; NULL when there was no preferred port or it was used, and for NULL.
  */
 const char *trop_reservation_refusal(const struct trop_reservation *reservation);
 
@@ -1192,14 +1207,14 @@ const char *trop_reservation_refusal(const struct trop_reservation *reservation)
  *
  * reservation: the reservation, or NULL.
  *
- * Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when nothing had to
- * be cleaned up, and for NULL.
+ * Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when
+ * nothing had to be cleaned up, and for NULL.
  */
 const char *trop_reservation_cleanup(const struct trop_reservation *reservation);
 
 /**
- * Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back). NULL is
- * allowed.
+ * Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back).
+ * NULL is allowed.
  *
  * reservation: the reservation; it and its strings are gone afterwards.
  */
@@ -1222,17 +1237,18 @@ void trop_reserve_options_init(struct trop_reserve_options *options, uint32_t si
 void trop_release_options_init(struct trop_release_options *options, uint32_t size);
 
 /**
- * Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else the
- * lowest usable one of the range. A range without a usable port is cleaned up first, as far as that is not switched
- * off; trop_reservation_cleanup tells.
+ * Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else
+ * the lowest usable one of the range. If no port of the range is usable, the range is cleaned up first, as
+ * far as that is not switched off; trop_reservation_cleanup tells what was removed.
  *
  * registry: the registry.
- * options: what; NULL means the working directory without a tag.
+ * options: what to reserve; NULL means the working directory without a tag.
  * reservation: receives the reservation; free it with trop_reservation_free.
  * error: receives the details of a failure; may be NULL.
  *
  * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
- * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ * TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or a database error. After a failure the registry
+ * is unchanged.
  */
 int32_t trop_reserve(struct trop_registry *registry,
                      const struct trop_reserve_options *options,
@@ -1240,16 +1256,17 @@ int32_t trop_reserve(struct trop_registry *registry,
                      struct trop_error **error);
 
 /**
- * Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.
- * This gives the ports back; trop_reservation_free only frees the memory of a reservation's description.
+ * Releases reservations of one path, so that their ports can be given out again. If there is nothing to
+ * release, the call succeeds. This gives the ports back; trop_reservation_free only frees the memory of a
+ * reservation's description.
  *
  * registry: the registry.
- * options: which; NULL means every reservation of the working directory.
+ * options: which reservations; NULL means every reservation of the working directory.
  * count: receives how many were released; may be NULL.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or an
- * error of the database; the registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or a
+ * database error. After a failure the registry is unchanged.
  */
 int32_t trop_release(struct trop_registry *registry,
                      const struct trop_release_options *options,
@@ -1257,7 +1274,8 @@ int32_t trop_release(struct trop_registry *registry,
                      struct trop_error **error);
 
 /**
- * Releases a port, whatever path and tag it is reserved for. Releasing nothing is success.
+ * Releases a port, whatever path and tag it is reserved for. If there is nothing to release, the call
+ * succeeds.
  *
  * registry: the registry.
  * port: the port, 1 to 65535.
@@ -1265,8 +1283,8 @@ int32_t trop_release(struct trop_registry *registry,
  * count: receives how many were released, 0 or 1; may be NULL.
  * error: receives the details of a failure; may be NULL.
  *
- * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the port,
- * TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+ * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the
+ * port, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error. After a failure the registry is unchanged.
  */
 int32_t trop_release_port(struct trop_registry *registry,
                           int32_t port,

@@ -1,11 +1,11 @@
 /*
- * The least that reserving a port can cost a whole program: SQLite alone, as every program has it, one transaction,
- * four bind probes. No arguments to speak of, no configuration, no names from git, no checks.
+ * The lower limit for a whole program that reserves a port: plain SQLite, one transaction and
+ * four bind probes, and no argument parsing, configuration, names from git or checks.
  *
  *   least DATABASE PORT          inserts a row into an existing registry
  *   least DATABASE PORT delete   takes it away
  *
- * SQLite comes out of libtrop.a.
+ * It uses the SQLite inside libtrop.a.
  */
 #define _POSIX_C_SOURCE 200809L
 
@@ -56,7 +56,8 @@ int main(int count, char **arguments)
     if (count > 3)
         snprintf(change, sizeof change, "DELETE FROM reservations WHERE port = %d", port);
     else
-        snprintf(change, sizeof change, "INSERT INTO reservations VALUES ('/least', '%d', %d, 'p', 't', 1, 1)", port, port);
+        snprintf(change, sizeof change,
+                 "INSERT INTO reservations VALUES ('/least', '%d', %d, 'p', 't', 1, 1)", port, port);
     if (sqlite3_open(arguments[1], &database) != 0
         || sqlite3_exec(database, "PRAGMA synchronous = NORMAL; BEGIN IMMEDIATE", NULL, NULL, NULL) != 0
         || (count == 3 && (!probe(AF_INET, SOCK_STREAM, port) || !probe(AF_INET, SOCK_DGRAM, port)

@@ -27,7 +27,7 @@ static uint64_t made;
 static trop_lease_handle **leases;
 static size_t lease_count;
 
-/* A tag and what is asked for with it. */
+/* A tag and the options of the calls with it. */
 struct request {
     uint64_t number;
     char tag[TAG_SIZE];
@@ -35,7 +35,7 @@ struct request {
     trop_release_options release;
 };
 
-/* What came out of a call. */
+/* The result of a call. */
 struct result {
     int64_t ns;
     int32_t status;
@@ -44,7 +44,7 @@ struct result {
     trop_error *error;
 };
 
-/* The command that is carried out. */
+/* The current command. */
 static const char *operation;
 static size_t count;
 static struct request *requests;
@@ -71,7 +71,8 @@ static int64_t nanoseconds(clockid_t clock)
     return (int64_t)time.tv_sec * SECOND + time.tv_nsec;
 }
 
-/* Times each call by itself. What comes out is stored afterwards, so that touching new memory is not timed. */
+/* Times each call by itself. Its result is stored afterwards, because the first write to new memory takes
+ * time. */
 static void measure(void (*call)(size_t, struct result *))
 {
     for (size_t i = 0; i < count; i++) {
@@ -168,17 +169,18 @@ static void release_oldest(void)
     reserved_count = kept;
 }
 
-/* The request of the last tag comes first. It is reserved anew if that is asked for, or if there is no last tag. */
-static void prepare_last(bool anew)
+/* Prepares a request for the tag that was reserved last. It is reserved again if that is asked for, and a
+ * first tag is reserved if there is none. */
+static void prepare_last(bool again)
 {
     if (reserved_count == 0) {
         reserved = allocate(reserved, 1, sizeof *reserved);
         reserved[reserved_count++] = ++made;
-        anew = true;
+        again = true;
     }
     prepare(0, reserved[reserved_count - 1]);
     struct result result = {0, TROP_OK, NULL, NULL, NULL};
-    if (anew)
+    if (again)
         reserve(0, &result);
     if (result.status != TROP_OK)
         die(trop_error_message(result.error));
@@ -188,7 +190,7 @@ static void prepare_last(bool anew)
 static void touch_oldest(void)
 {
     prepare_oldest();
-    /* Whatever was reserved until now was reserved in a second that has passed then. */
+    /* Waits for the next second, so that reserving each tag again changes its last_used_at. */
     int64_t next = (nanoseconds(CLOCK_REALTIME) / SECOND + 1) * SECOND;
     int64_t left;
     while ((left = next - nanoseconds(CLOCK_REALTIME)) > 0) {

@@ -138,7 +138,7 @@ func (w *worker) hit(count int) answer {
 
 func (w *worker) touch(count int) answer {
 	tags := w.oldest(count)
-	// Whatever was reserved until now was reserved in a second that has passed then.
+	// Wait for the next second, so that reserving each tag again changes its LastUsedAt.
 	time.Sleep(time.Until(time.Now().Round(0).Truncate(time.Second).Add(time.Second)))
 	return w.reserve(tags).answer(reservedPort)
 }
@@ -191,7 +191,7 @@ func (w *worker) oldest(count int) []string {
 	return w.reserved[:count]
 }
 
-// last is the key of the last tag, which is reserved.
+// last returns the key of the tag that was reserved last; without one it reserves one.
 func (w *worker) last() []trop.ReserveOption {
 	if len(w.reserved) == 0 && w.reserveNew(1).Failed > 0 {
 		log.Fatal("no tag could be reserved")
@@ -199,7 +199,7 @@ func (w *worker) last() []trop.ReserveOption {
 	return []trop.ReserveOption{trop.Tag(w.reserved[len(w.reserved)-1])}
 }
 
-// What calls took, and how they ended.
+// A measured is how long each call took, and its result.
 type measured[T any] struct {
 	ns      []int64
 	results []T
@@ -226,7 +226,7 @@ type answer struct {
 	failure error
 }
 
-// answer is the answer of calls that give a port; none if port is nil.
+// answer returns the answer to a command. The function port returns the port of a result; nil if it has none.
 func (m measured[T]) answer(port func(T) int) answer {
 	a := answer{NS: m.ns, Ports: []int{}}
 	for i, err := range m.errs {

@@ -10,7 +10,8 @@ import (
 	"syscall"
 )
 
-// A Code is the stable reason of an [*Error], the same number in every language. It is an error itself, for errors.Is:
+// A Code is the stable reason of an [*Error], the same number in every language. It is an error itself, for
+// errors.Is:
 //
 //	errors.Is(err, trop.ErrBusy)
 type Code int32
@@ -25,17 +26,17 @@ const (
 	ErrBusy Code = C.TROP_ERR_BUSY
 	// ErrNotFound: what was asked for does not exist.
 	ErrNotFound Code = C.TROP_ERR_NOT_FOUND
-	// ErrConflict: something else has a claim that stands in the way.
+	// ErrConflict: another reservation, a live lease or another program's rule in the database is in the way.
 	ErrConflict Code = C.TROP_ERR_CONFLICT
 	// ErrStickyField: the stored project or task differs and may not be changed.
 	ErrStickyField Code = C.TROP_ERR_STICKY_FIELD
 	// ErrUnrelatedPath: the path is neither above nor below the working directory.
 	ErrUnrelatedPath Code = C.TROP_ERR_UNRELATED_PATH
-	// ErrConfig: the effective settings do not fit together.
+	// ErrConfig: the effective configuration is invalid.
 	ErrConfig Code = C.TROP_ERR_CONFIG
 	// ErrCorrupt: the database is damaged or is no database.
 	ErrCorrupt Code = C.TROP_ERR_CORRUPT
-	// ErrSchema: the database has a schema this version does not serve.
+	// ErrSchema: the database has a schema that this version does not support.
 	ErrSchema Code = C.TROP_ERR_SCHEMA
 	// ErrNoDataDir: there is no database and creating one is switched off.
 	ErrNoDataDir Code = C.TROP_ERR_NO_DATA_DIR
@@ -49,7 +50,7 @@ const (
 	ErrNotListening Code = C.TROP_ERR_NOT_LISTENING
 	// ErrSecondCopy: another copy of SQLite in this process has the database open.
 	ErrSecondCopy Code = C.TROP_ERR_SECOND_COPY
-	// ErrPanic: a defect of trop itself; the registry is of no more use.
+	// ErrPanic: a bug in trop itself; the registry can no longer be used.
 	ErrPanic Code = C.TROP_ERR_PANIC
 )
 
@@ -73,7 +74,7 @@ var names = map[Code]string{
 	ErrPanic:           "TROP_PANIC",
 }
 
-// Error is the stable name, such as "TROP_EXHAUSTED".
+// Error returns the stable name, such as "TROP_EXHAUSTED".
 func (c Code) Error() string {
 	if name, known := names[c]; known {
 		return name
@@ -87,7 +88,7 @@ type Error struct {
 	Code Code
 	// Name is the stable name of the code, such as "TROP_EXHAUSTED", the same in every language.
 	Name string
-	// Argument is the argument or setting to blame, such as "tag"; empty when none is.
+	// Argument is the argument or setting that is wrong, such as "tag"; empty when none is.
 	Argument string
 	// Message is for people and not stable.
 	Message string
@@ -95,10 +96,10 @@ type Error struct {
 	Errno syscall.Errno
 }
 
-// Error is the message, with the package's name before it.
+// Error returns the message, after the name of the package.
 func (e *Error) Error() string { return "trop: " + e.Message }
 
-// Unwrap gives the code and, where it is known, the operating system's error, so that errors.Is finds both
+// Unwrap returns the code and, where it is known, the operating system's error, so that errors.Is finds both
 // trop.ErrIO and fs.ErrPermission.
 func (e *Error) Unwrap() []error {
 	if e.Errno == 0 {
@@ -107,7 +108,7 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Code, e.Errno}
 }
 
-// newError takes over the library's error object.
+// newError turns the library's error object into an [*Error], and frees it.
 func newError(status C.int32_t, failure *C.trop_error) error {
 	defer C.trop_error_free(failure)
 	return &Error{

@@ -19,32 +19,33 @@ import (
 	"time"
 )
 
-// A Lease is a port that belongs to this process until the lease or its registry is closed or the process ends in any
-// way. Any number of goroutines may use it at once, and a copy is the same lease.
+// A Lease is a port that belongs to this process until the lease or its registry is closed or the process
+// ends in any way. Any number of goroutines may use it at once, and a copy is the same lease.
 //
-// One that becomes unreachable is ended by the garbage collector, and its port goes to others: keep the Lease, not only
-// its number, for as long as the port is needed.
+// One that becomes unreachable is ended by the garbage collector, and its port goes to others: keep the
+// Lease, not only its number, for as long as the port is needed.
 type Lease struct {
 	handle *leaseHandle
 }
 
-// A leaseHandle is what all copies of a Lease share; as with a handle, it is freed only when nobody can use it.
+// A leaseHandle is what all copies of a Lease share. The garbage collector frees it when no copy is left.
 type leaseHandle struct {
 	c *C.trop_lease_handle
-	// A registry that is collected ends its leases: it is kept as long as they are.
+	// Keeps the registry alive for as long as the lease: a registry that is collected ends its leases.
 	registry *handle
 }
 
 var leaseDefaults = C.lease_defaults()
 
-// maxCount is more leases than any range has ports.
+// maxCount is more than the ports of any range.
 const maxCount = 65536
 
-// Lease leases a port: the preferred one if it is usable, else the lowest usable one of the range. Two leases never have
-// the same port, whoever asks. A range without a usable port is cleaned up first, as far as the configuration allows.
+// Lease leases a port: the preferred one if it is usable, else the lowest usable one of the range. Two leases
+// never have the same port, whoever asks. If no port of the range is usable, the range is cleaned up first,
+// as far as the configuration allows.
 //
-// It fails with ErrInvalidArgument, ErrExhausted, ErrBusy, ErrConfig, ErrUnsupported where ports cannot be held or files
-// not locked, ErrClosed or an error of the database; the registry is unchanged then.
+// It fails with ErrInvalidArgument, ErrExhausted, ErrBusy, ErrConfig, ErrUnsupported where ports cannot be
+// held or files cannot be locked, ErrClosed or a database error. After a failure the registry is unchanged.
 func (r *Registry) Lease(options ...LeaseOption) (*Lease, error) {
 	leases, err := r.LeaseMany(1, options...)
 	if err != nil {
@@ -53,25 +54,27 @@ func (r *Registry) Lease(options ...LeaseOption) (*Lease, error) {
 	return leases[0], nil
 }
 
-// LeaseMany leases several ports, all or none: in ascending order, unless the preferred one is among them, which comes
-// first.
+// LeaseMany leases several ports, all or none. They come in ascending order, except that a preferred port
+// which is among them comes first.
 //
-// It fails as [Registry.Lease], with ErrInvalidArgument also for a count that is not 1 to the size of the range, and
-// with ErrExhausted also when there are ports enough but no neighbours, where those are asked for.
+// It fails as [Registry.Lease], with ErrInvalidArgument also for a count that is not 1 to the size of the
+// range, and with [Contiguous] also with ErrExhausted when enough ports are usable, but no neighbours.
 func (r *Registry) LeaseMany(count int, options ...LeaseOption) ([]*Lease, error) {
 	request := newRequest(options, LeaseOption.forLease)
 	defer request.free()
 	if count < 0 || uint64(count) > math.MaxUint32 {
-		request.refuse("count", fmt.Sprintf("%d is not possible: it must be 1 to the size of the range", count))
+		reason := fmt.Sprintf("%d is not possible: it must be 1 to the size of the range", count)
+		request.refuse("count", reason)
 	}
 	if request.err != nil {
 		return nil, request.err
 	}
 	c := leaseDefaults
 	c.flags = request.flags
-	c.label = request.held(request.label)
+	c.label = request.pinned(request.label)
 	c.port, c.min, c.max = request.preferred, request.min, request.max
-	// At least one, to have an address; of more than there can be the library writes none.
+	// At least one element, because the library wants an address. It refuses a count above maxCount without
+	// writing anything, so there need not be room for more.
 	handles := make([]*C.trop_lease_handle, min(max(count, 1), maxCount))
 	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
 		return C.trop_lease_many(registry, C.uint32_t(count), &c, &handles[0], failure)
@@ -88,16 +91,17 @@ func (r *Registry) LeaseMany(count int, options ...LeaseOption) ([]*Lease, error
 	return leases, nil
 }
 
-// Leases gives the leases of everybody, by port, also those that have ended and were not yet cleared away.
+// Leases returns the leases of all processes, ordered by port, with those that have ended but were not yet
+// removed.
 //
-// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or a database error.
 func (r *Registry) Leases() ([]LeaseInfo, error) {
 	return r.leases(func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
 		return C.trop_leases(registry, text, failure)
 	})
 }
 
-// OwnLeases gives the leases that this registry has in this process, by port.
+// OwnLeases returns the leases that this registry has in this process, ordered by port.
 //
 // It fails as [Registry.Leases].
 func (r *Registry) OwnLeases() ([]LeaseInfo, error) {
@@ -109,7 +113,7 @@ func (r *Registry) OwnLeases() ([]LeaseInfo, error) {
 func (r *Registry) leases(
 	call func(*C.trop_registry, **C.char, **C.trop_error) C.int32_t,
 ) ([]LeaseInfo, error) {
-	var found []leaseRow
+	var found []jsonLease
 	if err := r.read(&found, call); err != nil {
 		return nil, err
 	}
@@ -120,17 +124,17 @@ func (r *Registry) leases(
 	return list, nil
 }
 
-// Explain tells why a port is not to be had: who has it in the registry and in the operating system, since when, and
-// what to do.
+// Explain reports why a port is not available: who has it in the registry and in the operating system, since
+// when, and what to do about it.
 //
-// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or an error of the database.
+// It fails with ErrInvalidArgument, ErrBusy, ErrClosed or a database error.
 func (r *Registry) Explain(port int) (Explanation, error) {
 	var request request
 	number := request.port("port", port)
 	if request.err != nil {
 		return Explanation{}, request.err
 	}
-	var found explanation
+	var found jsonExplanation
 	err := r.read(&found, func(registry *C.trop_registry, text **C.char, failure **C.trop_error) C.int32_t {
 		return C.trop_explain(registry, number, text, failure)
 	})
@@ -148,8 +152,8 @@ type TestingT interface {
 	Fatalf(format string, args ...any)
 }
 
-// LeaseT is [Registry.Lease] for a test or benchmark: the lease ends with it and has its name as label, unless there is
-// another. A test that gets no port fails at once.
+// LeaseT is [Registry.Lease] for a test or benchmark: the lease ends with the test and has the test's name as
+// its label, unless the options give another one. A test that gets no port fails at once.
 func (r *Registry) LeaseT(t TestingT, options ...LeaseOption) *Lease {
 	t.Helper()
 	return leaseT(t, r.Lease, options)
@@ -166,7 +170,7 @@ func leaseT(t TestingT, take func(...LeaseOption) (*Lease, error), options []Lea
 		t.Fatalf("no port for %s: %v", t.Name(), err)
 		return nil
 	}
-	// A database that is busy is no fault of the test's: the port comes back a little later.
+	// The error is ignored: a busy database is not the test's fault, and the port comes back a little later.
 	t.Cleanup(func() { _ = lease.Close() })
 	return lease
 }
@@ -174,41 +178,42 @@ func leaseT(t TestingT, take func(...LeaseOption) (*Lease, error), options []Lea
 // maxLabel is the length of the longest label, in bytes.
 const maxLabel = 255
 
-// Port is the number, also after the lease has ended.
+// Port returns the port number, also after the lease has ended.
 func (l *Lease) Port() int {
-	h := l.orNull()
+	h := l.handleOrNull()
 	defer runtime.KeepAlive(h)
 	return int(C.trop_lease_port(h.c))
 }
 
-// Label is what the lease is for; empty for none.
+// Label returns the label of the lease; empty for none.
 func (l *Lease) Label() string {
-	h := l.orNull()
+	h := l.handleOrNull()
 	defer runtime.KeepAlive(h)
 	return C.GoString(C.trop_lease_label(h.c))
 }
 
-// IsOpen tells whether the lease has not ended: neither it nor its registry was closed.
+// IsOpen reports whether the lease is open: neither it nor its registry was closed.
 func (l *Lease) IsOpen() bool {
-	h := l.orNull()
+	h := l.handleOrNull()
 	defer runtime.KeepAlive(h)
 	return C.trop_lease_is_open(h.c) != 0
 }
 
-// Close ends the lease, so that its port can be given out again. Closing twice is no error. Listeners on the port stay
-// as they are.
+// Close ends the lease, so that its port can be given out again. Closing twice is no error. Listeners on the
+// port stay open.
 //
-// It fails with ErrBusy or an error of the database. The lease has ended for this process all the same: the port can be
-// given out again after the next call that leases or reserves, or when the process has ended.
+// It fails with ErrBusy or a database error. After a failure, too, the lease has ended for this process: the
+// port can be given out again after the next call on its registry that leases or reserves, or when the
+// process has ended.
 func (l *Lease) Close() error {
 	return l.call(func(lease *C.trop_lease_handle, failure **C.trop_error) C.int32_t {
 		return C.trop_lease_close(lease, failure)
 	})
 }
 
-// Listen listens on the leased TCP port, so that there is no moment between the choice of the port and its use. The host
-// is an address or a name of this host; an empty one means "127.0.0.1". The listener is the caller's to close; closing
-// the lease does not close it, nor the other way round.
+// Listen listens on the leased TCP port, so that there is no gap between the choice of the port and its use.
+// The host is an address or a name of this host; an empty one means "127.0.0.1". The caller closes the
+// listener. Listener and lease are independent: closing one does not close the other.
 //
 // It fails with ErrInvalidArgument for a host that is unknown, ErrClosed when the lease has ended, or ErrIO.
 func (l *Lease) Listen(host string) (net.Listener, error) {
@@ -240,12 +245,12 @@ func (l *Lease) ListenPacket(host string) (net.PacketConn, error) {
 	return conn, systemError(err)
 }
 
-// WaitListening waits until something accepts TCP connections on the loopback address of the leased port and, as far as
-// the operating system tells, belongs to this process or to one that it started, directly or through others. A timeout
-// of 0 looks once. It occupies a thread meanwhile.
+// WaitListening waits until something accepts TCP connections on the loopback address of the leased port and,
+// as far as the operating system tells, belongs to this process or to one that it started, directly or
+// through others. A timeout of 0 checks once. The call occupies an operating system thread while it waits.
 //
-// It fails with ErrInvalidArgument, ErrClosed when the lease has ended, or ErrNotListening: at once when somebody else
-// listens there, else when the time is over.
+// It fails with ErrInvalidArgument, ErrClosed when the lease has ended, or ErrNotListening: at once when
+// somebody else listens there, else when the time is over.
 func (l *Lease) WaitListening(timeout time.Duration) error {
 	var request request
 	wait := request.milliseconds("timeout", timeout)
@@ -257,10 +262,10 @@ func (l *Lease) WaitListening(timeout time.Duration) error {
 	})
 }
 
-// call makes a call of the library on the lease.
+// call calls the library with the lease, which stays alive until the call returns.
 func (l *Lease) call(call func(*C.trop_lease_handle, **C.trop_error) C.int32_t) error {
 	var failure *C.trop_error
-	h := l.orNull()
+	h := l.handleOrNull()
 	status := call(h.c, &failure)
 	runtime.KeepAlive(h)
 	if status != C.TROP_OK {
@@ -269,7 +274,8 @@ func (l *Lease) call(call func(*C.trop_lease_handle, **C.trop_error) C.int32_t) 
 	return nil
 }
 
-// socket makes a call that answers with a socket, which package net copies: the file is to be closed.
+// socket makes a call that returns a socket. Package net duplicates the socket, so the caller has to close
+// the file.
 func (l *Lease) socket(
 	host string, call func(*C.trop_lease_handle, *C.char, *C.int64_t, **C.trop_error) C.int32_t,
 ) (*os.File, error) {
@@ -292,7 +298,7 @@ func (l *Lease) socket(
 	return os.NewFile(uintptr(socket), "socket"), nil
 }
 
-// systemError is an error of package net as one of this package.
+// systemError turns an error of package net into one of this package.
 func systemError(err error) error {
 	if err == nil {
 		return nil
@@ -302,15 +308,16 @@ func systemError(err error) error {
 	return &Error{Code: ErrIO, Name: ErrIO.Error(), Message: err.Error(), Errno: number}
 }
 
-// orNull is the handle; for a lease that a Registry did not make, one of NULL, which the library refuses.
-func (l *Lease) orNull() *leaseHandle {
+// handleOrNull returns the handle of a lease. For one that a Registry did not make it returns a handle with
+// NULL inside, which the library refuses with an error.
+func (l *Lease) handleOrNull() *leaseHandle {
 	if l == nil || l.handle == nil {
 		return &leaseHandle{}
 	}
 	return l.handle
 }
 
-// free ends the lease, without ever waiting, and frees its memory; nobody uses it any more.
+// free ends the lease without waiting and frees its memory; the handle must not be used any more.
 func (h *leaseHandle) free() {
 	C.trop_lease_free(h.c)
 }

@@ -29,7 +29,7 @@ type ReleasePortOption interface{ forReleasePort(*request) }
 // A FindOption says what to find.
 type FindOption interface{ forFind(*request) }
 
-// A ListOption says which reservations to list; what is given must all hold.
+// A ListOption says which reservations to list; a reservation must meet all that are given.
 type ListOption interface{ forList(*request) }
 
 // A GroupOption says which group to reserve.
@@ -71,7 +71,7 @@ type ProjectOption interface {
 	ListOption
 }
 
-// A MetadataOption says what the reservations that a call makes or meets are for.
+// A MetadataOption says what project or task the reservations of a call have.
 type MetadataOption interface {
 	ReserveOption
 	GroupOption
@@ -85,7 +85,7 @@ type OccupancyOption interface {
 	LeaseOption
 }
 
-// A PortOption says which port is wished for.
+// A PortOption says which port is preferred.
 type PortOption interface {
 	ReserveOption
 	LeaseOption
@@ -104,7 +104,7 @@ type RecursiveOption interface {
 	MigrateOption
 }
 
-// A ForceOption says that something is done whatever speaks against it.
+// A ForceOption overrides what would refuse a call.
 type ForceOption interface {
 	ReserveOption
 	ReleasePortOption
@@ -128,19 +128,20 @@ func DataDir(path string) OpenOption {
 	return option(func(r *request) { r.dataDir = r.text("data_dir", path) })
 }
 
-// Ports sets the lowest and the highest port to choose; by default they are what is configured, else 5000 and 7000.
+// Ports sets the lowest and the highest port to choose; by default they are what is configured, else 5000 and
+// 7000.
 func Ports(min, max int) OpenOption {
 	return option(func(r *request) { r.portsMin, r.portsMax = r.port("ports", min), r.port("ports", max) })
 }
 
-// Excluded names ports never to choose, as a comma list of ports and inclusive ranges such as "5001,5005..5009",
-// besides those the configuration excludes.
+// Excluded names ports never to choose, besides those that the configuration excludes: a comma list of ports
+// and inclusive ranges such as "5001,5005..5009".
 func Excluded(ports string) OpenOption {
 	return option(func(r *request) { r.excluded = r.text("excluded", ports) })
 }
 
-// BusyTimeout sets how long a call waits for other users of the database, by the millisecond; 0 fails at once. By
-// default it is what is configured, else 5 seconds.
+// BusyTimeout sets how long a call waits for other users of the database, rounded up to milliseconds; 0 fails
+// at once. By default it is what is configured, else 5 seconds.
 func BusyTimeout(wait time.Duration) OpenOption {
 	return option(func(r *request) { r.busyTimeout = r.milliseconds("busy_timeout", wait) })
 }
@@ -183,29 +184,30 @@ func SkipIPv6() OccupancyOption { return flag(C.TROP_SKIP_IPV6) }
 // CheckAllInterfaces probes the wildcard addresses too, not only loopback.
 func CheckAllInterfaces() OccupancyOption { return flag(C.TROP_CHECK_ALL_INTERFACES) }
 
-// Path is the directory, existing or not, a port belongs to; by default the working directory. A relative one starts
-// there, "~" is the home directory, links are not followed. [List] takes everything below it too, by default all.
+// Path is the directory, existing or not, a port belongs to; by default the working directory. A relative one
+// starts there, "~" is the home directory, links are not followed. [List] takes everything below it too, by
+// default all.
 func Path(path string) KeyOption {
 	return option(func(r *request) { r.path = r.text("path", path) })
 }
 
-// Tag tells several ports of one path apart: 1 to 255 bytes of UTF-8, white space at both ends dropped.
+// Tag tells several ports of one path apart: 1 to 255 bytes of UTF-8, white space at both ends is dropped.
 func Tag(tag string) KeyOption {
 	return option(func(r *request) { r.tag = r.text("tag", tag) })
 }
 
-// RefuseUnrelatedPath fails with ErrUnrelatedPath for a path that is neither the working directory nor above or below
-// it; by default any path is allowed.
+// RefuseUnrelatedPath fails with ErrUnrelatedPath for a path that is neither the working directory nor above
+// or below it; by default any path is allowed.
 func RefuseUnrelatedPath() PathGuardOption { return flag(C.TROP_REFUSE_UNRELATED_PATH) }
 
-// Project is the project to store, or to list. By default a reservation has that of the configuration, else it keeps
-// its own, and a new one gets what git says.
+// Project is the project to store, or to list. By default a reservation has that of the configuration, else
+// it keeps its own, and a new one gets what git says.
 func Project(project string) ProjectOption {
 	return option(func(r *request) { r.project = r.text("project", project) })
 }
 
-// Task is the task to store. By default a reservation has that of the configuration, else it keeps its own, and a new
-// one gets what git says.
+// Task is the task to store. By default a reservation has that of the configuration, else it keeps its own,
+// and a new one gets what git says.
 func Task(task string) MetadataOption {
 	return option(func(r *request) { r.task = r.text("task", task) })
 }
@@ -222,8 +224,8 @@ func ClearProject() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_PROJECT) }
 // ClearTask stores no task, whatever configuration and git say.
 func ClearTask() ReserveOption { return flag(C.TROP_RESERVE_CLEAR_TASK) }
 
-// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not given. Of a
-// lease it is the preferred port, or the first of several.
+// Port is the preferred port if the path and tag have none yet; Reservation.Refusal tells why it was not
+// used. For a lease it is the preferred port, or the first of several.
 func Port(port int) PortOption {
 	return option(func(r *request) { r.preferred = r.port("port", port) })
 }
@@ -238,41 +240,44 @@ func Max(port int) RangeOption {
 	return option(func(r *request) { r.max = r.port("max", port) })
 }
 
-// Overwrite chooses a port anew for a path and tag that have one.
+// Overwrite chooses a new port for a path and tag that already have one.
 func Overwrite() ReserveOption { return flag(C.TROP_RESERVE_OVERWRITE) }
 
-// IgnoreOccupied uses the preferred port although something has it bound.
+// IgnoreOccupied uses the preferred port even if something has it bound.
 func IgnoreOccupied() ReserveOption { return flag(C.TROP_RESERVE_IGNORE_OCCUPIED) }
 
-// IgnoreExclusions uses the preferred port although it is excluded.
+// IgnoreExclusions uses the preferred port even if it is excluded.
 func IgnoreExclusions() ReserveOption { return flag(C.TROP_RESERVE_IGNORE_EXCLUSIONS) }
 
 // DisableAutoprune keeps the reservations of missing directories when all ports are taken.
 func DisableAutoprune() ReserveOption { return flag(C.TROP_RESERVE_DISABLE_AUTOPRUNE) }
 
-// DisableAutoexpire keeps the reservations that were not used for long when all ports are taken.
+// DisableAutoexpire keeps the reservations that were last used too long ago when all ports are taken.
 func DisableAutoexpire() ReserveOption { return flag(C.TROP_RESERVE_DISABLE_AUTOEXPIRE) }
 
-// Force makes Reserve overwrite, give the preferred port although it is occupied or excluded, and accept any path and
-// any change; ReserveGroup accept the same and replace tagged reservations of the path that are not the group; Migrate
-// remove reservations that have a path and tag at the destination; ReleasePort end the lease of a running program.
+// Force makes Reserve overwrite, use the preferred port even if it is occupied or excluded, and accept any
+// path and any change; ReserveGroup accept the same and replace tagged reservations of the path that are not
+// the group; Migrate remove reservations that have a path and tag at the destination; ReleasePort end the
+// lease of a running program.
 func Force() ForceOption { return flag(C.TROP_FORCE) }
 
 // UntaggedOnly releases only the reservation without a tag.
 func UntaggedOnly() ReleaseOption { return flag(C.TROP_RELEASE_UNTAGGED_ONLY) }
 
-// Recursive means everything below the path too.
+// Recursive includes everything below the path.
 func Recursive() RecursiveOption { return flag(C.TROP_RECURSIVE) }
 
-// File is the configuration file that defines the group; by default the one the registry found when it was opened.
+// File is the configuration file that defines the group; by default the one the registry found when it was
+// opened.
 func File(path string) GroupOption {
 	return option(func(r *request) { r.file = r.text("file", path) })
 }
 
-// ByVariable calls the ports by the names of their environment variables instead of by the tags.
+// ByVariable names the ports by their environment variables instead of by their tags.
 func ByVariable() GroupOption { return flag(C.TROP_GROUP_BY_VARIABLE) }
 
-// Days is after how many days without use a reservation expires, at least 1; by default what is configured, else 30.
+// Days sets after how many days without use a reservation expires, at least 1; by default what is configured,
+// else 30.
 func Days(days int) ExpireOption {
 	return option(func(r *request) {
 		if r.days = C.int64_t(days); days < 0 {
@@ -281,22 +286,25 @@ func Days(days int) ExpireOption {
 	})
 }
 
-// Label is what a lease is for, for people reading lists: 1 to 255 bytes of UTF-8, white space at both ends dropped.
+// Label is a label of a lease for people who read lists: 1 to 255 bytes of UTF-8, white space at both ends is
+// dropped.
 func Label(label string) LeaseOption {
 	return option(func(r *request) { r.label = r.text("label", label) })
 }
 
-// Contiguous makes several leases neighbours.
+// Contiguous leases consecutive ports.
 func Contiguous() LeaseOption { return flag(C.TROP_LEASE_CONTIGUOUS) }
 
-// Hold keeps a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR,
-// as those of package net do, can listen on it all the same, one that does not cannot. Linux only.
+// Hold keeps a socket bound to the port while the lease is open, so that the system assigns it to no other
+// program. A server that sets SO_REUSEADDR, as those of package net do, can still listen on it; one that does
+// not set it cannot. Linux only.
 func Hold() LeaseOption { return flag(C.TROP_LEASE_HOLD) }
 
 // DryRun does everything on a copy in memory: the call gives the same result, and nothing is changed.
 func DryRun() DryRunOption { return flag(C.TROP_DRY_RUN) }
 
-// An option is one of whatever kind: which calls take it says the type its function returns.
+// An option implements the interfaces of all calls. The return type of each public function limits which
+// calls take its option.
 type option func(*request)
 
 func flag(flag C.uint32_t) option {
@@ -316,8 +324,8 @@ func (o option) forMigrate(r *request)     { o(r) }
 func (o option) forScan(r *request)        { o(r) }
 func (o option) forLease(r *request)       { o(r) }
 
-// A request is what the options of a call say, translated for C. It holds texts in their place until it is freed,
-// and keeps the first value that C cannot express.
+// A request collects the options of a call as C values, and keeps the first error: a value that C cannot
+// express. It must be freed, which unpins its texts.
 type request struct {
 	flags                                    C.uint32_t
 	dataDir, excluded, startDir, configFile  *C.char
@@ -326,13 +334,14 @@ type request struct {
 	portsMin, portsMax, preferred, min, max  C.int32_t
 	busyTimeout                              C.int32_t
 	days                                     C.int64_t
-	texts                                    runtime.Pinner
+	pinner                                   runtime.Pinner
 	err                                      error
 }
 
 const notGiven = -1
 
-// newRequest applies options, each of which it hands to apply.
+// newRequest collects options; apply is the method through which an option of this kind writes to the
+// request.
 func newRequest[O any](options []O, apply func(O, *request)) *request {
 	r := &request{
 		portsMin: notGiven, portsMax: notGiven, preferred: notGiven, min: notGiven, max: notGiven,
@@ -346,7 +355,8 @@ func newRequest[O any](options []O, apply func(O, *request)) *request {
 	return r
 }
 
-// text is a copy for C in the memory of Go, which is made and given back without a call of C.
+// text returns a NUL-terminated copy in the memory of Go: C.CString would cost a call of C to make it and
+// another one to free it.
 func (r *request) text(argument, text string) *C.char {
 	if strings.ContainsRune(text, 0) {
 		r.refuse(argument, "Cannot contain a NUL character")
@@ -357,10 +367,11 @@ func (r *request) text(argument, text string) *C.char {
 	return (*C.char)(unsafe.Pointer(&copied[0]))
 }
 
-// held is a text as a field of what is handed to C, where Go would not see it. One that is an argument itself it sees.
-func (r *request) held(text *C.char) *C.char {
+// pinned pins a text that goes into a field of a C struct, until the request is freed. cgo itself pins only
+// what is an argument of the call.
+func (r *request) pinned(text *C.char) *C.char {
 	if text != nil {
-		r.texts.Pin(text)
+		r.pinner.Pin(text)
 	}
 	return text
 }
@@ -373,7 +384,7 @@ func (r *request) port(argument string, number int) C.int32_t {
 	return C.int32_t(number)
 }
 
-// milliseconds rounds up, so that a short wait does not become none.
+// milliseconds rounds up, so that a short wait does not become 0, which would not wait at all.
 func (r *request) milliseconds(argument string, wait time.Duration) C.int32_t {
 	if wait < 0 || wait > math.MaxInt32*time.Millisecond {
 		r.refuse(argument, fmt.Sprintf("%v is not between 0 and 2147483 seconds", wait))
@@ -393,5 +404,5 @@ func (r *request) refuse(argument, reason string) {
 	}
 }
 
-// free lets go of the texts.
-func (r *request) free() { r.texts.Unpin() }
+// free unpins the texts.
+func (r *request) free() { r.pinner.Unpin() }

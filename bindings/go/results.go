@@ -3,16 +3,17 @@ package trop
 /*
 #include <trop.h>
 
-// A reservation and all there is to know about it, so that Go has to call C once for all of it.
+// A reservation and what all its accessors return, because one call of C is cheaper than one for each of
+// them.
 typedef struct {
 	trop_reservation *reservation;
 	const char *path, *tag, *project, *task, *refusal, *cleanup;
 	int64_t created_at, last_used_at;
 	int32_t created;
 	uint16_t port;
-} description;
+} reservation_fields;
 
-static int32_t describe(int32_t status, description *made) {
+static int32_t read_fields(int32_t status, reservation_fields *made) {
 	const trop_reservation *r = made->reservation;
 	made->path = trop_reservation_path(r);
 	made->tag = trop_reservation_tag(r);
@@ -27,20 +28,22 @@ static int32_t describe(int32_t status, description *made) {
 	return status;
 }
 
-static int32_t reserve(trop_registry *registry, const char *path, const char *tag, const trop_reserve_options *others,
-	description *made, trop_error **error) {
+static int32_t reserve(trop_registry *registry, const char *path, const char *tag,
+	const trop_reserve_options *others, reservation_fields *made, trop_error **error) {
 	trop_reserve_options options = *others;
 	options.path = path;
 	options.tag = tag;
-	return describe(trop_reserve(registry, &options, &made->reservation, error), made);
+	return read_fields(trop_reserve(registry, &options, &made->reservation, error), made);
 }
 
-static int32_t find(trop_registry *registry, const char *path, const char *tag, description *found, trop_error **error) {
-	return describe(trop_find(registry, path, tag, &found->reservation, error), found);
+static int32_t find(trop_registry *registry, const char *path, const char *tag,
+	reservation_fields *found, trop_error **error) {
+	return read_fields(trop_find(registry, path, tag, &found->reservation, error), found);
 }
 
-static int32_t find_port(trop_registry *registry, int32_t port, description *found, trop_error **error) {
-	return describe(trop_find_port(registry, port, &found->reservation, error), found);
+static int32_t find_port(trop_registry *registry, int32_t port,
+	reservation_fields *found, trop_error **error) {
+	return read_fields(trop_find_port(registry, port, &found->reservation, error), found);
 }
 */
 import "C"
@@ -51,8 +54,8 @@ import (
 	"time"
 )
 
-// A Reservation is one port that belongs to one path and tag until it is released. It is a copy: it does not change
-// with the registry, and dropping it releases nothing.
+// A Reservation is one port that belongs to one path and tag until it is released. It is a copy: it does not
+// change with the registry, and dropping it releases nothing.
 type Reservation struct {
 	// Port is the port, 1 to 65535.
 	Port int
@@ -60,29 +63,31 @@ type Reservation struct {
 	Path string
 	// Tag is the tag it belongs to; empty for none.
 	Tag string
-	// Project is for people reading lists; empty for none.
+	// Project is the stored project, for people who read lists; empty for none.
 	Project string
-	// Task is for people reading lists; empty for none.
+	// Task is the stored task, for people who read lists; empty for none.
 	Task string
 	// CreatedAt is when the path and tag got their first port, in UTC, by the second.
 	CreatedAt time.Time
 	// LastUsedAt is when it was last asked for, in UTC, by the second.
 	LastUsedAt time.Time
-	// Created tells whether this very call of Reserve made it; false from all other calls.
+	// Created reports whether this call of Reserve made the reservation; false from all other calls.
 	Created bool
-	// Refusal tells why this call of Reserve did not give the preferred port: "outside_range", "reserved", "excluded"
-	// or "occupied"; empty when there was no such wish or it was granted, and from all other calls.
+	// Refusal tells why this call of Reserve did not use the preferred port: "outside_range", "reserved",
+	// "excluded" or "occupied"; empty when there was no preferred port or it was used, and from all other
+	// calls.
 	Refusal string
-	// Cleanup tells what this call of Reserve had to remove because no port of the range was usable; nil when there was
-	// no need to, and from all other calls.
+	// Cleanup tells what this call of Reserve had to remove because no port of the range was usable; nil when
+	// nothing was removed, and from all other calls.
 	Cleanup *Cleanup
 }
 
 // A Cleanup is what was removed because nobody needs it any more.
 type Cleanup struct {
-	// Pruned are the reservations whose path is no directory any more, by path, then tag.
+	// Pruned are the reservations whose path is no longer a directory, ordered by path, then tag.
 	Pruned []Reservation
-	// Expired are the reservations that were not used for more than Days and were not pruned, the oldest first.
+	// Expired are the reservations that were not used for more than Days and were not pruned, the oldest
+	// first.
 	Expired []Reservation
 	// Preserved are the paths that could not be inspected and kept their reservations.
 	Preserved []Preserved
@@ -90,7 +95,7 @@ type Cleanup struct {
 	Days int
 }
 
-// A Preserved is a path of which nobody can tell whether its directory is gone.
+// A Preserved is a path of which trop could not find out whether its directory still exists.
 type Preserved struct {
 	// Path is the path.
 	Path string
@@ -116,13 +121,13 @@ type Move struct {
 	To string
 }
 
-// A Finding is a way in which a port was found occupied. What is unknown is empty, or 0.
+// A Finding is one probe that found a port occupied. What is unknown is empty, or 0.
 type Finding struct {
 	// Port is the port.
 	Port int `json:"port"`
 	// Status is "occupied" or "occupied (reserved)".
 	Status string `json:"status"`
-	// Reserved tells whether a reservation has the port.
+	// Reserved reports whether a reservation has the port.
 	Reserved bool `json:"reserved"`
 	// Protocol is "tcp" or "udp".
 	Protocol string `json:"protocol"`
@@ -138,21 +143,21 @@ type Finding struct {
 	ProcessName string `json:"process_name"`
 	// User is the user it belongs to.
 	User string `json:"user"`
-	// OwnerStatus tells how far the process could be found out.
+	// OwnerStatus says how much could be found out about the process.
 	OwnerStatus string `json:"owner_status"`
 }
 
-// A LeaseInfo is a lease of anybody, as others see it.
+// A LeaseInfo describes a lease of any process.
 type LeaseInfo struct {
 	// Port is the port.
 	Port int
-	// Label is what it is for; empty for none.
+	// Label is its label; empty for none.
 	Label string
-	// State is "alive", or "ended": an ended lease is in nobody's way and disappears with the next allocations.
+	// State is "alive" or "ended". An ended lease blocks nobody; later calls that lease or reserve remove it.
 	State string
-	// PID is the process that took it, in that process's own view; 0 if nobody knows any more.
+	// PID is the process that took it, as that process sees its own number; 0 if it is not known any more.
 	PID int
-	// Command is the command line of that process; empty if nobody knows any more.
+	// Command is the command line of that process; empty if it is not known any more.
 	Command string
 	// Directory is the working directory it was taken in.
 	Directory string
@@ -168,7 +173,7 @@ type Explanation struct {
 	Reservation *Reservation
 	// Lease is the lease that has it, or had; nil for none.
 	Lease *LeaseInfo
-	// Occupied tells whether something has it bound.
+	// Occupied reports whether something has it bound.
 	Occupied bool
 	// ProcessID is the process that has it bound.
 	ProcessID int
@@ -176,15 +181,15 @@ type Explanation struct {
 	ProcessName string
 	// User is the user it belongs to.
 	User string
-	// InRange tells whether it is in the registry's range.
+	// InRange reports whether it is in the registry's range.
 	InRange bool
-	// Excluded tells whether the configuration excludes it.
+	// Excluded reports whether the configuration excludes it.
 	Excluded bool
 	// Text is all of this in sentences, one a line.
 	Text string
 }
 
-// String is the Text.
+// String returns the Text.
 func (e Explanation) String() string { return e.Text }
 
 // A Problem is something wrong with a configuration file.
@@ -199,51 +204,55 @@ type Problem struct {
 	Reason string `json:"reason"`
 }
 
-// A description is a reservation of the library, with all that it says.
-type description C.description
+// A reservationFields is a reservation of the library together with what its accessors return.
+type reservationFields C.reservation_fields
 
-func (d *description) c() *C.description { return (*C.description)(d) }
+func (f *reservationFields) c() *C.reservation_fields { return (*C.reservation_fields)(f) }
 
-func (d *description) reserve(
+func (f *reservationFields) reserve(
 	registry *C.trop_registry, path, tag *C.char, others *C.trop_reserve_options, failure **C.trop_error,
 ) C.int32_t {
-	return C.reserve(registry, path, tag, others, d.c(), failure)
+	return C.reserve(registry, path, tag, others, f.c(), failure)
 }
 
-func (d *description) find(registry *C.trop_registry, path, tag *C.char, failure **C.trop_error) C.int32_t {
-	return C.find(registry, path, tag, d.c(), failure)
+func (f *reservationFields) find(
+	registry *C.trop_registry, path, tag *C.char, failure **C.trop_error,
+) C.int32_t {
+	return C.find(registry, path, tag, f.c(), failure)
 }
 
-func (d *description) findPort(registry *C.trop_registry, port C.int32_t, failure **C.trop_error) C.int32_t {
-	return C.find_port(registry, port, d.c(), failure)
+func (f *reservationFields) findPort(
+	registry *C.trop_registry, port C.int32_t, failure **C.trop_error,
+) C.int32_t {
+	return C.find_port(registry, port, f.c(), failure)
 }
 
-func (d *description) isNone() bool { return d.reservation == nil }
+func (f *reservationFields) isNone() bool { return f.reservation == nil }
 
-// take takes over the library's reservation.
-func (d *description) take() (Reservation, error) {
-	defer C.trop_reservation_free(d.reservation)
+// take turns the library's reservation into a [Reservation], and frees it.
+func (f *reservationFields) take() (Reservation, error) {
+	defer C.trop_reservation_free(f.reservation)
 	reservation := Reservation{
-		Port:       int(d.port),
-		Path:       C.GoString(d.path),
-		Tag:        C.GoString(d.tag),
-		Project:    C.GoString(d.project),
-		Task:       C.GoString(d.task),
-		CreatedAt:  time.Unix(int64(d.created_at), 0).UTC(),
-		LastUsedAt: time.Unix(int64(d.last_used_at), 0).UTC(),
-		Created:    d.created != 0,
-		Refusal:    C.GoString(d.refusal),
+		Port:       int(f.port),
+		Path:       C.GoString(f.path),
+		Tag:        C.GoString(f.tag),
+		Project:    C.GoString(f.project),
+		Task:       C.GoString(f.task),
+		CreatedAt:  time.Unix(int64(f.created_at), 0).UTC(),
+		LastUsedAt: time.Unix(int64(f.last_used_at), 0).UTC(),
+		Created:    f.created != 0,
+		Refusal:    C.GoString(f.refusal),
 	}
-	if d.cleanup == nil {
+	if f.cleanup == nil {
 		return reservation, nil
 	}
-	var found cleanup
-	err := decode(C.GoString(d.cleanup), &found)
+	var found jsonCleanup
+	err := decode(C.GoString(f.cleanup), &found)
 	reservation.Cleanup = found.result()
 	return reservation, err
 }
 
-// decode reads a text of the library.
+// decode reads JSON of the library.
 func decode(text string, into any) error {
 	if err := json.Unmarshal([]byte(text), into); err != nil {
 		return &Error{
@@ -255,18 +264,18 @@ func decode(text string, into any) error {
 	return nil
 }
 
-// A row is a reservation as the library's texts have it.
-type row struct {
-	Port       int    `json:"port"`
-	Path       string `json:"path"`
-	Tag        string `json:"tag"`
-	Project    string `json:"project"`
-	Task       string `json:"task"`
-	CreatedAt  utc    `json:"created_at"`
-	LastUsedAt utc    `json:"last_used_at"`
+// A jsonReservation is a reservation in the library's JSON.
+type jsonReservation struct {
+	Port       int      `json:"port"`
+	Path       string   `json:"path"`
+	Tag        string   `json:"tag"`
+	Project    string   `json:"project"`
+	Task       string   `json:"task"`
+	CreatedAt  jsonTime `json:"created_at"`
+	LastUsedAt jsonTime `json:"last_used_at"`
 }
 
-func (r row) result() Reservation {
+func (r jsonReservation) result() Reservation {
 	return Reservation{
 		Port:       r.Port,
 		Path:       r.Path,
@@ -278,45 +287,45 @@ func (r row) result() Reservation {
 	}
 }
 
-type rows []row
+type jsonReservations []jsonReservation
 
-func (rows rows) result() []Reservation {
-	list := make([]Reservation, len(rows))
-	for i, row := range rows {
-		list[i] = row.result()
+func (list jsonReservations) result() []Reservation {
+	reservations := make([]Reservation, len(list))
+	for i, reservation := range list {
+		reservations[i] = reservation.result()
 	}
-	return list
+	return reservations
 }
 
-// A leaseRow is a lease as the library's texts have it.
-type leaseRow struct {
-	Port      int    `json:"port"`
-	Label     string `json:"label"`
-	State     string `json:"state"`
-	PID       int    `json:"pid"`
-	Command   string `json:"command"`
-	Directory string `json:"directory"`
-	Since     utc    `json:"since"`
+// A jsonLease is a lease in the library's JSON.
+type jsonLease struct {
+	Port      int      `json:"port"`
+	Label     string   `json:"label"`
+	State     string   `json:"state"`
+	PID       int      `json:"pid"`
+	Command   string   `json:"command"`
+	Directory string   `json:"directory"`
+	Since     jsonTime `json:"since"`
 }
 
-func (l leaseRow) result() LeaseInfo {
+func (l jsonLease) result() LeaseInfo {
 	return LeaseInfo{l.Port, l.Label, l.State, l.PID, l.Command, l.Directory, time.Time(l.Since)}
 }
 
-type explanation struct {
-	Port        int       `json:"port"`
-	Reservation *row      `json:"reservation"`
-	Lease       *leaseRow `json:"lease"`
-	Occupied    bool      `json:"occupied"`
-	ProcessID   int       `json:"process_id"`
-	ProcessName string    `json:"process_name"`
-	User        string    `json:"user"`
-	InRange     bool      `json:"in_range"`
-	Excluded    bool      `json:"excluded"`
-	Text        string    `json:"text"`
+type jsonExplanation struct {
+	Port        int              `json:"port"`
+	Reservation *jsonReservation `json:"reservation"`
+	Lease       *jsonLease       `json:"lease"`
+	Occupied    bool             `json:"occupied"`
+	ProcessID   int              `json:"process_id"`
+	ProcessName string           `json:"process_name"`
+	User        string           `json:"user"`
+	InRange     bool             `json:"in_range"`
+	Excluded    bool             `json:"excluded"`
+	Text        string           `json:"text"`
 }
 
-func (e explanation) result() Explanation {
+func (e jsonExplanation) result() Explanation {
 	result := Explanation{
 		Port:        e.Port,
 		Occupied:    e.Occupied,
@@ -338,40 +347,40 @@ func (e explanation) result() Explanation {
 	return result
 }
 
-type cleanup struct {
-	Pruned    rows        `json:"pruned"`
-	Expired   rows        `json:"expired"`
-	Preserved []Preserved `json:"preserved"`
-	Days      int         `json:"days"`
+type jsonCleanup struct {
+	Pruned    jsonReservations `json:"pruned"`
+	Expired   jsonReservations `json:"expired"`
+	Preserved []Preserved      `json:"preserved"`
+	Days      int              `json:"days"`
 }
 
-func (c cleanup) result() *Cleanup {
+func (c jsonCleanup) result() *Cleanup {
 	return &Cleanup{c.Pruned.result(), c.Expired.result(), c.Preserved, c.Days}
 }
 
-type migration struct {
+type jsonMigration struct {
 	From  string `json:"from"`
 	To    string `json:"to"`
 	Moves []struct {
-		row
+		jsonReservation
 		To string `json:"to"`
 	} `json:"moves"`
-	Conflicts rows `json:"conflicts"`
+	Conflicts jsonReservations `json:"conflicts"`
 }
 
-func (m migration) result() Migration {
+func (m jsonMigration) result() Migration {
 	moves := make([]Move, len(m.Moves))
 	for i, move := range m.Moves {
-		moves[i] = Move{move.row.result(), move.To}
+		moves[i] = Move{move.jsonReservation.result(), move.To}
 	}
 	return Migration{m.From, m.To, moves, m.Conflicts.result()}
 }
 
-// A utc is a time as the library's texts have it.
-type utc time.Time
+// A jsonTime is a time in the library's JSON.
+type jsonTime time.Time
 
-func (u *utc) UnmarshalText(text []byte) error {
+func (u *jsonTime) UnmarshalText(text []byte) error {
 	parsed, err := time.Parse(time.DateTime, string(text))
-	*u = utc(parsed)
+	*u = jsonTime(parsed)
 	return err
 }

@@ -1,5 +1,5 @@
-/* A TCP server on a port that belongs to this directory: reserves it, listens, calls itself once and gives it back. And
- * one on a port that is leased, which nobody else gets while this program runs. */
+/* A TCP server on a port that belongs to this directory: reserves it, listens, connects to itself once and
+ * gives it back. Then one on a port that is leased, which no other program gets while this one runs. */
 #define _POSIX_C_SOURCE 200809L
 
 #include <arpa/inet.h>
@@ -45,7 +45,7 @@ static void serve_once(uint16_t port)
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 
     int server = socket(AF_INET, SOCK_STREAM, 0);
-    int on = 1; /* a restart need not wait until the last run's connections are forgotten */
+    int on = 1; /* else a restart would fail while old connections are in TIME_WAIT */
     if (server < 0 || setsockopt(server, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0
         || bind(server, (struct sockaddr *)&address, sizeof(address)) != 0
         || listen(server, 8) != 0)

@@ -1,5 +1,5 @@
-// A web server on a port that belongs to this directory: reserves it, serves, asks itself once and gives it back. And one
-// on a port that is leased, which nobody else gets while this program runs.
+// A web server on a port that belongs to this directory: reserves it, serves, sends itself one request and
+// gives it back. Then one on a port that is leased, which no other program gets while this one runs.
 package main
 
 import (
@@ -47,7 +47,8 @@ func run(keep bool) error {
 	return serveOnALease()
 }
 
-// serveOnALease serves on a port that belongs to this program alone, until it is closed or the program ends in any way.
+// serveOnALease serves on a port that belongs to this program alone, until the lease is closed or the program
+// ends in any way.
 func serveOnALease() error {
 	lease, err := trop.LeasePort(trop.Label("go-example"))
 	if err != nil {
@@ -66,7 +67,7 @@ func serveOnALease() error {
 	return nil
 }
 
-// serveOnce starts a web server and gives its answer to one request.
+// serveOnce starts a web server and returns its answer to one request.
 func serveOnce(listener net.Listener) ([]byte, error) {
 	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprint(w, "Go web server")

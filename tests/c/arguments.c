@@ -1,7 +1,7 @@
-/* What only C can hand over: NULL, wrong sizes, unknown bytes and flags, text that is not UTF-8. */
+/* Arguments that only C can pass: NULL, wrong sizes, unknown bytes and flags, text that is not UTF-8. */
 #include "check.h"
 
-/* What no call may leave in an out-parameter. */
+/* A value that no call may leave in an out-parameter. */
 static char garbage;
 #define GARBAGE ((void *)&garbage)
 
@@ -330,7 +330,7 @@ static void accessors_of_null(void)
     CHECK(trop_reservation_cleanup(NULL) == NULL);
 }
 
-/* Byte for byte, over memory of both values, so that no padding hides. */
+/* Compared byte for byte, over memory filled with 0 and with 1 bits, so that padding would show. */
 #define CHECK_INIT(type, macro, init)                        \
     do {                                                     \
         type made, expected = macro;                         \
@@ -355,8 +355,8 @@ static void init_macros_equal_the_init_functions(void)
     CHECK_INIT(trop_lease_options, TROP_LEASE_OPTIONS_INIT, trop_lease_options_init);
 }
 
-/* Programs compiled against other headers: what lies behind a shorter struct is not looked at, and behind a longer
- * one only zeros are understood. Every version ends with a whole field. */
+/* Programs compiled against other headers: nothing behind a shorter struct is read, and what a longer one has
+ * in addition must be zero. Every version ends with a whole field. */
 #define CHECK_SIZES(type, macro, first_version, last_field, call)                           \
     do {                                                                                    \
         struct {                                                                            \
@@ -395,7 +395,7 @@ static void init_macros_equal_the_init_functions(void)
         }                                                                                   \
     } while (0)
 
-/* What succeeds without changing anything: required arguments are not what this is about. */
+/* Options that succeed and change nothing, because these tests are not about required arguments. */
 #define MIGRATE_SOMETHING { (uint32_t)sizeof(trop_migrate_options), TROP_RECURSIVE, "/c/none", "/c/other" }
 #define GROUP_OF_A_FILE { (uint32_t)sizeof(trop_group_options), TROP_DRY_RUN, group_file, NULL }
 
@@ -550,7 +550,7 @@ static void refused_texts(const char *bad)
     CHECK_ERROR(lease_with(&lease), TROP_ERR_INVALID_ARGUMENT, "label");
 }
 
-/* Any bytes may name a file; there is none called so. */
+/* Any bytes may name a file; there is none with this name. */
 static void refused_files(const char *bad)
 {
     trop_open_options open = TROP_OPEN_OPTIONS_INIT;
@@ -644,7 +644,7 @@ static void numbers_out_of_range(void)
         CHECK_ERROR(scan_with(bad[i], -1), TROP_ERR_INVALID_ARGUMENT, "min");
         CHECK_ERROR(scan_with(-1, bad[i]), TROP_ERR_INVALID_ARGUMENT, "max");
     }
-    /* No port is "none" where one is required. */
+    /* -1 is an error, and not "none", where a port is required. */
     CHECK_ERROR(find_port_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(release_port_with(-1, 0), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(explain_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");

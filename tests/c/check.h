@@ -1,4 +1,5 @@
-/* Assertions for the C tests: each failed one is printed, and the program's status tells whether there was any. */
+/* Assertions for the C tests: each failed one is printed, and the program's exit status tells whether any
+ * failed. */
 #ifndef CHECK_H
 #define CHECK_H
 
@@ -17,7 +18,7 @@ static int failures;
 #define CHECK_ERROR(call, code, argument) \
     check_error((call), (code), (argument), &error, #call, __FILE__, __LINE__)
 
-/* The call succeeds; without that the rest of the program makes no sense. */
+/* The call succeeds; else the program ends, because the rest depends on it. */
 #define MUST(call) must((call), error, #call, __FILE__, __LINE__)
 
 static inline void check(int condition, const char *text, const char *file, int line)

@@ -214,7 +214,7 @@ static void *reserve_until_stopped(void *argument)
     return NULL;
 }
 
-/* Children are forked while another thread is busy with the handle; afterwards everybody goes on using it. */
+/* Children are forked while another thread uses the handle; afterwards parent and children go on using it. */
 static void forks_keep_the_handle_usable(void)
 {
     trop_error *error = NULL;
@@ -230,7 +230,7 @@ static void forks_keep_the_handle_usable(void)
     for (int i = 0; i < CHILDREN; i++) {
         char tag[16];
         snprintf(tag, sizeof(tag), "child-%d", i);
-        CHECK(write(busy.stop[1], "....", 4) == 4); /* something to do during the fork */
+        CHECK(write(busy.stop[1], "....", 4) == 4); /* work for the thread during the fork */
         children[i] = fork();
         if (children[i] == 0) {
             char byte;
@@ -255,7 +255,8 @@ static void forks_keep_the_handle_usable(void)
 
     for (int i = 0; i < CHILDREN; i++) {
         int child_status;
-        /* Not the number: a memory checker calls what the vanished threads had a leak of the child's. */
+        /* The exit status is not checked: a memory checker reports memory of threads that fork did not copy
+         * as leaks. */
         CHECK(waitpid(children[i], &child_status, 0) == children[i] && WIFEXITED(child_status));
     }
     close(result[1]);

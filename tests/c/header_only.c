@@ -1,4 +1,4 @@
-/* The header stands alone, may be included twice, and its macros initialise whole structs, in C and in C++. */
+/* The header needs no other, may be included twice, and its macros initialise whole structs, in C and C++. */
 #include <trop.h>
 #include <trop.h>
 

@@ -1,4 +1,4 @@
-/* What the tests of leases share: a registry, and what another one of the same directory sees of it. */
+/* Shared by the tests of leases: a registry, and a second one of the same directory that sees its leases. */
 #ifndef LEASE_H
 #define LEASE_H
 
@@ -12,10 +12,10 @@
 static trop_error *error;
 static trop_registry *registry;
 
-/* A second registry of the same directory: another owner, who sees what this one does. */
+/* A second registry of the same directory: another owner, which sees the leases of the first. */
 static trop_registry *other;
 
-/* Whatever this machine listens on and is configured with does not count here. */
+/* Nothing that runs on this machine or configures it changes the result. */
 static inline trop_registry *opened(int32_t min, int32_t max, uint32_t flags)
 {
     trop_open_options options = TROP_OPEN_OPTIONS_INIT;

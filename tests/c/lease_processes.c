@@ -1,4 +1,4 @@
-/* Leases and processes: what fork, exec and being killed make of them. */
+/* Leases and processes: what happens to leases after fork, after exec, and when a process is killed. */
 #define _DEFAULT_SOURCE
 
 #include "lease.h"
@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <time.h>
 
-/* Here because that registry is never closed: it is the forks that make it let go of its memory. */
+/* In this program, because that registry is never closed: only the forks here make it free its memory. */
 static void the_registry_of_the_process_goes_on_without_a_handle(void)
 {
     trop_open_options options = TROP_OPEN_OPTIONS_INIT;
@@ -25,7 +25,7 @@ static void the_registry_of_the_process_goes_on_without_a_handle(void)
 
 static trop_lease_handle *inherited;
 
-/* Runs something in a child and waits for its end; what it finds wrong counts here. */
+/* Runs something in a child and waits for its end; its failures count as this program's. */
 static void in_child(void (*run)(void))
 {
     int result[2], found = -1, status;
@@ -65,7 +65,7 @@ static void lease_in_the_child(void)
     char expected[40];
     snprintf(expected, sizeof(expected), "\"pid\":%d,", (int)getpid());
     CHECK(listed(expected) == 1);
-    int64_t held; /* one has the port in order to serve on it, perhaps in a child */
+    int64_t held; /* a child may serve on a port that its parent leased */
     MUST(trop_lease_listen(inherited, NULL, -1, &held, &error));
     MUST(trop_lease_wait_listening(inherited, -1, &error));
 }
@@ -74,7 +74,7 @@ static int64_t stranger;
 
 static void lease_what_another_listens_on(void)
 {
-    close((int)stranger); /* the parent keeps its own */
+    close((int)stranger); /* the parent keeps its copy open */
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
     options.min = options.max = MAX;
     trop_lease_handle *lease = leased(&options);
@@ -82,7 +82,7 @@ static void lease_what_another_listens_on(void)
     int32_t status = trop_lease_wait_listening(lease, 60000, &error);
     char expected[40];
     snprintf(expected, sizeof(expected), "process %d ", (int)getppid());
-    if (status != TROP_OK) { /* else this system does not tell who listens */
+    if (status != TROP_OK) { /* else this system does not tell which process listens */
         CHECK(strstr(trop_error_message(error), expected) != NULL && time(NULL) - before < 50);
         CHECK_ERROR(status, TROP_ERR_NOT_LISTENING, NULL);
     }
@@ -126,7 +126,7 @@ static void leave_a_child_behind(void)
     }
 }
 
-/* The lease is that of a process which has ended; a child that it forked lives until the pipe is closed. */
+/* The process that leased has ended; a child that it forked lives until the pipe is closed. */
 static void a_lease_lasts_until_the_last_child_ends(void)
 {
     CHECK(pipe(lives_on) == 0);
@@ -134,7 +134,7 @@ static void a_lease_lasts_until_the_last_child_ends(void)
     CHECK(listed("\"state\":\"alive\"") == 1 && !is_free(MIN));
     close(lives_on[0]);
     close(lives_on[1]);
-    while (!is_free(MIN)) /* nobody is told when a stranger's child ends; the alarm ends waiting in vain */
+    while (!is_free(MIN)) /* a grandchild cannot be waited for; the alarm ends a wait that is too long */
         usleep(1000);
 }
 
@@ -161,7 +161,7 @@ static void a_program_that_is_started_has_nothing_of_the_lease(void)
     in_child(leave_a_program_behind);
     CHECK(write(to_program[1], &byte, 1) == 1 && read(from_program[0], &byte, 1) == 1); /* it is running */
     CHECK(listed("\"state\":\"ended\"") == 1 && is_free(MIN));
-    CHECK(write(to_program[1], &byte, 1) == 1 && read(from_program[0], &byte, 1) == 1); /* it still is */
+    CHECK(write(to_program[1], &byte, 1) == 1 && read(from_program[0], &byte, 1) == 1); /* it still runs */
     for (int i = 0; i < 2; i++) {
         close(to_program[i]);
         close(from_program[i]);
@@ -189,7 +189,7 @@ static void a_killed_process_loses_its_leases(void)
     CHECK(kill(child, SIGKILL) == 0 && waitpid(child, &status, 0) == child && WIFSIGNALED(status));
     CHECK(listed("\"state\":\"ended\"") == 1);
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
-    options.port = MIN; /* no request is moved off its port because of it */
+    options.port = MIN; /* a request for a port does not get another one because of that */
     trop_lease_handle *lease = leased(&options);
     CHECK(trop_lease_port(lease) == MIN);
     trop_lease_free(lease);

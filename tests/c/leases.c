@@ -34,7 +34,7 @@ static void a_lease_is_the_lowest_port_and_comes_back(void)
     CHECK(is_free(MIN) && own(registry) == 1);
     trop_lease_handle *again = leased(NULL);
     CHECK(trop_lease_port(again) == MIN);
-    MUST(trop_lease_close(first, &error)); /* not what somebody else has by now */
+    MUST(trop_lease_close(first, &error)); /* does not end the lease that has the port by now */
     trop_lease_free(first);
     CHECK(trop_lease_is_open(again) == 1 && !is_free(MIN));
     trop_lease_free(again); /* without closing */
@@ -165,7 +165,7 @@ static void who_has_a_port(void)
     CHECK(strstr(json, "\"lease\":null") != NULL && strstr(json, "\"excluded\":true") != NULL);
     trop_string_free(json);
 
-    /* A lease is nobody's reservation. */
+    /* A lease is not a reservation. */
     trop_reservation *reservation;
     MUST(trop_find_port(other, MIN, &reservation, &error));
     CHECK(reservation == NULL);
@@ -258,7 +258,7 @@ static void sockets_on_the_port(trop_registry *probing)
     close((int)held);
 }
 
-/* Only so many connections are taken as may wait; more are neither accepted nor refused. */
+/* The backlog limits how many connections wait; further ones are neither accepted nor refused. */
 static void the_backlog_counts(trop_registry *probing)
 {
     int waiting[2];
@@ -308,7 +308,7 @@ static void bad_input_for_sockets(void)
     trop_lease_free(lease);
 }
 
-/* Another program's bind of a port: with SO_REUSEADDR or without. */
+/* Whether another program could bind a port, with SO_REUSEADDR or without. */
 static int can_be_bound(uint16_t port, int reuse)
 {
     struct sockaddr_in address = loopback(port);
@@ -357,7 +357,7 @@ struct worker {
 static int taken[65536];
 static pthread_mutex_t taken_lock = PTHREAD_MUTEX_INITIALIZER;
 
-/* Takes or gives back a port in the table of who has what, and tells how many have it. */
+/* Counts a lease of a port that begins or ends, and returns how many there are of the port now. */
 static int note(uint16_t port, int change)
 {
     pthread_mutex_lock(&taken_lock);

@@ -1,5 +1,5 @@
-/* What the flags that switch probes mean, in every call that takes them: a port that something holds is given out or
- * not. And what trop_scan says of one. */
+/* The flags that switch probes off or on, in every call that takes them: whether a port that something has
+ * bound is given out. And what trop_scan reports of such a port. */
 #define _POSIX_C_SOURCE 200809L
 
 #include "check.h"
@@ -22,7 +22,7 @@ static const struct kind {
     { AF_INET6, SOCK_DGRAM, "UDP over IPv6" },
 };
 
-/* A socket bound to the port (0: any) of a loopback address; a negative number if it cannot be had. */
+/* A socket bound to the port (0: any) of a loopback address; a negative number if it cannot be bound. */
 static int bound(struct kind kind, const char *address, uint16_t *port)
 {
     struct sockaddr_in ipv4;
@@ -53,7 +53,7 @@ static const char *loopback(struct kind kind)
     return kind.family == AF_INET ? "127.0.0.1" : "::1";
 }
 
-/* A port that nothing holds in any of the ways that this machine has. */
+/* A port that nothing has bound, for any protocol and address family of this machine. */
 static uint16_t free_port(size_t ways)
 {
     for (;;) {
@@ -85,7 +85,7 @@ static trop_registry *opened(uint16_t port, uint32_t flags)
     return registry;
 }
 
-/* What asking for the port comes to, with flags for the registry and for the call. */
+/* The status of a call that reserves the port, with flags for the registry and for the call. */
 static int32_t ask_for(uint16_t port, uint32_t open_flags, uint32_t flags)
 {
     trop_registry *registry = opened(port, open_flags);
@@ -99,7 +99,7 @@ static int32_t ask_for(uint16_t port, uint32_t open_flags, uint32_t flags)
     return status;
 }
 
-/* The same of a group. */
+/* The same for a group. */
 static int32_t ask_for_group(uint16_t port, uint32_t flags)
 {
     trop_registry *registry = opened(port, 0);
@@ -114,7 +114,7 @@ static int32_t ask_for_group(uint16_t port, uint32_t flags)
     return status;
 }
 
-/* The same of a lease. */
+/* The same for a lease. */
 static int32_t ask_for_lease(uint16_t port, uint32_t flags)
 {
     trop_registry *registry = opened(port, 0);
@@ -141,7 +141,7 @@ static void check_flags(uint16_t port, uint32_t flags, int32_t expected, const c
     }
 }
 
-/* A socket is met by its own kind of probe, and by no other. */
+/* A socket is found by the probe of its own kind, and by no other. */
 static void each_flag_skips_its_own_probes(size_t ways)
 {
     for (size_t i = 0; i < ways; i++) {

@@ -13,7 +13,7 @@
 static trop_error *error;
 static trop_registry *registry;
 
-/* A directory beside the data directory, for what is reserved for and configured. */
+/* A directory beside the data directory, for paths of reservations and for configuration files. */
 static char work[PATH_MAX / 2];
 
 /* A path in the work directory; each result lasts for a few calls. */
@@ -37,7 +37,7 @@ static void write_file(const char *name, const char *text)
     CHECK(file != NULL && fputs(text, file) >= 0 && fclose(file) == 0);
 }
 
-/* Whatever this machine listens on and is configured with does not count here. */
+/* Nothing that runs on this machine or configures it changes the result. */
 static trop_open_options plain_options(void)
 {
     trop_open_options options = TROP_OPEN_OPTIONS_INIT;
@@ -63,7 +63,7 @@ static trop_reservation *reserved(const trop_reserve_options *options)
     return reservation;
 }
 
-/* Its port only. */
+/* The port of such a reservation. */
 static int reserve(const trop_reserve_options *options)
 {
     trop_reservation *reservation = reserved(options);

@@ -43,12 +43,12 @@ soname() {
     LC_ALL=C readelf -d "$library/libtrop.so" | grep -F "SONAME" | grep -F "[libtrop.so.$number]"
 }
 
-# Its code must not be unloaded while its fork handlers are registered.
+# The library must not be unloaded, because its fork handlers stay registered.
 nodelete() {
     LC_ALL=C readelf -d "$library/libtrop.so" | grep -F "NODELETE"
 }
 
-# A static program needs what rustc says, which may be more than this system's compiler insists on.
+# trop.pc must name all libraries that rustc lists for a static program, also those that are not needed here.
 private_libraries() {
     : >"$work/empty.rs"
     needed=$(rustc --crate-type staticlib --print native-static-libs -o "$work/empty.a" "$work/empty.rs" 2>&1 |
@@ -63,7 +63,7 @@ private_libraries() {
     done
 }
 
-# As its README says, in a checkout whose path has a space.
+# Builds and runs the example as its README says, in a checkout whose path has a space.
 c_example() {
     mkdir -p "$checkout/examples" && cp -R examples/c "$checkout/examples" &&
         ln -s "$PWD/include" "$PWD/target" "$checkout" &&

@@ -1,4 +1,4 @@
-//! Status codes, the error object, and the one way into every function.
+//! Status codes, the error object, and how a result becomes both.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -17,17 +17,17 @@ pub const TROP_ERR_EXHAUSTED: i32 = -2;
 pub const TROP_ERR_BUSY: i32 = -3;
 /// What was asked for does not exist.
 pub const TROP_ERR_NOT_FOUND: i32 = -4;
-/// Something else has a claim that stands in the way.
+/// Another reservation, a live lease or another program's rule in the database is in the way.
 pub const TROP_ERR_CONFLICT: i32 = -5;
 /// The stored project or task differs and may not be changed.
 pub const TROP_ERR_STICKY_FIELD: i32 = -6;
 /// The path is neither above nor below the working directory.
 pub const TROP_ERR_UNRELATED_PATH: i32 = -7;
-/// The effective settings do not fit together.
+/// The effective configuration is invalid.
 pub const TROP_ERR_CONFIG: i32 = -8;
 /// The database is damaged or is no database.
 pub const TROP_ERR_CORRUPT: i32 = -9;
-/// The database has a schema this version does not serve.
+/// The database has a schema that this version does not support.
 pub const TROP_ERR_SCHEMA: i32 = -10;
 /// There is no database and creating one is switched off.
 pub const TROP_ERR_NO_DATA_DIR: i32 = -11;
@@ -41,7 +41,7 @@ pub const TROP_ERR_CLOSED: i32 = -14;
 pub const TROP_ERR_NOT_LISTENING: i32 = -15;
 /// Another copy of SQLite in this process has the database open.
 pub const TROP_ERR_SECOND_COPY: i32 = -16;
-/// A defect of trop itself; the handle is of no more use.
+/// A bug in trop itself; the handle can no longer be used.
 pub const TROP_ERR_PANIC: i32 = -99;
 
 /// What went wrong in one call, owned by the caller.
@@ -65,28 +65,28 @@ impl From<&Error> for trop_error {
     }
 }
 
-/// Runs the body of a function: no panic leaves it, and a failure becomes a status and an error object.
+/// Runs a call that has no registry to poison. A panic becomes `TROP_ERR_PANIC`, because it must not unwind
+/// into C.
 ///
 /// # Safety
-/// `error` is NULL or points to a place for a pointer.
+/// As [`report`].
 pub(crate) unsafe fn call(error: *mut *mut trop_error, body: impl FnOnce() -> Result<()>) -> i32 {
-    let failure = contain(body).err();
+    // SAFETY: the caller's promise.
+    unsafe { report(error, contain(body)) }
+}
+
+/// Turns the result of a call into its status, and stores the error object if the caller wants one.
+///
+/// # Safety
+/// `error` is NULL, or points to a writable pointer.
+pub(crate) unsafe fn report(error: *mut *mut trop_error, result: Result<()>) -> i32 {
+    let failure = result.err();
     // SAFETY: the caller's promise.
     if let Some(place) = unsafe { error.as_mut() } {
         let object = failure.as_ref().map(|failure| Box::new(trop_error::from(failure)));
         *place = object.map_or(ptr::null_mut(), Box::into_raw);
     }
     failure.map_or(TROP_OK, |failure| failure.code().number())
-}
-
-/// An argument that only C callers can get wrong, or only here.
-pub(crate) fn invalid(argument: &'static str, reason: impl Into<String>) -> Error {
-    Error::InvalidArgument { argument, reason: reason.into() }
-}
-
-/// A required argument that was NULL.
-pub(crate) fn null(argument: &'static str) -> Error {
-    invalid(argument, "Cannot be NULL")
 }
 
 /// The status code of an error, one of TROP_ERR_*.

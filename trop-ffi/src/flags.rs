@@ -1,21 +1,22 @@
-//! The flags of more than one call. Each call says which it takes and refuses the others; those of one call alone are
-//! named after it, stand beside it and use the lower 16 bits.
+//! Flags that more than one call takes. They use the upper 16 bits. A flag of a single call uses the lower 16
+//! bits, has the name of its call and is defined beside it. Each call refuses the flags that it does not
+//! take.
 
 use std::borrow::Cow;
 
 use trop_core::{OccupancyPolicy, Registry, Result};
 
-/// Do everything on a copy in memory: the result is what the call would return, and nothing is changed.
+/// Do everything on a copy in memory: the result is the same, and nothing is changed.
 pub const TROP_DRY_RUN: u32 = 1 << 16;
-/// Do it whatever speaks against it; what that is says each call.
+/// Override what would refuse the call; each call says what that is.
 pub const TROP_FORCE: u32 = 1 << 17;
-/// Everything below the path too.
+/// Include every path below the given one.
 pub const TROP_RECURSIVE: u32 = 1 << 18;
 /// Refuse a path that is neither the working directory nor above or below it.
 pub const TROP_REFUSE_UNRELATED_PATH: u32 = 1 << 19;
-/// The stored project may be changed.
+/// Allow the stored project to be changed.
 pub const TROP_ALLOW_PROJECT_CHANGE: u32 = 1 << 20;
-/// The stored task may be changed.
+/// Allow the stored task to be changed.
 pub const TROP_ALLOW_TASK_CHANGE: u32 = 1 << 21;
 /// Make no occupancy probe at all.
 pub const TROP_SKIP_OCCUPANCY_CHECK: u32 = 1 << 22;
@@ -30,7 +31,7 @@ pub const TROP_SKIP_IPV6: u32 = 1 << 26;
 /// Probe the wildcard addresses too, not only loopback.
 pub const TROP_CHECK_ALL_INTERFACES: u32 = 1 << 27;
 
-/// The six that [`occupancy`] reads.
+/// All flags that [`occupancy`] reads, for the calls that probe ports.
 pub(crate) const OCCUPANCY: u32 = TROP_SKIP_OCCUPANCY_CHECK
     | TROP_SKIP_TCP
     | TROP_SKIP_UDP
@@ -38,6 +39,7 @@ pub(crate) const OCCUPANCY: u32 = TROP_SKIP_OCCUPANCY_CHECK
     | TROP_SKIP_IPV6
     | TROP_CHECK_ALL_INTERFACES;
 
+/// How to probe ports, as the flags say.
 pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
     let has = |flag| flags & flag != 0;
     let mut policy = OccupancyPolicy::default();
@@ -50,8 +52,8 @@ pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
     policy
 }
 
-/// The registry to change: a copy in memory for a dry run.
-pub(crate) fn stage(registry: &Registry, flags: u32) -> Result<Cow<'_, Registry>> {
+/// The registry that a call works on: with `TROP_DRY_RUN` a copy in memory.
+pub(crate) fn dry_run_if_asked(registry: &Registry, flags: u32) -> Result<Cow<'_, Registry>> {
     Ok(match flags & TROP_DRY_RUN {
         0 => Cow::Borrowed(registry),
         _ => Cow::Owned(registry.dry_run()?),

@@ -5,16 +5,17 @@ use std::ptr;
 
 use trop_core::{GroupFormat, GroupKey, GroupRequest, ReservedGroup};
 
+use crate::arguments;
 use crate::error::trop_error;
 use crate::flags::{
     OCCUPANCY, TROP_ALLOW_PROJECT_CHANGE, TROP_ALLOW_TASK_CHANGE, TROP_DRY_RUN, TROP_FORCE,
-    TROP_REFUSE_UNRELATED_PATH, occupancy, stage,
+    TROP_REFUSE_UNRELATED_PATH, dry_run_if_asked, occupancy,
 };
 use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
-use crate::strings::{self, c_string};
+use crate::strings::c_string;
 
-/// Call the ports by the names of their environment variables instead of by the tags.
+/// Name the ports by their environment variables instead of by their tags.
 pub const TROP_GROUP_BY_VARIABLE: u32 = 1;
 
 /// Which group to reserve. Initialise with TROP_GROUP_OPTIONS_INIT or trop_group_options_init.
@@ -23,18 +24,19 @@ pub const TROP_GROUP_BY_VARIABLE: u32 = 1;
 pub struct trop_group_options {
     /// sizeof(trop_group_options).
     pub size: u32,
-    /// TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change, and replace
-    /// tagged reservations of the path that are not this group), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and
-    /// TROP_DRY_RUN combined.
+    /// TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change,
+    /// and replace tagged reservations of the path that are not this group), TROP_SKIP_*,
+    /// TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
     pub flags: u32,
-    /// The configuration file that defines the group; NULL means the one the registry found when it was opened.
+    /// The configuration file that defines the group; NULL means the one the registry found when it was
+    /// opened.
     pub file: *const c_char,
-    /// The task to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
-    /// else the stored one, else for a new group what git says.
+    /// The task to store, which changes a stored one only if that is allowed; NULL means that of the
+    /// configuration, else the stored one, else for a new group what git says.
     pub task: *const c_char,
 }
 
-// SAFETY: a pair of 32-bit fields before two pointers.
+// SAFETY: two 32-bit fields before two pointers: no padding.
 unsafe impl Options for trop_group_options {
     const FLAGS: u32 = TROP_GROUP_BY_VARIABLE
         | TROP_REFUSE_UNRELATED_PATH
@@ -57,19 +59,20 @@ pub unsafe extern "C" fn trop_group_options_init(options: *mut trop_group_option
     unsafe { options::initialise(options, size) }
 }
 
-/// Reserves the ports of all services of a group, all or none: those it has, else its preferred ones as far as they
-/// can be had, and for the rest the lowest ones at their offsets from a common base. They belong to the directory of
-/// the file and each to the tag of its service.
+/// Reserves one port for each service of a group, all or none. A service keeps the port it has, else it gets
+/// its preferred port if that is usable. The others get the lowest usable ports at their offsets from a
+/// common base. The reservations belong to the directory of the file, each with the tag of its service.
 ///
 /// registry: the registry.
-/// options: which; NULL means the group of the configuration the registry found when it was opened.
-/// json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format json`
-/// prints; free it with trop_string_free.
+/// options: which group; NULL means that of the configuration the registry found when it was opened.
+/// json: receives an object from tags (or variables) to ports, the same text as `trop reserve-group --format
+/// json` prints; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT when
-/// tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
-/// TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_NOT_FOUND when no group is defined, TROP_ERR_CONFLICT
+/// when tagged reservations of the path are not this group, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY,
+/// TROP_ERR_UNRELATED_PATH, TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or a database error.
+/// After a failure the registry is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reserve_group(
     registry: *mut trop_registry,
@@ -83,8 +86,8 @@ pub unsafe extern "C" fn trop_reserve_group(
             let options = options::read(options)?;
             let has = |flag| options.flags & flag != 0;
             let mut request = GroupRequest::default();
-            request.file = strings::path("file", options.file)?;
-            request.task = strings::text("task", options.task)?.map(str::to_owned);
+            request.file = arguments::path("file", options.file)?;
+            request.task = arguments::text("task", options.task)?.map(str::to_owned);
             request.occupancy = occupancy(options.flags);
             request.allow_unrelated_path = !has(TROP_REFUSE_UNRELATED_PATH);
             request.allow_project_change = has(TROP_ALLOW_PROJECT_CHANGE);
@@ -92,7 +95,8 @@ pub unsafe extern "C" fn trop_reserve_group(
             request.force = has(TROP_FORCE);
             let key = if has(TROP_GROUP_BY_VARIABLE) { GroupKey::Variable } else { GroupKey::Tag };
             let format = |group: &ReservedGroup| group.format(GroupFormat::Json(key));
-            let (_, text) = stage(registry, options.flags)?.reserve_group_with(&request, format)?;
+            let (_, text) =
+                dry_run_if_asked(registry, options.flags)?.reserve_group_with(&request, format)?;
             Ok(c_string(text).into_raw())
         })
     }

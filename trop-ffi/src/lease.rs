@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use trop_core::{Lease, LeaseRequest, Protocol, Registry, Result, contain};
 
-use crate::error::{call, invalid, null, trop_error};
+use crate::arguments::{self, NOT_GIVEN, invalid, null};
+use crate::error::{report, trop_error};
 use crate::flags::{OCCUPANCY, occupancy};
-use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
-use crate::strings::{self, as_pointer, c_string};
+use crate::strings::{as_pointer, c_string};
 
-/// Several leases have to be neighbours.
+/// Lease consecutive ports.
 pub const TROP_LEASE_CONTIGUOUS: u32 = 1;
-/// Keep a socket bound to the port, so that the system picks it for nobody else: a server that sets SO_REUSEADDR can
-/// listen on it all the same, one that does not cannot. Linux only.
+/// Keep a socket bound to the port while the lease is open, so that the system assigns it to no other
+/// program. A server that sets SO_REUSEADDR can still listen on it; one that does not set it cannot. Linux
+/// only.
 pub const TROP_LEASE_HOLD: u32 = 2;
 
 /// TCP, for trop_lease_bind.
@@ -23,9 +25,10 @@ pub const TROP_PROTOCOL_TCP: i32 = 1;
 /// UDP, for trop_lease_bind.
 pub const TROP_PROTOCOL_UDP: i32 = 2;
 
-/// More ports than any range has.
+/// A count that no range has ports for. From here on the caller's array is left alone: the call fails in any
+/// case, and the array may be shorter than the count says.
 const TOO_MANY: u32 = 65536;
-/// What is no socket: 0 is one.
+/// Stands for no socket; 0 would be a valid descriptor.
 const NO_SOCKET: i64 = -1;
 
 /// What to lease. Initialise with TROP_LEASE_OPTIONS_INIT or trop_lease_options_init.
@@ -36,7 +39,8 @@ pub struct trop_lease_options {
     pub size: u32,
     /// TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
     pub flags: u32,
-    /// What it is for, for people reading lists: 1 to 255 bytes, white space at both ends dropped; NULL means nothing.
+    /// A label for people who read lists: 1 to 255 bytes, white space at both ends is dropped; NULL means
+    /// none.
     pub label: *const c_char,
     /// The preferred port, or the first of several; -1 means none.
     pub port: i32,
@@ -44,11 +48,11 @@ pub struct trop_lease_options {
     pub min: i32,
     /// Replaces the highest port to choose; -1 means the registry's.
     pub max: i32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
 }
 
-// SAFETY: three pairs of 32-bit fields and a pointer, in an order without gaps.
+// SAFETY: three pairs of 32-bit fields and a pointer, ordered so that there is no padding.
 unsafe impl Options for trop_lease_options {
     const FLAGS: u32 = TROP_LEASE_CONTIGUOUS | TROP_LEASE_HOLD | OCCUPANCY;
     const DEFAULT: Self = trop_lease_options {
@@ -76,16 +80,16 @@ pub unsafe extern "C" fn trop_lease_options_init(options: *mut trop_lease_option
     unsafe { options::initialise(options, size) }
 }
 
-/// A port that belongs to this process until the lease is closed or freed, its registry is closed or freed (unless that
-/// is the process-wide one), or the process ends in any way. Any number of threads may use it at once, and it may be
-/// freed after its registry.
+/// A port that belongs to this process until the lease is closed or freed, its registry is closed or freed
+/// (unless that is the process-wide one), or the process ends in any way. Any number of threads may use it at
+/// once, and it may be freed after its registry.
 ///
-/// A child made by fork shares it: it lasts until the last of them ends, and closing or freeing it in the child ends
-/// nothing. A program started by exec has nothing of it.
+/// A forked child shares the lease: it lasts until both processes have ended, and closing or freeing it in
+/// the child does not end it. A program started by exec does not share it.
 pub struct trop_lease_handle {
     lease: Lease,
     label: Option<CString>,
-    /// Poisoned by a panic in a call on the lease too.
+    /// The registry of the lease: a panic in a call on the lease poisons it.
     registry: Registry,
 }
 
@@ -100,17 +104,18 @@ impl trop_lease_handle {
     }
 }
 
-/// Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases ever have
-/// the same port. A range without a usable port is cleaned up first, as far as the configuration allows.
+/// Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases
+/// ever have the same port. If no port of the range is usable, the range is cleaned up first, as far as the
+/// configuration allows.
 ///
 /// registry: the registry.
-/// options: what; NULL means any port of the registry's range.
+/// options: what to lease; NULL means any port of the registry's range.
 /// lease: receives the lease; end and free it with trop_lease_free.
 /// error: receives the details of a failure; may be NULL.
 ///
 /// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_CONFIG,
-/// TROP_ERR_UNSUPPORTED where ports cannot be held or files not locked, TROP_ERR_CLOSED or an error of the database;
-/// the registry is unchanged then.
+/// TROP_ERR_UNSUPPORTED where ports cannot be held or files cannot be locked, TROP_ERR_CLOSED or a database
+/// error. After a failure the registry is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease(
     registry: *mut trop_registry,
@@ -121,23 +126,24 @@ pub unsafe extern "C" fn trop_lease(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("lease", lease), error, |registry| {
-            let lease = registry.lease(&wish(options)?)?;
+            let lease = registry.lease(&request(options)?)?;
             Ok(trop_lease_handle::new(lease, registry))
         })
     }
 }
 
-/// Leases several ports, all or none: in ascending order, unless the preferred one is among them, which comes first.
+/// Leases several ports, all or none. They come in ascending order, except that a preferred port which is
+/// among them comes first.
 ///
 /// registry: the registry.
 /// count: how many, 1 to the size of the range.
-/// options: what; NULL means any ports of the registry's range.
-/// leases: receives so many leases: an array with room for count pointers, all of which are NULL after a failure
-/// (nothing is written when count is above 65535); end and free each with trop_lease_free.
+/// options: what to lease; NULL means any ports of the registry's range.
+/// leases: receives the leases: an array with room for count pointers. After a failure all of them are NULL,
+/// but nothing is written when count is above 65535. End and free each lease with trop_lease_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns as trop_lease; TROP_ERR_EXHAUSTED also when there are ports enough but no neighbours, where those are asked
-/// for.
+/// Returns the same as trop_lease. With TROP_LEASE_CONTIGUOUS, TROP_ERR_EXHAUSTED also means that enough
+/// ports are usable, but no neighbours.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_many(
     registry: *mut trop_registry,
@@ -148,35 +154,36 @@ pub unsafe extern "C" fn trop_lease_many(
 ) -> i32 {
     // SAFETY: the header's conventions; the core gives as many leases as were asked for, or none.
     unsafe {
-        call(error, || {
-            if leases.is_null() {
-                return Err(null("leases"));
-            }
-            if count < TOO_MANY {
-                ptr::write_bytes(leases, 0, count as usize);
-            }
-            registry.as_ref().ok_or_else(|| null("registry"))?.run(|registry| {
-                let taken = registry.lease_many(count, &wish(options)?)?;
+        if leases.is_null() {
+            return report(error, Err(null("leases")));
+        }
+        if count < TOO_MANY {
+            ptr::write_bytes(leases, 0, count as usize);
+        }
+        let result = arguments::object("registry", registry).and_then(|registry| {
+            registry.run(|registry| {
+                let taken = registry.lease_many(count, &request(options)?)?;
                 for (index, lease) in taken.into_iter().enumerate() {
                     leases.add(index).write(trop_lease_handle::new(lease, registry));
                 }
                 Ok(())
             })
-        })
+        });
+        report(error, result)
     }
 }
 
 /// # Safety
 /// As [`options::read`]; the label is NULL or NUL-terminated.
-unsafe fn wish(options: *const trop_lease_options) -> Result<LeaseRequest> {
+unsafe fn request(options: *const trop_lease_options) -> Result<LeaseRequest> {
     // SAFETY: the caller's promise.
     let options = unsafe { options::read(options) }?;
     let mut request = LeaseRequest::default();
     // SAFETY: the caller's promise.
-    request.label = unsafe { strings::text("label", options.label) }?.map(str::to_owned);
-    request.preferred = options::port("port", options.port)?;
-    request.min = options::port("min", options.min)?;
-    request.max = options::port("max", options.max)?;
+    request.label = unsafe { arguments::text("label", options.label) }?.map(str::to_owned);
+    request.preferred = arguments::port("port", options.port)?;
+    request.min = arguments::port("min", options.min)?;
+    request.max = arguments::port("max", options.max)?;
     request.occupancy = occupancy(options.flags);
     request.contiguous = options.flags & TROP_LEASE_CONTIGUOUS != 0;
     request.hold = options.flags & TROP_LEASE_HOLD != 0;
@@ -194,7 +201,7 @@ pub unsafe extern "C" fn trop_lease_port(lease: *const trop_lease_handle) -> u16
     unsafe { lease.as_ref() }.map_or(0, |lease| lease.lease.port().get())
 }
 
-/// What a lease is for.
+/// The label of a lease.
 ///
 /// lease: the lease, or NULL.
 ///
@@ -205,8 +212,8 @@ pub unsafe extern "C" fn trop_lease_label(lease: *const trop_lease_handle) -> *c
     as_pointer(unsafe { lease.as_ref() }.and_then(|lease| lease.label.as_ref()))
 }
 
-/// Whether a lease has not ended: neither it nor its registry was closed. In a forked child it lasts as the parent's
-/// does.
+/// Whether a lease is open: neither it nor its registry was closed. In a forked child it is open for as long
+/// as in the parent.
 ///
 /// lease: the lease, or NULL.
 ///
@@ -218,23 +225,24 @@ pub unsafe extern "C" fn trop_lease_is_open(lease: *const trop_lease_handle) -> 
     i32::from(lease.is_some_and(|lease| lease.run(|lease| Ok(lease.is_open())).unwrap_or(false)))
 }
 
-/// Ends a lease, so that its port can be given out again. Closing twice, closing in a forked child what the parent
-/// leased, and NULL are allowed and do nothing. Sockets on the port stay as they are.
+/// Ends a lease, so that its port can be given out again. Closing a lease twice, closing a lease of the
+/// parent in a forked child, and NULL are allowed and do nothing. Sockets on the port stay open.
 ///
 /// lease: the lease; still to be freed with trop_lease_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_BUSY or an error of the database. The lease has ended for this process all the same: the
-/// port can be given out again after the next call that leases or reserves, or when the process has ended.
+/// Returns TROP_OK, TROP_ERR_BUSY or a database error. After a failure, too, the lease has ended for this
+/// process: the port can be given out again after the next call on its registry that leases or reserves, or
+/// when the process has ended.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_close(lease: *mut trop_lease_handle, error: *mut *mut trop_error) -> i32 {
     // SAFETY: the header's conventions.
-    unsafe { call(error, || lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
+    unsafe { report(error, lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
 }
 
-/// Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is allowed. What
-/// a busy database does not take at once is done by the next call that leases or reserves, or when the process has
-/// ended. No other thread may use the lease any more.
+/// Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is
+/// allowed. If the database is busy, the port is given back by the next call on its registry that leases or
+/// reserves, or when the process has ended. No other thread may use the lease any more.
 ///
 /// lease: the lease; it is gone afterwards.
 #[unsafe(no_mangle)]
@@ -244,15 +252,16 @@ pub unsafe extern "C" fn trop_lease_free(lease: *mut trop_lease_handle) {
     }
     // SAFETY: it came from `Box::into_raw` and is freed once.
     let lease = unsafe { Box::from_raw(lease) };
-    // Nobody to tell.
+    // There is no way to report a failure.
     let _ = contain(|| {
         drop(lease);
         Ok(())
     });
 }
 
-/// Listens on the leased port, so that there is no moment between the choice of the port and its use. The socket is the
-/// caller's to close and independent of the lease: closing either leaves the other. It is closed on exec.
+/// Listens on the leased port, so that there is no gap between the choice of the port and its use. The caller
+/// closes the socket. Socket and lease are independent: closing one does not close the other. The socket is
+/// closed on exec.
 ///
 /// lease: the lease.
 /// host: an address or a name of this host; NULL means "127.0.0.1".
@@ -260,8 +269,8 @@ pub unsafe extern "C" fn trop_lease_free(lease: *mut trop_lease_handle) {
 /// socket: receives a listening TCP socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the lease has
-/// ended, or TROP_ERR_IO when it cannot listen there.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, also for a host that is unknown, TROP_ERR_CLOSED when the
+/// lease has ended, or TROP_ERR_IO when it cannot listen there.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_listen(
     lease: *mut trop_lease_handle,
@@ -273,7 +282,7 @@ pub unsafe extern "C" fn trop_lease_listen(
     // SAFETY: the header's conventions.
     unsafe {
         socket_of(lease, socket, error, |lease| {
-            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
+            let host = arguments::text("host", host)?.unwrap_or(Lease::HOST);
             let backlog = if backlog == NOT_GIVEN { Lease::BACKLOG } else { backlog };
             Ok(handed_over(lease.listen(host, backlog)?))
         })
@@ -288,7 +297,7 @@ pub unsafe extern "C" fn trop_lease_listen(
 /// socket: receives a bound socket: a file descriptor, on Windows a SOCKET; -1 after a failure.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns as trop_lease_listen.
+/// Returns the same as trop_lease_listen.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_bind(
     lease: *mut trop_lease_handle,
@@ -305,13 +314,13 @@ pub unsafe extern "C" fn trop_lease_bind(
                 TROP_PROTOCOL_UDP => Protocol::Udp,
                 unknown => return Err(invalid("protocol", format!("{unknown} is no TROP_PROTOCOL_*"))),
             };
-            let host = strings::text("host", host)?.unwrap_or(Lease::HOST);
+            let host = arguments::text("host", host)?.unwrap_or(Lease::HOST);
             Ok(handed_over(lease.bind(protocol, host)?))
         })
     }
 }
 
-/// Runs a call on a lease that makes a socket.
+/// Runs a call on a lease and stores the socket it makes in the out-parameter.
 ///
 /// # Safety
 /// All pointers are NULL or as the header's conventions say.
@@ -323,12 +332,8 @@ unsafe fn socket_of(
 ) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        call(error, || {
-            let place = socket.as_mut().ok_or_else(|| null("socket"))?;
-            *place = NO_SOCKET;
-            *place = lease.as_ref().ok_or_else(|| null("lease"))?.run(make)?;
-            Ok(())
-        })
+        let run = || arguments::object("lease", lease)?.run(make);
+        report(error, arguments::fill("socket", socket, NO_SOCKET, run))
     }
 }
 
@@ -344,15 +349,15 @@ fn handed_over(socket: impl std::os::windows::io::IntoRawSocket) -> i64 {
     socket.into_raw_socket().cast_signed()
 }
 
-/// Waits until something accepts TCP connections on the loopback address of the leased port and, as far as the
-/// operating system tells, belongs to the process that has the lease or to one of its descendants.
+/// Waits until something accepts TCP connections on the loopback address of the leased port and, as far as
+/// the operating system tells, belongs to the process that has the lease or to one of its descendants.
 ///
 /// lease: the lease.
-/// timeout_ms: how long to wait, in milliseconds; 0 looks once, -1 means 10000.
+/// timeout_ms: how long to wait, in milliseconds; 0 checks once, -1 means 10000.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or TROP_ERR_NOT_LISTENING: at
-/// once when somebody else listens there, else when the time is over.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CLOSED when the lease has ended, or
+/// TROP_ERR_NOT_LISTENING: at once when somebody else listens there, else when the time is over.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_wait_listening(
     lease: *mut trop_lease_handle,
@@ -361,8 +366,8 @@ pub unsafe extern "C" fn trop_lease_wait_listening(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            lease.as_ref().ok_or_else(|| null("lease"))?.run(|lease| {
+        let result = arguments::object("lease", lease).and_then(|lease| {
+            lease.run(|lease| {
                 let timeout = match timeout_ms {
                     NOT_GIVEN => Lease::WAIT,
                     given => Duration::from_millis(
@@ -372,6 +377,7 @@ pub unsafe extern "C" fn trop_lease_wait_listening(
                 };
                 lease.wait_listening(timeout)
             })
-        })
+        });
+        report(error, result)
     }
 }

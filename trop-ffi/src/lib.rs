@@ -1,5 +1,5 @@
-//! The C interface of trop. What callers have to know is in the header's first chapter (`cbindgen.toml`);
-//! it is the safety contract of every function here.
+//! The C interface of trop. The conventions at the top of the header (in `cbindgen.toml`) tell callers what
+//! they must do; they are the safety contract of every function here.
 #![allow(unsafe_code)]
 #![allow(non_camel_case_types, reason = "the names are those of the header")]
 #![allow(clippy::missing_safety_doc, reason = "the header's conventions are the safety contract")]
@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::panic))]
 
 pub mod abi;
+mod arguments;
 pub mod clean;
 pub mod error;
 pub mod flags;

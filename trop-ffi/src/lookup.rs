@@ -1,24 +1,25 @@
-//! Looking without changing anything: reservations, leases, projects, ports in use, and whether files are sound.
+//! Calls that change nothing: they list, find and explain, and check the database or a file.
 
 use std::ffi::c_char;
 use std::ptr;
 
 use trop_core::{Filter, Finding, Key, LeaseInfo, Port, Problem, Registry, Reservation, ScanRequest, Tag};
 
-use crate::error::{call, null, trop_error};
+use crate::arguments::{self, null};
+use crate::error::{call, trop_error};
 use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
 use crate::reservation::trop_reservation;
 use crate::strings;
 
-/// Which reservations to list; what is given must all hold. Initialise with TROP_LIST_OPTIONS_INIT or
-/// trop_list_options_init.
+/// Which reservations to list; a reservation must meet all conditions that are given. Initialise with
+/// TROP_LIST_OPTIONS_INIT or trop_list_options_init.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub struct trop_list_options {
     /// sizeof(trop_list_options).
     pub size: u32,
-    /// 0.
+    /// Must be 0.
     pub flags: u32,
     /// Exactly this project; NULL means any or none.
     pub project: *const c_char,
@@ -28,7 +29,7 @@ pub struct trop_list_options {
     pub path: *const c_char,
 }
 
-// SAFETY: a pair of 32-bit fields before three pointers.
+// SAFETY: two 32-bit fields before three pointers: no padding.
 unsafe impl Options for trop_list_options {
     const FLAGS: u32 = 0;
     const DEFAULT: Self = trop_list_options {
@@ -50,7 +51,7 @@ pub unsafe extern "C" fn trop_list_options_init(options: *mut trop_list_options,
     unsafe { options::initialise(options, size) }
 }
 
-/// Finds the reservation of exactly one key. Nothing is marked as used.
+/// Finds the reservation of exactly one key. This does not count as a use of it.
 ///
 /// registry: the registry.
 /// path: the path of the key; NULL means the working directory.
@@ -58,8 +59,8 @@ pub unsafe extern "C" fn trop_list_options_init(options: *mut trop_list_options,
 /// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
-/// database.
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+/// database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_find(
     registry: *mut trop_registry,
@@ -71,22 +72,22 @@ pub unsafe extern "C" fn trop_find(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("reservation", reservation), error, |registry| {
-            let path = strings::path("path", path)?;
-            let tag = strings::text("tag", tag)?.map(Tag::new).transpose()?;
+            let path = arguments::path("path", path)?;
+            let tag = arguments::text("tag", tag)?.map(Tag::new).transpose()?;
             Ok(or_null(registry.find(&Key::new(path.as_deref(), tag)?)?))
         })
     }
 }
 
-/// Finds the reservation that has a port. Nothing is marked as used.
+/// Finds the reservation that has a port. This does not count as a use of it.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
 /// reservation: receives the reservation, NULL if there is none; free it with trop_reservation_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the
-/// database.
+/// Returns TROP_OK, also if there is none, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a
+/// database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_find_port(
     registry: *mut trop_registry,
@@ -109,11 +110,11 @@ fn or_null(found: Option<Reservation>) -> *mut trop_reservation {
 /// Lists reservations, ordered by path, then tag, the untagged one first.
 ///
 /// registry: the registry.
-/// options: which; NULL means all.
+/// options: which reservations; NULL means all.
 /// json: receives an array of reservations; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_list(
     registry: *mut trop_registry,
@@ -126,9 +127,9 @@ pub unsafe extern "C" fn trop_list(
         call_on(registry, ("json", json), error, |registry| {
             let options = options::read(options)?;
             let mut filter = Filter::default();
-            filter.project = strings::text("project", options.project)?.map(str::to_owned);
-            filter.tag = strings::text("tag", options.tag)?.map(str::to_owned);
-            filter.path = strings::path("path", options.path)?;
+            filter.project = arguments::text("project", options.project)?.map(str::to_owned);
+            filter.tag = arguments::text("tag", options.tag)?.map(str::to_owned);
+            filter.path = arguments::path("path", options.path)?;
             let found = registry.list_filtered(&filter)?;
             Ok(strings::json(&found.iter().map(Reservation::to_json).collect()))
         })
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn trop_list(
 /// json: receives an array of strings; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_projects(
     registry: *mut trop_registry,
@@ -156,20 +157,21 @@ pub unsafe extern "C" fn trop_projects(
     }
 }
 
-/// Looks which ports of a range something on this machine has bound, in the ways the registry probes. It answers for
-/// the moment it looked.
+/// Finds out which ports of a range something on this machine has bound, with the probes of the registry. The
+/// answer holds for that moment only.
 ///
 /// registry: the registry.
 /// min: replaces the lowest port of the range; -1 means the registry's.
 /// max: replaces the highest port of the range; -1 means the registry's.
-/// json: receives an array of objects, one for each way that found a port occupied, ordered by port, with port
-/// (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or "udp"),
-/// address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id (number or
-/// null), process_name, user (string or null) and owner_status (string); free it with trop_string_free.
+/// json: receives an array of objects, one for each probe that found a port occupied, ordered by port, with
+/// port (number), status ("occupied" or "occupied (reserved)"), reserved (true or false), protocol ("tcp" or
+/// "udp"), address_family ("ipv4" or "ipv6"), scope ("localhost" or "wildcard"), address (string), process_id
+/// (number or null), process_name, user (string or null) and owner_status (string); free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it begins,
-/// TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG for a range that ends before it
+/// begins, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_scan(
     registry: *mut trop_registry,
@@ -182,21 +184,21 @@ pub unsafe extern "C" fn trop_scan(
     unsafe {
         call_on(registry, ("json", json), error, |registry| {
             let mut request = ScanRequest::default();
-            request.min = options::port("min", min)?;
-            request.max = options::port("max", max)?;
+            request.min = arguments::port("min", min)?;
+            request.max = arguments::port("max", max)?;
             let scan = registry.scan(&request)?;
             Ok(strings::json(&scan.findings.iter().map(Finding::to_json).collect()))
         })
     }
 }
 
-/// Lists the leases of everybody, by port, also those that have ended and were not yet cleared away.
+/// Lists the leases of all processes, ordered by port, with those that have ended but were not yet removed.
 ///
 /// registry: the registry.
 /// json: receives an array of leases; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_leases(
     registry: *mut trop_registry,
@@ -207,13 +209,13 @@ pub unsafe extern "C" fn trop_leases(
     unsafe { call_on(registry, ("json", json), error, |registry| Ok(list_of(&registry.leases()?))) }
 }
 
-/// Lists the leases that this registry has in this process, by port.
+/// Lists the leases that this registry has in this process, ordered by port.
 ///
 /// registry: the registry.
 /// json: receives an array of leases; free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns as trop_leases.
+/// Returns the same as trop_leases.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_own_leases(
     registry: *mut trop_registry,
@@ -228,17 +230,18 @@ fn list_of(leases: &[LeaseInfo]) -> *mut c_char {
     strings::json(&leases.iter().map(LeaseInfo::to_json).collect())
 }
 
-/// Explains why a port is not to be had: who has it in the registry and in the operating system, since when, and what
-/// to do.
+/// Explains why a port is not available: who has it in the registry and in the operating system, since when,
+/// and what to do about it.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
-/// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null), occupied
-/// (true or false), process_id (number or null), process_name, user (string or null), in_range, excluded (true or
-/// false) and text (string: all of it in sentences, one a line); free it with trop_string_free.
+/// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
+/// occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
+/// excluded (true or false) and text (string: all of it in sentences, one a line); free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_explain(
     registry: *mut trop_registry,
@@ -260,9 +263,9 @@ pub unsafe extern "C" fn trop_explain(
 /// registry: the registry.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no database;
-/// TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot be read, or
-/// TROP_ERR_CLOSED.
+/// Returns TROP_OK if it is sound; TROP_ERR_CORRUPT with the first fault found, also when there is no
+/// database; TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_SCHEMA, TROP_ERR_UNSUPPORTED when it cannot
+/// be read, or TROP_ERR_CLOSED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_validate_database(
     registry: *mut trop_registry,
@@ -273,15 +276,17 @@ pub unsafe extern "C" fn trop_validate_database(
     unsafe { call_on(registry, ("error", &raw mut nothing), error, Registry::validate) }
 }
 
-/// Checks one configuration file. A file called config.yaml is judged as the one of a data directory, any other as a
-/// project's. Nothing else is looked at: no other file, no environment variable, no database.
+/// Checks one configuration file. A file called config.yaml is checked as that of a data directory, any other
+/// as that of a project. Nothing else is read: no other file, no environment variable, no database.
 ///
 /// file: the file.
-/// json: receives an array of objects, one for each problem, with path (string), line (number, counted from 1), field
-/// (string, such as "ports.min") and reason (string), empty for a valid file; free it with trop_string_free.
+/// json: receives an array of objects, one for each problem, with path (string), line (number, counted from
+/// 1), field (string, such as "ports.min") and reason (string), empty for a valid file; free it with
+/// trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or TROP_ERR_IO.
+/// Returns TROP_OK, also if there are problems, TROP_ERR_INVALID_ARGUMENT if there is no such file, or
+/// TROP_ERR_IO.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_validate_config(
     file: *const c_char,
@@ -290,13 +295,11 @@ pub unsafe extern "C" fn trop_validate_config(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            let place = json.as_mut().ok_or_else(|| null("json"))?;
-            *place = ptr::null_mut();
-            let file = strings::path("file", file)?.ok_or_else(|| null("file"))?;
+        let validate = || {
+            let file = arguments::path("file", file)?.ok_or_else(|| null("file"))?;
             let problems = trop_core::validate(&file)?;
-            *place = strings::json(&problems.iter().map(Problem::to_json).collect());
-            Ok(())
-        })
+            Ok(strings::json(&problems.iter().map(Problem::to_json).collect()))
+        };
+        call(error, || arguments::fill("json", json, ptr::null_mut(), validate))
     }
 }

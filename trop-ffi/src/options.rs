@@ -1,32 +1,30 @@
-//! How option structs are read: they start with their size and their flags, grow only at the end, and have no padding.
-//! Each stands beside its call.
+//! Reading and initialising option structs. A program may have been compiled with an older or a newer header
+//! than this library's, so every struct starts with its size and its flags, grows only at the end, and has no
+//! padding. Each struct is defined beside its call.
 
 use std::mem::{align_of, size_of};
 use std::ptr;
 
-use trop_core::{Port, Result};
+use trop_core::Result;
 
-use crate::error::invalid;
+use crate::arguments::{invalid, known_flags};
 
-/// What is not given.
-pub(crate) const NOT_GIVEN: i32 = -1;
-
-/// More than any version will have: a size above it is a mistake, not a newer caller.
+/// Larger than the struct of any version will be: a size above it is a mistake, not a newer caller.
 const LARGEST_SIZE: usize = 4096;
 
 /// An option struct.
 ///
 /// # Safety
-/// Plain old data without padding that starts with its size and its flags, 32 bits each; every version so far is at
-/// least `SMALLEST` bytes.
+/// Plain old data without padding that starts with its size and its flags, 32 bits each; every version so far
+/// is at least `SMALLEST` bytes.
 pub(crate) unsafe trait Options: Copy {
-    /// The flags that are known.
+    /// The flags that the call takes.
     const FLAGS: u32;
     /// The size of the first published version.
     const SMALLEST: usize = size_of::<Self>();
     const DEFAULT: Self;
 
-    /// A field that has to be 0, if there is one.
+    /// The field that must be 0, if the struct has one.
     fn reserved(&self) -> u32 {
         0
     }
@@ -67,20 +65,8 @@ pub(crate) unsafe fn read<T: Options>(pointer: *const T) -> Result<T> {
     Ok(options)
 }
 
-/// Refuses flags that a call does not take.
-pub(crate) fn known_flags(flags: u32, known: u32) -> Result<()> {
-    match flags & !known {
-        0 => Ok(()),
-        unknown => Err(invalid("flags", format!("unknown flags {unknown:#x}"))),
-    }
-}
-
-/// A port field; -1 is none.
-pub(crate) fn port(argument: &'static str, number: i32) -> Result<Option<Port>> {
-    if number == NOT_GIVEN { Ok(None) } else { Port::new(argument, i64::from(number)).map(Some) }
-}
-
-/// Writes the defaults into as many bytes as the caller has, which may be of an older or newer version than ours.
+/// Writes the defaults into as many bytes as the caller has, which may be of an older or newer version than
+/// ours.
 ///
 /// # Safety
 /// `options` is NULL, or points to `size` writable bytes.

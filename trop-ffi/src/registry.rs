@@ -1,4 +1,4 @@
-//! Opening and closing a registry, and the one way into every call on it.
+//! Opening and closing a registry, and running calls on it.
 
 use std::ffi::c_char;
 use std::mem::offset_of;
@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use trop_core::{Discovery, Error, PortRange, Registry, RegistryOptions, Result, contain};
 
-use crate::error::{call, invalid, null, trop_error};
+use crate::arguments::{self, NOT_GIVEN, invalid};
+use crate::error::{call, report, trop_error};
 use crate::flags::{OCCUPANCY, occupancy};
-use crate::options::{self, NOT_GIVEN, Options, size};
-use crate::strings;
+use crate::options::{self, Options, size};
 
 /// Do not create a missing data directory or database.
 pub const TROP_OPEN_NO_CREATE: u32 = 1;
@@ -24,8 +24,8 @@ pub const TROP_OPEN_NO_VARIABLES: u32 = 8;
 
 /// How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
 ///
-/// What is given counts more than environment variables, these more than configuration files, and these more than the
-/// defaults. Flags and excluded ports only add to what those say.
+/// What is given here overrides environment variables, these override configuration files, and these override
+/// the defaults. Flags and excluded ports only add to what those say.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq)]
 pub struct trop_open_options {
@@ -35,7 +35,8 @@ pub struct trop_open_options {
     pub flags: u32,
     /// The data directory; NULL means TROP_DATA_DIR, else ~/.trop.
     pub data_dir: *const c_char,
-    /// Ports never to choose, such as "5001,5005..5009"; NULL means no more than the configuration excludes.
+    /// Ports never to choose, such as "5001,5005..5009"; NULL means only those that the configuration
+    /// excludes.
     pub excluded: *const c_char,
     /// How long to wait for other users of the database, in milliseconds; 0 fails at once, -1 means what is
     /// configured, else 5000.
@@ -44,16 +45,16 @@ pub struct trop_open_options {
     pub ports_min: i32,
     /// The highest port to choose; -1 means what is configured, else 7000.
     pub ports_max: i32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
     /// Where the search upward for trop.yaml and trop.local.yaml begins; NULL means the working directory.
     pub start_dir: *const c_char,
-    /// The project's configuration file, instead of searching for one; NULL means none. At most one of start_dir,
-    /// config_file and TROP_OPEN_NO_DISCOVERY may be given.
+    /// The project's configuration file, instead of searching for one; NULL means none. At most one of
+    /// start_dir, config_file and TROP_OPEN_NO_DISCOVERY may be given.
     pub config_file: *const c_char,
 }
 
-// SAFETY: four pairs of 32-bit fields and four pointers, in an order without gaps.
+// SAFETY: four pairs of 32-bit fields and four pointers, ordered so that there is no padding.
 unsafe impl Options for trop_open_options {
     const FLAGS: u32 =
         TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES | OCCUPANCY;
@@ -89,13 +90,14 @@ pub unsafe extern "C" fn trop_open_options_init(options: *mut trop_open_options,
 /// An open registry. Any number of threads may use it at once.
 pub struct trop_registry {
     registry: Registry,
-    /// The registry belongs to the whole process: closing this handle closes nothing else.
+    /// This is a handle of the process-wide registry, which stays open when the handle is closed.
     shared: bool,
     closed: AtomicBool,
 }
 
 impl trop_registry {
-    /// Runs a whole call, from reading its arguments to making its result: a panic in it poisons the registry.
+    /// Runs a whole call: reading its arguments, the work, making its result. A panic in any of them poisons
+    /// the registry.
     pub(crate) fn run<T>(&self, body: impl FnOnce(&Registry) -> Result<T>) -> Result<T> {
         self.registry.contain(|registry| {
             if self.closed.load(Ordering::SeqCst) {
@@ -112,7 +114,9 @@ impl trop_registry {
     }
 }
 
-/// Runs a call on a registry; what it makes goes to the caller's place, which is zeroed first and has to be there.
+/// Runs a call on a registry and stores its result in an out-parameter, given with the name of its argument.
+///
+/// Nothing outside [`trop_registry::run`] can panic, so only that catches panics.
 ///
 /// # Safety
 /// All pointers are NULL or as the header's conventions say.
@@ -124,23 +128,19 @@ pub(crate) unsafe fn call_on<T: Default>(
 ) -> i32 {
     // SAFETY: the caller's promise.
     unsafe {
-        call(error, || {
-            let place = place.as_mut().ok_or_else(|| null(argument))?;
-            *place = T::default();
-            *place = registry.as_ref().ok_or_else(|| null("registry"))?.run(body)?;
-            Ok(())
-        })
+        let run = || arguments::object("registry", registry)?.run(body);
+        report(error, arguments::fill(argument, place, T::default(), run))
     }
 }
 
 /// Opens the registry of a data directory, creating directory and database if they are absent.
 ///
-/// options: how; NULL means the defaults.
+/// options: how to open it; NULL means the defaults.
 /// registry: receives the handle; close and free it with trop_registry_free.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT, TROP_ERR_SCHEMA,
-/// TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CONFIG, TROP_ERR_CORRUPT,
+/// TROP_ERR_SCHEMA, TROP_ERR_NO_DATA_DIR, TROP_ERR_IO, TROP_ERR_UNSUPPORTED or TROP_ERR_SECOND_COPY.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_open(
     options: *const trop_open_options,
@@ -149,16 +149,13 @@ pub unsafe extern "C" fn trop_open(
 ) -> i32 {
     // SAFETY: the header's conventions.
     unsafe {
-        call(error, || {
-            let place = registry.as_mut().ok_or_else(|| null("registry"))?;
-            *place = ptr::null_mut();
+        let open = || {
             let options = options::read(options)?;
             let shared = options.flags & TROP_OPEN_SHARED != 0;
-            let registry = if shared { open_shared(&options)? } else { Registry::open(opening(&options)?)? };
-            *place =
-                Box::into_raw(Box::new(trop_registry { registry, shared, closed: AtomicBool::new(false) }));
-            Ok(())
-        })
+            let registry = if shared { open_shared(&options)? } else { Registry::open(request(&options)?)? };
+            Ok(Box::into_raw(Box::new(trop_registry { registry, shared, closed: AtomicBool::new(false) })))
+        };
+        call(error, || arguments::fill("registry", registry, ptr::null_mut(), open))
     }
 }
 
@@ -172,45 +169,45 @@ fn open_shared(options: &trop_open_options) -> Result<Registry> {
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn opening(options: &trop_open_options) -> Result<RegistryOptions> {
-    let mut opening = RegistryOptions::default();
+unsafe fn request(options: &trop_open_options) -> Result<RegistryOptions> {
+    let mut request = RegistryOptions::default();
     let has = |flag| options.flags & flag != 0;
     // SAFETY: the caller's promise.
     unsafe {
-        opening.data_dir = strings::path("data_dir", options.data_dir)?;
-        if let Some(list) = strings::text("excluded", options.excluded)? {
-            opening.excluded = list.parse()?;
+        request.data_dir = arguments::path("data_dir", options.data_dir)?;
+        if let Some(list) = arguments::text("excluded", options.excluded)? {
+            request.excluded = list.parse()?;
         }
-        let start_dir = strings::path("start_dir", options.start_dir)?;
-        let config_file = strings::path("config_file", options.config_file)?;
-        opening.discovery = Discovery::new(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
+        let start_dir = arguments::path("start_dir", options.start_dir)?;
+        let config_file = arguments::path("config_file", options.config_file)?;
+        request.discovery = Discovery::new(!has(TROP_OPEN_NO_DISCOVERY), start_dir, config_file)?;
     }
     if options.busy_timeout_ms != NOT_GIVEN {
         let milliseconds = u64::try_from(options.busy_timeout_ms)
             .map_err(|_| invalid("busy_timeout", format!("{} ms is negative", options.busy_timeout_ms)))?;
-        opening.busy_timeout = Some(Duration::from_millis(milliseconds));
+        request.busy_timeout = Some(Duration::from_millis(milliseconds));
     }
-    opening.min = options::port("ports", options.ports_min)?;
-    opening.max = options::port("ports", options.ports_max)?;
-    if let (Some(min), Some(max)) = (opening.min, opening.max) {
+    request.min = arguments::port("ports", options.ports_min)?;
+    request.max = arguments::port("ports", options.ports_max)?;
+    if let (Some(min), Some(max)) = (request.min, request.max) {
         PortRange::new("ports", min, max)?;
     }
-    opening.create = !has(TROP_OPEN_NO_CREATE);
-    opening.variables = !has(TROP_OPEN_NO_VARIABLES);
-    opening.occupancy = occupancy(options.flags);
-    Ok(opening)
+    request.create = !has(TROP_OPEN_NO_CREATE);
+    request.variables = !has(TROP_OPEN_NO_VARIABLES);
+    request.occupancy = occupancy(options.flags);
+    Ok(request)
 }
 
-/// Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way are
-/// not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of the process-wide
-/// registry.
+/// Closes a registry: later calls with it return TROP_ERR_CLOSED. Calls of other threads that are under way
+/// are not interrupted. Closing twice and NULL are allowed. Reservations stay; leases end, except those of
+/// the process-wide registry.
 ///
 /// registry: the registry; still to be freed with trop_registry_free.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_registry_close(registry: *mut trop_registry) {
     // SAFETY: NULL or a live registry.
     if let Some(registry) = unsafe { registry.as_ref() } {
-        // Nobody to tell: what cannot be closed is closed with the process.
+        // There is no way to report a failure; what is left open is closed when the process ends.
         let _ = contain(|| {
             registry.close();
             Ok(())
@@ -218,8 +215,8 @@ pub unsafe extern "C" fn trop_registry_close(registry: *mut trop_registry) {
     }
 }
 
-/// Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may use it any
-/// more.
+/// Closes a registry as trop_registry_close does and frees its memory. NULL is allowed. No other thread may
+/// use it any more.
 ///
 /// registry: the registry; it is gone afterwards.
 #[unsafe(no_mangle)]
@@ -229,7 +226,7 @@ pub unsafe extern "C" fn trop_registry_free(registry: *mut trop_registry) {
     }
     // SAFETY: it came from `Box::into_raw` and is freed once.
     let registry = unsafe { Box::from_raw(registry) };
-    // Nobody to tell.
+    // There is no way to report a failure.
     let _ = contain(|| {
         registry.close();
         drop(registry);

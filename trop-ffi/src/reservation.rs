@@ -6,7 +6,7 @@ use trop_core::{Refusal, Reservation, Reserved};
 
 use crate::strings::{LazyText, as_pointer, c_string};
 
-/// What a reservation is; a copy, independent of the registry.
+/// A copy of one reservation, independent of the registry.
 pub struct trop_reservation {
     port: u16,
     path: LazyText,
@@ -132,11 +132,12 @@ pub unsafe extern "C" fn trop_reservation_last_used_at(reservation: *const trop_
     unsafe { reservation.as_ref() }.map_or(-1, |reservation| reservation.last_used_at)
 }
 
-/// Whether the key was new.
+/// Whether the call that returned the reservation made it.
 ///
 /// reservation: the reservation, or NULL.
 ///
-/// Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and for NULL.
+/// Returns 1 if the call made the reservation, 0 if the key had one before, when it was only looked up, and
+/// for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_created(reservation: *const trop_reservation) -> i32 {
     // SAFETY: NULL or a live reservation.
@@ -147,8 +148,8 @@ pub unsafe extern "C" fn trop_reservation_created(reservation: *const trop_reser
 ///
 /// reservation: the reservation, or NULL.
 ///
-/// Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the reservation;
-/// NULL when there was no preferred port or it was used, and for NULL.
+/// Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the
+/// reservation; NULL when there was no preferred port or it was used, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_refusal(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
@@ -159,16 +160,16 @@ pub unsafe extern "C" fn trop_reservation_refusal(reservation: *const trop_reser
 ///
 /// reservation: the reservation, or NULL.
 ///
-/// Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when nothing had to
-/// be cleaned up, and for NULL.
+/// Returns a JSON object as from trop_clean, a string that lives as long as the reservation; NULL when
+/// nothing had to be cleaned up, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_cleanup(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.
     as_pointer(unsafe { reservation.as_ref() }.and_then(|reservation| reservation.cleanup.as_ref()))
 }
 
-/// Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back). NULL is
-/// allowed.
+/// Frees the memory of a reservation's description; the port stays reserved (trop_release gives it back).
+/// NULL is allowed.
 ///
 /// reservation: the reservation; it and its strings are gone afterwards.
 #[unsafe(no_mangle)]

@@ -6,29 +6,29 @@ use std::ptr;
 
 use trop_core::{Field, Port, ReleaseRequest, ReserveRequest, Result, Tag};
 
+use crate::arguments::{self, NOT_GIVEN};
 use crate::error::trop_error;
 use crate::flags::{
     OCCUPANCY, TROP_ALLOW_PROJECT_CHANGE, TROP_ALLOW_TASK_CHANGE, TROP_DRY_RUN, TROP_FORCE, TROP_RECURSIVE,
-    TROP_REFUSE_UNRELATED_PATH, occupancy, stage,
+    TROP_REFUSE_UNRELATED_PATH, dry_run_if_asked, occupancy,
 };
-use crate::options::{self, NOT_GIVEN, Options, size};
+use crate::options::{self, Options, size};
 use crate::registry::{call_on, trop_registry};
 use crate::reservation::trop_reservation;
-use crate::strings;
 
 /// Store no project, whatever configuration and git say.
 pub const TROP_RESERVE_CLEAR_PROJECT: u32 = 1;
 /// Store no task, whatever configuration and git say.
 pub const TROP_RESERVE_CLEAR_TASK: u32 = 2;
-/// Choose a port anew for a key that has one.
+/// Choose a new port for a key that already has one.
 pub const TROP_RESERVE_OVERWRITE: u32 = 4;
-/// Use the preferred port although something has it bound.
+/// Use the preferred port even if something has it bound.
 pub const TROP_RESERVE_IGNORE_OCCUPIED: u32 = 8;
-/// Use the preferred port although it is excluded.
+/// Use the preferred port even if it is excluded.
 pub const TROP_RESERVE_IGNORE_EXCLUSIONS: u32 = 16;
 /// When all ports are taken, keep the reservations of directories that do not exist any more.
 pub const TROP_RESERVE_DISABLE_AUTOPRUNE: u32 = 32;
-/// When all ports are taken, keep the reservations that were not used for long.
+/// When all ports are taken, keep the reservations that were last used too long ago.
 pub const TROP_RESERVE_DISABLE_AUTOEXPIRE: u32 = 64;
 /// Release only the reservation without a tag.
 pub const TROP_RELEASE_UNTAGGED_ONLY: u32 = 1;
@@ -39,8 +39,8 @@ pub const TROP_RELEASE_UNTAGGED_ONLY: u32 = 1;
 pub struct trop_reserve_options {
     /// sizeof(trop_reserve_options).
     pub size: u32,
-    /// TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any change),
-    /// TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+    /// TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any
+    /// change), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
     pub flags: u32,
     /// The path of the key; NULL means the working directory.
     pub path: *const c_char,
@@ -52,16 +52,16 @@ pub struct trop_reserve_options {
     pub min: i32,
     /// Replaces the highest port to choose; -1 means the registry's.
     pub max: i32,
-    /// 0.
+    /// Must be 0.
     pub reserved: u32,
-    /// The project to store, which changes a stored one only if that is allowed; NULL means that of the configuration,
-    /// else the stored one, else for a new key what git says.
+    /// The project to store, which changes a stored one only if that is allowed; NULL means that of the
+    /// configuration, else the stored one, else for a new key what git says.
     pub project: *const c_char,
-    /// The task to store, as the project.
+    /// The task to store; what is said of the project holds for it too.
     pub task: *const c_char,
 }
 
-// SAFETY: three pairs of 32-bit fields and four pointers, in an order without gaps.
+// SAFETY: three pairs of 32-bit fields and four pointers, ordered so that there is no padding.
 unsafe impl Options for trop_reserve_options {
     const FLAGS: u32 = TROP_RESERVE_CLEAR_PROJECT
         | TROP_RESERVE_CLEAR_TASK
@@ -109,7 +109,7 @@ pub struct trop_release_options {
     pub tag: *const c_char,
 }
 
-// SAFETY: a pair of 32-bit fields before two pointers.
+// SAFETY: two 32-bit fields before two pointers: no padding.
 unsafe impl Options for trop_release_options {
     const FLAGS: u32 =
         TROP_RELEASE_UNTAGGED_ONLY | TROP_RECURSIVE | TROP_REFUSE_UNRELATED_PATH | TROP_DRY_RUN;
@@ -137,17 +137,18 @@ pub unsafe extern "C" fn trop_release_options_init(options: *mut trop_release_op
     unsafe { options::initialise(options, size) }
 }
 
-/// Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else the
-/// lowest usable one of the range. A range without a usable port is cleaned up first, as far as that is not switched
-/// off; trop_reservation_cleanup tells.
+/// Reserves the port of a key (path and tag): the one it has, else the preferred one if it is usable, else
+/// the lowest usable one of the range. If no port of the range is usable, the range is cleaned up first, as
+/// far as that is not switched off; trop_reservation_cleanup tells what was removed.
 ///
 /// registry: the registry.
-/// options: what; NULL means the working directory without a tag.
+/// options: what to reserve; NULL means the working directory without a tag.
 /// reservation: receives the reservation; free it with trop_reservation_free.
 /// error: receives the details of a failure; may be NULL.
 ///
 /// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_EXHAUSTED, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH,
-/// TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+/// TROP_ERR_STICKY_FIELD, TROP_ERR_CONFIG, TROP_ERR_CLOSED or a database error. After a failure the registry
+/// is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reserve(
     registry: *mut trop_registry,
@@ -159,7 +160,7 @@ pub unsafe extern "C" fn trop_reserve(
     unsafe {
         call_on(registry, ("reservation", reservation), error, |registry| {
             let options = options::read(options)?;
-            let reserved = stage(registry, options.flags)?.reserve(&wish(&options)?)?;
+            let reserved = dry_run_if_asked(registry, options.flags)?.reserve(&request(&options)?)?;
             Ok(trop_reservation::from(reserved).into_raw())
         })
     }
@@ -167,21 +168,21 @@ pub unsafe extern "C" fn trop_reserve(
 
 /// # Safety
 /// The strings are NULL or NUL-terminated.
-unsafe fn wish(options: &trop_reserve_options) -> Result<ReserveRequest> {
+unsafe fn request(options: &trop_reserve_options) -> Result<ReserveRequest> {
     let has = |flag| options.flags & flag != 0;
     let mut request = ReserveRequest::default();
     // SAFETY: the caller's promise.
     unsafe {
-        request.path = strings::path("path", options.path)?;
-        request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
-        let project = strings::text("project", options.project)?.map(str::to_owned);
+        request.path = arguments::path("path", options.path)?;
+        request.tag = arguments::text("tag", options.tag)?.map(Tag::new).transpose()?;
+        let project = arguments::text("project", options.project)?.map(str::to_owned);
         request.project = Field::new("clear_project", project, has(TROP_RESERVE_CLEAR_PROJECT))?;
-        let task = strings::text("task", options.task)?.map(str::to_owned);
+        let task = arguments::text("task", options.task)?.map(str::to_owned);
         request.task = Field::new("clear_task", task, has(TROP_RESERVE_CLEAR_TASK))?;
     }
-    request.preferred = options::port("port", options.port)?;
-    request.min = options::port("min", options.min)?;
-    request.max = options::port("max", options.max)?;
+    request.preferred = arguments::port("port", options.port)?;
+    request.min = arguments::port("min", options.min)?;
+    request.max = arguments::port("max", options.max)?;
     request.occupancy = occupancy(options.flags);
     request.overwrite = has(TROP_RESERVE_OVERWRITE);
     request.ignore_occupied = has(TROP_RESERVE_IGNORE_OCCUPIED);
@@ -195,16 +196,17 @@ unsafe fn wish(options: &trop_reserve_options) -> Result<ReserveRequest> {
     Ok(request)
 }
 
-/// Releases reservations of one path, so that their ports can be given out again. Releasing nothing is success.
-/// This gives the ports back; trop_reservation_free only frees the memory of a reservation's description.
+/// Releases reservations of one path, so that their ports can be given out again. If there is nothing to
+/// release, the call succeeds. This gives the ports back; trop_reservation_free only frees the memory of a
+/// reservation's description.
 ///
 /// registry: the registry.
-/// options: which; NULL means every reservation of the working directory.
+/// options: which reservations; NULL means every reservation of the working directory.
 /// count: receives how many were released; may be NULL.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or an
-/// error of the database; the registry is unchanged then.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_UNRELATED_PATH, TROP_ERR_CLOSED or a
+/// database error. After a failure the registry is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_release(
     registry: *mut trop_registry,
@@ -220,17 +222,18 @@ pub unsafe extern "C" fn trop_release(
             let options = options::read(options)?;
             let has = |flag| options.flags & flag != 0;
             let mut request = ReleaseRequest::default();
-            request.path = strings::path("path", options.path)?;
-            request.tag = strings::text("tag", options.tag)?.map(Tag::new).transpose()?;
+            request.path = arguments::path("path", options.path)?;
+            request.tag = arguments::text("tag", options.tag)?.map(Tag::new).transpose()?;
             request.untagged_only = has(TROP_RELEASE_UNTAGGED_ONLY);
             request.recursive = has(TROP_RECURSIVE);
             request.allow_unrelated_path = !has(TROP_REFUSE_UNRELATED_PATH);
-            Ok(stage(registry, options.flags)?.release(&request)? as u64)
+            Ok(dry_run_if_asked(registry, options.flags)?.release(&request)? as u64)
         })
     }
 }
 
-/// Releases a port, whatever path and tag it is reserved for. Releasing nothing is success.
+/// Releases a port, whatever path and tag it is reserved for. If there is nothing to release, the call
+/// succeeds.
 ///
 /// registry: the registry.
 /// port: the port, 1 to 65535.
@@ -238,8 +241,8 @@ pub unsafe extern "C" fn trop_release(
 /// count: receives how many were released, 0 or 1; may be NULL.
 /// error: receives the details of a failure; may be NULL.
 ///
-/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the port,
-/// TROP_ERR_BUSY, TROP_ERR_CLOSED or an error of the database; the registry is unchanged then.
+/// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_CONFLICT when a program that is running leases the
+/// port, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error. After a failure the registry is unchanged.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_release_port(
     registry: *mut trop_registry,
@@ -253,9 +256,9 @@ pub unsafe extern "C" fn trop_release_port(
     // SAFETY: the header's conventions.
     unsafe {
         call_on(registry, ("count", count), error, |registry| {
-            options::known_flags(flags, TROP_FORCE | TROP_DRY_RUN)?;
+            arguments::known_flags(flags, TROP_FORCE | TROP_DRY_RUN)?;
             let port = Port::new("port", i64::from(port))?;
-            let released = stage(registry, flags)?.release_port(port, flags & TROP_FORCE != 0)?;
+            let released = dry_run_if_asked(registry, flags)?.release_port(port, flags & TROP_FORCE != 0)?;
             Ok(u64::from(released.is_some()))
         })
     }

@@ -1,16 +1,12 @@
-//! Text across the boundary: UTF-8, ended by NUL.
+//! Text that goes out to C callers: UTF-8 that ends with NUL.
 
-use std::ffi::{CStr, CString, c_char};
-use std::path::PathBuf;
+use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use serde_json::Value;
-use trop_core::Result;
 
-use crate::error::invalid;
-
-/// Text that callers borrow; an inner NUL, which C cannot see, ends it.
+/// Text as a C string. C reads up to the first NUL, so text with a NUL inside is cut there.
 pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
     CString::new(text).unwrap_or_else(|error| {
         let end = error.nul_position();
@@ -18,15 +14,15 @@ pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> CString {
     })
 }
 
-/// Text that callers borrow if they ask for it, which most do not: the copy that ends with a NUL is made by then. No lock is
-/// involved, which a child made by fork could find held.
+/// Text whose NUL-terminated copy is made when a caller first asks for it: most never ask. An atomic and no
+/// lock, because a forked child could find a lock held by a thread that it does not have.
 pub(crate) struct LazyText {
     text: String,
     copy: AtomicPtr<c_char>,
 }
 
 impl LazyText {
-    /// A borrowed pointer to text that may be absent.
+    /// A pointer to text that its object keeps; NULL if there is none.
     pub(crate) fn as_pointer(text: Option<&LazyText>) -> *const c_char {
         text.map_or(ptr::null(), LazyText::copy)
     }
@@ -64,41 +60,12 @@ impl Drop for LazyText {
     }
 }
 
-/// A borrowed pointer to text that may be absent.
+/// A pointer to text that its object keeps; NULL if there is none.
 pub(crate) fn as_pointer(text: Option<&CString>) -> *const c_char {
     text.map_or(ptr::null(), |text| text.as_ptr())
 }
 
-/// Optional text of the caller; NULL is none.
-///
-/// # Safety
-/// NULL, or a NUL-terminated string that lives until the end of the call.
-pub(crate) unsafe fn text<'a>(argument: &'static str, pointer: *const c_char) -> Result<Option<&'a str>> {
-    if pointer.is_null() {
-        return Ok(None);
-    }
-    // SAFETY: the caller's promise.
-    let text = unsafe { CStr::from_ptr(pointer) };
-    text.to_str().map(Some).map_err(|_| invalid(argument, "it is not valid UTF-8"))
-}
-
-/// An optional path of the caller; NULL is none. Whether it has to be UTF-8 is not decided here.
-///
-/// # Safety
-/// As [`text`].
-pub(crate) unsafe fn path(argument: &'static str, pointer: *const c_char) -> Result<Option<PathBuf>> {
-    #[cfg(unix)]
-    if !pointer.is_null() {
-        use std::os::unix::ffi::OsStrExt;
-        // SAFETY: the caller's promise.
-        let bytes = unsafe { CStr::from_ptr(pointer) }.to_bytes();
-        return Ok(Some(PathBuf::from(std::ffi::OsStr::from_bytes(bytes))));
-    }
-    // SAFETY: the caller's promise.
-    Ok(unsafe { text(argument, pointer) }?.map(PathBuf::from))
-}
-
-/// JSON text for the caller to keep.
+/// JSON text that the caller owns.
 pub(crate) fn json(value: &Value) -> *mut c_char {
     // JSON escapes NUL, so this never cuts anything off.
     c_string(value.to_string()).into_raw()

@@ -1,4 +1,4 @@
-//! What the databases of `floor` and `gap` have in common: WAL, `synchronous = NORMAL`, SQLite's own busy handler.
+//! The databases of `floor` and `gap`: WAL, `synchronous = NORMAL`, SQLite's own busy handler.
 
 use std::path::Path;
 use std::thread;
@@ -19,7 +19,7 @@ pub(crate) fn create(file: &Path, schema: &str) -> Result<Connection> {
     let connection = open(file)?;
     switch_to_wal(&connection)?;
     immediately(&connection, || {
-        // Asked of the file: what the connection knows may be older than the transaction.
+        // Read from the file, because the schema that the connection has cached may be older.
         let sql = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'reservations')";
         if !connection.query_row(sql, [], |row| row.get(0))? {
             connection.execute_batch(schema)?;
@@ -37,7 +37,7 @@ pub(crate) fn open(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// A change in a transaction of its own, complete or not at all.
+/// Makes a change in a transaction of its own, which is rolled back if the change fails.
 pub(crate) fn immediately<T>(connection: &Connection, change: impl FnOnce() -> Result<T>) -> Result<T> {
     let execute = |sql| connection.prepare_cached(sql)?.execute([]);
     execute("BEGIN IMMEDIATE")?;
@@ -46,7 +46,7 @@ pub(crate) fn immediately<T>(connection: &Connection, change: impl FnOnce() -> R
         Ok(value)
     });
     if result.is_err() {
-        // The first error is the one to tell.
+        // The first error is the one to report.
         let _ = execute("ROLLBACK");
     }
     result

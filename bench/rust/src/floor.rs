@@ -24,7 +24,7 @@ pub(crate) struct Floor {
     path: String,
     connection: Connection,
     range: RangeInclusive<u16>,
-    /// Those of the range in turn.
+    /// The ports of the range, each in turn.
     ports: Cycle<RangeInclusive<u16>>,
     tags: Tags,
 }
@@ -116,8 +116,8 @@ fn look_up(connection: &Connection, path: &str, tag: &str) -> rusqlite::Result<O
     connection.prepare_cached(sql)?.query_row((path, tag), |row| row.get(0)).optional()
 }
 
-/// Where in a range to start: far apart for neighbouring process ids, so that processes that share the file do not meet
-/// (Fibonacci hashing, Knuth 1973).
+/// Where in a range to start: far apart for neighbouring process ids, so that processes that share the file
+/// do not try the same ports (Fibonacci hashing, Knuth 1973).
 fn start(length: usize) -> usize {
     (process::id().wrapping_mul(0x9E37_79B9) as usize * length) >> 32
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-/// What calls took, and how they ended.
+/// How long each call took, and its result.
 pub(crate) struct Measured<T, E> {
     times: Vec<Duration>,
     pub(crate) results: Vec<Result<T, E>>,
 }
 
-/// Calls with each argument and times each call by itself. The results are kept to the end, so that freeing them is not
-/// timed.
+/// Calls with each argument and times each call by itself. The results are kept to the end, so that freeing
+/// them is not timed.
 pub(crate) fn measure<A, T, E>(
     arguments: impl ExactSizeIterator<Item = A>,
     mut call: impl FnMut(A) -> Result<T, E>,

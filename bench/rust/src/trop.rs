@@ -137,7 +137,7 @@ fn port(reserved: &Reserved) -> u16 {
     reserved.reservation.port.get()
 }
 
-/// Whatever was reserved until now was reserved in a second that has passed afterwards.
+/// Waits for the next second, so that reserving each tag again changes its `last_used_at`.
 fn wait_for_next_second() -> Result<()> {
     let now = || SystemTime::now().duration_since(UNIX_EPOCH);
     let second = now()?.as_secs();
