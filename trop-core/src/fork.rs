@@ -1,10 +1,10 @@
 //! Keeps a process usable on both sides of `fork`; docs/design.md has the argument and a picture.
 //!
-//! SQLite does not survive a fork: its table of file locks is inherited, so that even a connection which the child opens
-//! by itself would take no locks. Therefore all connections are closed before every fork and opened again, lazily, on
-//! both sides. The forking thread holds the lock of this module across the fork. It is the only lock of trop that is
-//! ever held by a thread while another one forks, or is taken inside it, so no child inherits a lock that nobody is left
-//! to release.
+//! SQLite does not survive a fork: its table of file locks is inherited, so that even a connection which the
+//! child opens by itself would take no locks. Therefore all connections are closed before every fork and
+//! opened again, lazily, on both sides. The forking thread holds the lock of this module across the fork. It
+//! is the only lock of trop that is ever held by a thread while another one forks, or is taken inside it, so
+//! no child inherits a lock that nobody is left to release.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -18,12 +18,13 @@ use crate::model::{Error, Result};
 #[cfg(unix)]
 use crate::os::process;
 
-/// What it guards is whatever is read and written through [`locked_on`] and [`lock`]. Holds how many threads wait for a
-/// change of that.
+/// What it guards is whatever is read and written through [`locked_on`] and [`lock`]. Holds how many threads
+/// wait for a change of that.
 static LOCK: Mutex<usize> = Mutex::new(0);
 static CHANGED: Condvar = Condvar::new();
 
-/// How many threads are about to fork. Whoever waits for a database lock gives up then and tries again afterwards.
+/// How many threads are about to fork. Whoever waits for a database lock gives up then and tries again
+/// afterwards.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// How often this process is the child of a fork that trop has seen. Process ids are used again, this is not.
@@ -90,8 +91,8 @@ pub(crate) fn locked<T>(run: impl FnOnce() -> T) -> T {
     run()
 }
 
-/// Runs something on what a mutex guards while no thread forks, so that no child ever inherits it locked. As for
-/// [`locked`]; whoever locks such a mutex does it by this.
+/// Runs something on what a mutex guards while no thread forks, so that no child ever inherits it locked. As
+/// for [`locked`]; whoever locks such a mutex does it by this.
 pub(crate) fn locked_on<S, T>(state: &Mutex<S>, run: impl FnOnce(&mut S) -> T) -> T {
     locked(|| run(&mut state.lock().unwrap_or_else(PoisonError::into_inner)))
 }
@@ -113,7 +114,8 @@ impl Guard {
         }
     }
 
-    /// Lets go of the lock until something has changed, or the deadline has passed. A fork is waited for even then.
+    /// Lets go of the lock until something has changed, or the deadline has passed. A fork is waited for even
+    /// then.
     pub(crate) fn wait(mut self, deadline: Instant) -> Guard {
         *self.0 += 1;
         let mut guard = if is_pending() {
@@ -127,7 +129,8 @@ impl Guard {
     }
 }
 
-/// Marks this thread as being inside an operation, which a fork of another thread waits for, until it is dropped.
+/// Marks this thread as being inside an operation, which a fork of another thread waits for, until it is
+/// dropped.
 pub(crate) struct Inside(());
 
 impl Inside {

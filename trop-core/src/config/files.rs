@@ -35,8 +35,8 @@ pub enum Discovery {
 }
 
 impl Discovery {
-    /// What three options mean, of which at most one may say something: whether files are read at all, where the search
-    /// upward begins, and the only project file.
+    /// What three options mean, of which at most one may say something: whether files are read at all, where
+    /// the search upward begins, and the only project file.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `discovery` or `config_file` when they contradict each other.
@@ -57,8 +57,8 @@ impl Discovery {
 /// The project files of a discovery, the one with less weight first.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::UnresolvablePath`] when the start
-/// directory is; [`Error::Io`].
+/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::UnresolvablePath`] when the
+/// start directory is; [`Error::Io`].
 pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
     match discovery {
         Discovery::Off => Ok(Vec::new()),
@@ -87,7 +87,8 @@ fn upward(start: &Path) -> Result<Vec<PathBuf>> {
     Ok(Vec::new())
 }
 
-/// Those of the two files a directory has, whatever they are: one that cannot be read must not be passed over.
+/// Those of the two files a directory has, whatever they are: one that cannot be read must not be passed
+/// over.
 fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in [PROJECT_FILE, PRIVATE_FILE] {
@@ -101,7 +102,8 @@ fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file the caller named, or both of its directory if it has one of their names; `argument` is named in the error.
+/// A file the caller named, or both of its directory if it has one of their names; `argument` is named in the
+/// error.
 pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>> {
     check_named(argument, file)?;
     let parent = match file.parent() {
@@ -170,8 +172,8 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
 
 /// Everything wrong with one configuration file: nothing if it is valid.
 ///
-/// A file called `config.yaml` is judged as a user's file, any other as a project file. No other file, no variable and
-/// no database is looked at.
+/// A file called `config.yaml` is judged as a user's file, any other as a project file. No other file, no
+/// variable and no database is looked at.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when it is missing or no file, [`Error::Io`] when it cannot be read.

@@ -1,4 +1,5 @@
-//! The group of services a project file may define, and the environment variables their ports are shown under.
+//! The group of services a project file may define, and the environment variables their ports are shown
+//! under.
 
 use std::path::PathBuf;
 
@@ -31,12 +32,13 @@ pub struct Service {
     pub offset: u16,
     /// The port to use if it can be had, unlike that of any other service; it may lie outside the range.
     pub preferred: Option<Port>,
-    /// The name of the environment variable for the port, unlike that of any other service even if case is ignored.
+    /// The name of the environment variable for the port, unlike that of any other service even if case is
+    /// ignored.
     pub variable: String,
 }
 
-/// Whether a text may stand where a shell expects the name of a variable: 1 to 255 of `A-Z`, `a-z`, `0-9` and `_`,
-/// without a digit in front.
+/// Whether a text may stand where a shell expects the name of a variable: 1 to 255 of `A-Z`, `a-z`, `0-9` and
+/// `_`, without a digit in front.
 #[must_use]
 pub fn is_variable_name(text: &str) -> bool {
     let mut bytes = text.bytes();

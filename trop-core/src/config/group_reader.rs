@@ -20,7 +20,8 @@ struct Draft {
     variable: Option<String>,
 }
 
-/// The group of the key `reservations`; what is wrong with it goes to the reader. `stated` is the file's own range.
+/// The group of the key `reservations`; what is wrong with it goes to the reader. `stated` is the file's own
+/// range.
 ///
 /// No message repeats a tag or a name: they are hostile until they have been checked.
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, stated: Stated) -> Option<Group> {

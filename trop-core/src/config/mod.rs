@@ -1,5 +1,6 @@
-//! The effective configuration: built-in defaults, the user's file, the project's files, environment variables and the
-//! caller's explicit values, each over the one before, resolved once when a registry is opened.
+//! The effective configuration: built-in defaults, the user's file, the project's files, environment
+//! variables and the caller's explicit values, each over the one before, resolved once when a registry is
+//! opened.
 
 mod document;
 mod exclusions;
@@ -80,9 +81,9 @@ impl Configuration {
     /// Resolves all sources. `data_dir` is where the user's file is looked for.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock wait above
-    /// 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the values taken together,
-    /// [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
+    /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock
+    /// wait above 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the
+    /// values taken together, [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
     pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
         Configuration::resolve_for(options, data_dir, None)
     }
@@ -131,7 +132,8 @@ impl Configuration {
         Ok(resolved)
     }
 
-    /// Where the value of a setting came from. The upper end of the port range is [`Setting::PortMax`] in either form.
+    /// Where the value of a setting came from. The upper end of the port range is [`Setting::PortMax`] in
+    /// either form.
     #[must_use]
     pub fn origin(&self, setting: Setting) -> Origin {
         self.origins.get(&setting).cloned().unwrap_or(Origin::Default)
@@ -154,8 +156,8 @@ impl Configuration {
     /// The group the project's files define, fit to be reserved.
     ///
     /// # Errors
-    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it has no
-    /// services; [`Error::Config`] when its base lies outside the effective port range.
+    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it
+    /// has no services; [`Error::Config`] when its base lies outside the effective port range.
     pub fn group(&self) -> Result<&Group> {
         let group = match &self.group {
             GroupChange::Replace(group) => group,
@@ -225,7 +227,8 @@ fn explicit(options: RegistryOptions) -> Layer {
     layer
 }
 
-/// The effective range, judged when all sources are known: a higher one may repair what lower ones spoil together.
+/// The effective range, judged when all sources are known: a higher one may repair what lower ones spoil
+/// together.
 fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<PortRange> {
     let default = PortRange::default();
     let (min, min_origin) = match min {

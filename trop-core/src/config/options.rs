@@ -10,16 +10,18 @@ use crate::model::{Port, PortRange, PortSet};
 
 /// How to open a registry. All fields have defaults.
 ///
-/// What is given here has more weight than variables, and these more than files; see [`Configuration`](crate::Configuration).
+/// What is given here has more weight than variables, and these more than files; see
+/// [`Configuration`](crate::Configuration).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RegistryOptions {
     /// The data directory; none means `TROP_DATA_DIR`, else `~/.trop`.
     pub data_dir: Option<PathBuf>,
-    /// Whether a missing data directory or database is created, unless the configuration forbids it; true by default.
+    /// Whether a missing data directory or database is created, unless the configuration forbids it; true by
+    /// default.
     pub create: bool,
-    /// How long to wait for other processes and threads that use the database, 0 fails at once; none means the
-    /// configured wait, 5 seconds by default.
+    /// How long to wait for other processes and threads that use the database, 0 fails at once; none means
+    /// the configured wait, 5 seconds by default.
     pub busy_timeout: Option<Duration>,
     /// The ports to choose from; none means the configured range, 5000 to 7000 by default.
     pub ports: Option<PortRange>,
@@ -29,11 +31,13 @@ pub struct RegistryOptions {
     pub max: Option<Port>,
     /// Ports never to choose, besides those the configuration excludes.
     pub excluded: PortSet,
-    /// How to find out whether something else has a port: switches that are on beside those the configuration turns on.
+    /// How to find out whether something else has a port: switches that are on beside those the configuration
+    /// turns on.
     pub occupancy: OccupancyPolicy,
     /// Which configuration files apply.
     pub discovery: Discovery,
-    /// Whether environment variables are part of the configuration; true by default. `TROP_DATA_DIR` always is.
+    /// Whether environment variables are part of the configuration; true by default. `TROP_DATA_DIR` always
+    /// is.
     pub variables: bool,
     /// What the registry is for; everything by default.
     pub uses: Uses,

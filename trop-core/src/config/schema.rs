@@ -1,4 +1,5 @@
-//! The keys of a configuration file: a document becomes a layer, and everything wrong with it a problem with its line.
+//! The keys of a configuration file: a document becomes a layer, and everything wrong with it a problem with
+//! its line.
 
 use std::path::Path;
 

@@ -70,8 +70,8 @@ pub(super) const MAX_LOCK_WAIT: u64 = 2_147_483;
 const DAYS: Kind = Kind::Number { min: 1, max: u32::MAX as u64 };
 const OFFSET: Kind = Kind::Number { min: 1, max: 65534 };
 
-// The name in messages, which is the key in files; the variables, the one that wins first; what it is used for; in which
-// files it may stand; its values. Files are read, and their keys are listed, in this order.
+// The name in messages, which is the key in files; the variables, the one that wins first; what it is used
+// for; in which files it may stand; its values. Files are read, and their keys are listed, in this order.
 settings! {
     /// The project of new reservations.
     Project: "project", &["TROP_PROJECT"], Some(Uses::METADATA), Project, Kind::Identifier;
@@ -166,8 +166,9 @@ impl Setting {
     }
 }
 
-/// Which settings the caller is going to use: variables of others are not judged, so that an unfit one breaks only
-/// what it is for. The lock wait and automatic initialisation are always used, and files are always judged whole.
+/// Which settings the caller is going to use: variables of others are not judged, so that an unfit one breaks
+/// only what it is for. The lock wait and automatic initialisation are always used, and files are always
+/// judged whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uses(u16);
 

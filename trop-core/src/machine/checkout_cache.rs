@@ -9,12 +9,13 @@ use super::git::{Inferred, Repository, names_for};
 use crate::fork;
 use crate::model::paths;
 
-/// The names of the checkout whose root is the working directory, which most reservations are for. They are never out of
-/// date: they depend on the directory's name and on `.git/HEAD`, whose stamp is compared each time.
+/// The names of the checkout whose root is the working directory, which most reservations are for. They are
+/// never out of date: they depend on the directory's name and on `.git/HEAD`, whose stamp is compared each
+/// time.
 pub(crate) struct CheckoutCache {
     last: Mutex<Option<Checkout>>,
-    /// A file that changed less than this long ago is not remembered: another change could leave it with the same time,
-    /// which some file systems keep in steps of two seconds.
+    /// A file that changed less than this long ago is not remembered: another change could leave it with the
+    /// same time, which some file systems keep in steps of two seconds.
     settled: Duration,
 }
 

@@ -1,4 +1,5 @@
-//! What git knows about a directory, read from its files. No program is run, and no variable such as `GIT_DIR` is read.
+//! What git knows about a directory, read from its files. No program is run, and no variable such as
+//! `GIT_DIR` is read.
 
 use std::fs;
 use std::io::{ErrorKind, Read};
@@ -72,7 +73,8 @@ impl Repository {
         })
     }
 
-    /// What a `.git` file points to: a linked worktree shares the data of its repository, a submodule has its own.
+    /// What a `.git` file points to: a linked worktree shares the data of its repository, a submodule has its
+    /// own.
     fn linked(directory: PathBuf, dot_git: &Path) -> Option<Repository> {
         let data = directory.join(path(read_bytes(dot_git)?.strip_prefix(b"gitdir:")?)?);
         let common_file = data.join("commondir");

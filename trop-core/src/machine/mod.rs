@@ -1,4 +1,5 @@
-//! What this machine says of ports and directories: who has a port bound, and which project a directory belongs to.
+//! What this machine says of ports and directories: who has a port bound, and which project a directory
+//! belongs to.
 
 mod checkout_cache;
 mod git;

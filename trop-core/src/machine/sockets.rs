@@ -31,7 +31,8 @@ impl Owner {
     }
 }
 
-/// The processes that have sockets, looked at once: asking for each port anew would read everything each time.
+/// The processes that have sockets, looked at once: asking for each port anew would read everything each
+/// time.
 #[derive(Default)]
 pub(crate) struct Owners(HashMap<(Protocol, u16), Vec<Socket>>);
 

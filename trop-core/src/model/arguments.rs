@@ -51,7 +51,8 @@ impl PortRange {
     /// A range from text: one port, or two as in `5005..5009`; `argument` is named in the error.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for any other text, and as for [`PortRange::new`].
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for any other text, and as for
+    /// [`PortRange::new`].
     pub fn parse(argument: &'static str, text: &str) -> Result<PortRange> {
         let (low, high) = text.split_once("..").unwrap_or((text, text));
         let end = |end: &str| Port::parse(argument, end.trim()).ok();

@@ -12,16 +12,17 @@ pub struct Migration {
     pub from: String,
     /// The normal form of the destination.
     pub to: String,
-    /// What is moved, ordered by its old path and tag. Empty when there is nothing below the source, or the source is
-    /// the destination.
+    /// What is moved, ordered by its old path and tag. Empty when there is nothing below the source, or the
+    /// source is the destination.
     pub moves: Vec<Move>,
     /// Reservations of others that hold a key at the destination; removed if forced.
     pub conflicts: Vec<Reservation>,
 }
 
 impl Migration {
-    /// The migration as a JSON object with `from`, `to`, `moves` (an array of objects as of [`Reservation::to_json`], as
-    /// they were, with the new path as `to`) and `conflicts` (an array as of [`Reservation::to_json`]).
+    /// The migration as a JSON object with `from`, `to`, `moves` (an array of objects as of
+    /// [`Reservation::to_json`], as they were, with the new path as `to`) and `conflicts` (an array as of
+    /// [`Reservation::to_json`]).
     #[must_use]
     pub fn to_json(&self) -> Value {
         let moved = |row: &Move| {

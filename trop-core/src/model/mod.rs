@@ -1,4 +1,5 @@
-//! The values everything else is about. None of them does any I/O; only paths ask for the working and home directory.
+//! The values everything else is about. None of them does any I/O; only paths ask for the working and home
+//! directory.
 
 mod arguments;
 mod error;

@@ -11,7 +11,8 @@ use super::error::{Error, Result};
 /// Links are not followed, so `link/..` is the link's parent and the path need not exist.
 ///
 /// # Errors
-/// [`Error::UnresolvablePath`] for text that is not UTF-8, `~user`, `..` above the root or a missing home directory.
+/// [`Error::UnresolvablePath`] for text that is not UTF-8, `~user`, `..` above the root or a missing home
+/// directory.
 pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
     let fail = |reason: &str| Error::UnresolvablePath {
         argument,
@@ -63,8 +64,8 @@ pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
 /// Links of a given path are kept unless `canonicalize` is set; then it must exist.
 ///
 /// # Errors
-/// [`Error::UnresolvablePath`] for a path that cannot be resolved or stored, [`Error::Io`] when the working directory is
-/// gone.
+/// [`Error::UnresolvablePath`] for a path that cannot be resolved or stored, [`Error::Io`] when the working
+/// directory is gone.
 pub fn resolve_path(path: Option<&Path>, canonicalize: bool) -> Result<String> {
     let Some(path) = path else { return normalise("path", &working_directory()?) };
     let normal = normalise("path", path)?;
@@ -85,7 +86,8 @@ pub(crate) fn pin(path: &mut Option<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Whether text is a path [`normalise`] could have made. Every row that is read asks this, so it makes no copies.
+/// Whether text is a path [`normalise`] could have made. Every row that is read asks this, so it makes no
+/// copies.
 #[cfg(unix)]
 pub(crate) fn is_normal(text: &str) -> bool {
     let is_name = |name: &str| !matches!(name, "" | "." | "..");

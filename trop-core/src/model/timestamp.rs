@@ -12,7 +12,8 @@ use time::OffsetDateTime;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last moment a row can name, 9999-12-31 23:59:59: nobody expires what was used then. It marks leases.
+    /// The last moment a row can name, 9999-12-31 23:59:59: nobody expires what was used then. It marks
+    /// leases.
     pub(crate) const LAST: Timestamp = Timestamp(253_402_300_799);
 
     pub(crate) fn now() -> Timestamp {

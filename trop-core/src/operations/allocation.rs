@@ -10,13 +10,15 @@ use crate::store::{self, Found};
 
 /// One search for ports, inside the caller's write transaction.
 ///
-/// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded or occupied.
+/// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded
+/// or occupied.
 pub(super) struct Allocation<'a> {
     registry: &'a Registry,
     connection: &'a Connection,
     range: PortRange,
     probes: ProbeCache,
-    /// Every reserved port, once it was read: whoever wants several ports asks about the same ones again and again.
+    /// Every reserved port, once it was read: whoever wants several ports asks about the same ones again and
+    /// again.
     reserved: Option<PortSet>,
     /// The ports that [`Allocation::obstacle`] was asked about since then.
     tested: Option<PortSet>,
@@ -45,8 +47,8 @@ impl<'a> Allocation<'a> {
         Allocation { registry, connection, range, probes, reserved: None, tested: None }
     }
 
-    /// Reads every reserved port at once, for whoever wants several ports. Of the ports in `wanted` those are freed
-    /// first that dead owners lease.
+    /// Reads every reserved port at once, for whoever wants several ports. Of the ports in `wanted` those are
+    /// freed first that dead owners lease.
     pub(super) fn read_reserved(&mut self, wanted: impl IntoIterator<Item = Port>) -> Result<()> {
         for port in wanted {
             self.registry.reaper(self.connection).reap_port(port)?;
@@ -102,7 +104,8 @@ impl<'a> Allocation<'a> {
         self.probes.note_occupied(port);
     }
 
-    /// The error for a range in which several ports were looked for, with the obstacles of those that were tested.
+    /// The error for a range in which several ports were looked for, with the obstacles of those that were
+    /// tested.
     pub(super) fn exhausted(&mut self) -> Error {
         let tested = self.tested.take().unwrap_or_default();
         self.exhausted_because(|port| tested.contains(port))
@@ -147,9 +150,9 @@ impl AutoCleanup {
     pub(super) const ALL: AutoCleanup = AutoCleanup { prune: true, expire: true };
 }
 
-/// Makes an attempt to allocate ports. When the range is exhausted, ends the leases of dead owners, then cleans up as far
-/// as request and configuration permit, and tries again, all in the caller's transaction, which has to be rolled back
-/// after an error. Returns what was removed, if anything had to be.
+/// Makes an attempt to allocate ports. When the range is exhausted, ends the leases of dead owners, then
+/// cleans up as far as request and configuration permit, and tries again, all in the caller's transaction,
+/// which has to be rolled back after an error. Returns what was removed, if anything had to be.
 pub(super) fn with_cleanup_retry<T>(
     registry: &Registry,
     connection: &Connection,

@@ -38,8 +38,8 @@ impl Cleanup {
         self.pruned.len() + self.expired.len()
     }
 
-    /// The clean-up as a JSON object with `pruned` and `expired` (arrays as of [`Reservation::to_json`]), `preserved`
-    /// (an array of objects with `path` and `cause`) and `days`.
+    /// The clean-up as a JSON object with `pruned` and `expired` (arrays as of [`Reservation::to_json`]),
+    /// `preserved` (an array of objects with `path` and `cause`) and `days`.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let rows = |rows: &[Reservation]| -> Vec<Value> { rows.iter().map(Reservation::to_json).collect() };
@@ -86,12 +86,14 @@ impl Registry {
     /// configured number, 30 by default.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for 0 days, [`Error::Busy`] and every error of the database. Nothing is changed then.
+    /// [`Error::InvalidArgument`] for 0 days, [`Error::Busy`] and every error of the database. Nothing is
+    /// changed then.
     pub fn expire(&self, days: Option<u32>) -> Result<Cleanup> {
         self.clean(Scope { prune: false, expire: true, days: self.days(days)? })
     }
 
-    /// [`Registry::prune`] and [`Registry::expire`] in one step, all or none. What both would remove counts as pruned.
+    /// [`Registry::prune`] and [`Registry::expire`] in one step, all or none. What both would remove counts
+    /// as pruned.
     ///
     /// # Errors
     /// As [`Registry::expire`].
@@ -123,7 +125,8 @@ impl Registry {
 
     fn remove(&self, scope: Scope, survey: &Survey) -> Result<Cleanup> {
         self.write(|transaction| {
-            // Only what was found missing is looked at again: a directory that hangs must not be met under the lock.
+            // Only what was found missing is looked at again: a directory that hangs must not be met under
+            // the lock.
             let mut again = Inspection::default();
             sweep(transaction, scope, |row| match survey.paths.known(row.key.path()) {
                 Some(DirectoryState::Gone) if survey.rows.get(&row.key) == Some(row) => {

@@ -59,9 +59,9 @@ impl Registry {
     /// Adds ports to the exclusions of one file; ports that are there already are no error.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] when a port is reserved or leased and `force` is false, or no file is found;
-    /// [`Error::Config`] when the file is not valid; [`Error::Io`]; every error of the database. The file is
-    /// unchanged then.
+    /// [`Error::InvalidArgument`] when a port is reserved or leased and `force` is false, or no file is
+    /// found; [`Error::Config`] when the file is not valid; [`Error::Io`]; every error of the database. The
+    /// file is unchanged then.
     pub fn exclude(&self, request: &ExcludeRequest) -> Result<ExclusionEdit> {
         let path = self.exclusion_file(request.file)?;
         // Asked in any case: a database that cannot answer is no "not reserved".

@@ -49,9 +49,9 @@ impl Explanation {
         self.occupancy.probes.iter().any(|(_, verdict)| *verdict == Verdict::Occupied)
     }
 
-    /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless that has it), `occupied`,
-    /// `process_id`, `process_name` and `user` of who has it bound (null if unknown), `in_range`, `excluded`, and
-    /// `text`, the sentences.
+    /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless that has it),
+    /// `occupied`, `process_id`, `process_name` and `user` of who has it bound (null if unknown), `in_range`,
+    /// `excluded`, and `text`, the sentences.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (reservation, lease) = match &self.holder {

@@ -38,8 +38,8 @@ impl Shell {
         }
     }
 
-    /// The shell that started this process, as far as its variables tell, else `bash`; and the name of the login shell
-    /// if that is one for which `bash` is only a guess.
+    /// The shell that started this process, as far as its variables tell, else `bash`; and the name of the
+    /// login shell if that is one for which `bash` is only a guess.
     #[must_use]
     pub fn detect() -> (Shell, Option<String>) {
         Shell::detect_in(|variable| env::var_os(variable))

@@ -62,15 +62,15 @@ impl Registry {
         })
     }
 
-    /// Makes the data directory, an empty database and, if asked for, a configuration file, whether or not the
-    /// registry may create a database by itself.
+    /// Makes the data directory, an empty database and, if asked for, a configuration file, whether or not
+    /// the registry may create a database by itself.
     ///
-    /// A database is replaced in one transaction, so that it is complete, old or new, at any time; one that is
-    /// damaged is replaced as a file.
+    /// A database is replaced in one transaction, so that it is complete, old or new, at any time; one that
+    /// is damaged is replaced as a file.
     ///
     /// # Errors
-    /// As [`Registry::dry_run_init`]; [`Error::Busy`] while another process has the database open, and every error
-    /// of the database. An old database is as it was then.
+    /// As [`Registry::dry_run_init`]; [`Error::Busy`] while another process has the database open, and every
+    /// error of the database. An old database is as it was then.
     pub fn init(&self, request: &InitRequest) -> Result<Initialized> {
         let mut plan = self.dry_run_init(request)?;
         let directory = self.data_dir();
@@ -108,8 +108,8 @@ impl Registry {
     }
 }
 
-/// Puts a new database in the place of one that cannot be used, and takes its companions away: a log that was left
-/// would be written into the new one.
+/// Puts a new database in the place of one that cannot be used, and takes its companions away: a log that was
+/// left would be written into the new one.
 fn replace_file(directory: &Path) -> Result<()> {
     let fail = |source| Error::io("replace the database in", directory, source);
     let aside = Builder::new().prefix(".trop-init-").tempdir_in(directory).map_err(fail)?;

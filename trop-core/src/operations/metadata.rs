@@ -8,8 +8,8 @@ use crate::model::{Error, Reservation, Result, Timestamp, identifier};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {
-    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a new
-    /// one gets what git says.
+    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a
+    /// new one gets what git says.
     #[default]
     Omitted,
     /// This text, which follows the rule of [`identifier`](crate::identifier).
@@ -19,8 +19,8 @@ pub enum Field {
 }
 
 impl Field {
-    /// What two options mean, of which at most one may say something: a text, and the wish to store none, which is the
-    /// option called `clear`.
+    /// What two options mean, of which at most one may say something: a text, and the wish to store none,
+    /// which is the option called `clear`.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `clear` when both are given.

@@ -33,7 +33,8 @@ impl MigrateRequest {
     /// Fixes both paths to what they mean now, for requests that are carried out later or on another thread.
     ///
     /// # Errors
-    /// [`Error::UnresolvablePath`] and [`Error::InvalidArgument`] for a path that cannot be resolved or stored.
+    /// [`Error::UnresolvablePath`] and [`Error::InvalidArgument`] for a path that cannot be resolved or
+    /// stored.
     pub fn pin_paths(&mut self) -> Result<()> {
         self.from = paths::normalise("from", &self.from)?.into();
         self.to = paths::normalise("to", &self.to)?.into();

@@ -46,8 +46,8 @@ impl ReleaseRequest {
 }
 
 impl Registry {
-    /// Releases a port, whatever its path, and tells who had it; nobody is no error. A lease is ended by force only,
-    /// unless its owner is dead or this registry.
+    /// Releases a port, whatever its path, and tells who had it; nobody is no error. A lease is ended by
+    /// force only, unless its owner is dead or this registry.
     ///
     /// # Errors
     /// [`Error::Leased`], [`Error::Busy`] and every error of the database. Nothing is changed then.

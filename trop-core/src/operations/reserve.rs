@@ -106,8 +106,8 @@ pub struct Reserved {
 struct Plan<'r> {
     request: &'r ReserveRequest,
     key: Key,
-    /// Whether the path may be used. Found out before the lock, because directories may hang, and reported after it,
-    /// because a locked database comes first.
+    /// Whether the path may be used. Found out before the lock, because directories may hang, and reported
+    /// after it, because a locked database comes first.
     is_permitted: bool,
     range: PortRange,
     metadata: Metadata,
@@ -129,14 +129,15 @@ enum Outcome {
 }
 
 impl Registry {
-    /// The port of a key: the one it has, else its preferred one if usable, else the lowest usable one of the range.
+    /// The port of a key: the one it has, else its preferred one if usable, else the lowest usable one of the
+    /// range.
     ///
     /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
     ///
     /// # Errors
-    /// Of [`Error`](crate::Error): `Exhausted`, `Busy`, `UnrelatedPath`, `StickyField`, `InvalidArgument` for a project
-    /// or task that breaks the identifier rule, `Config` when only one end of the range is given and it does not fit the
-    /// other, and every error of the database. Nothing is changed then.
+    /// Of [`Error`](crate::Error): `Exhausted`, `Busy`, `UnrelatedPath`, `StickyField`, `InvalidArgument` for
+    /// a project or task that breaks the identifier rule, `Config` when only one end of the range is given
+    /// and it does not fit the other, and every error of the database. Nothing is changed then.
     pub fn reserve(&self, request: &ReserveRequest) -> Result<Reserved> {
         let mut plan = self.plan(request)?;
         let last_stored = self.recent_keys().time(&plan.key);
@@ -174,8 +175,8 @@ impl Registry {
         Ok(Plan { request, key, is_permitted, range, metadata, occupancy })
     }
 
-    /// The reservation of a key that this registry stored in the current second, if nothing about it would change: found
-    /// by a look, without the write lock.
+    /// The reservation of a key that this registry stored in the current second, if nothing about it would
+    /// change: found by a look, without the write lock.
     fn unchanged(&self, plan: &Plan<'_>, last_stored: Option<Timestamp>) -> Result<Option<Reservation>> {
         let now = Timestamp::now();
         if !plan.is_permitted || plan.reallocates() || last_stored != Some(now) {

@@ -19,8 +19,8 @@ use crate::store::{self, Selection};
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub struct GroupRequest {
-    /// The file that defines the group; none means the project files of the registry's configuration. Of a file named
-    /// here the whole configuration counts, except for the lock wait and what may be created.
+    /// The file that defines the group; none means the project files of the registry's configuration. Of a
+    /// file named here the whole configuration counts, except for the lock wait and what may be created.
     pub file: Option<PathBuf>,
     /// The task to store; none means the registry's, else what is stored, else what git says.
     pub task: Option<String>,
@@ -167,22 +167,22 @@ struct Plan<'r> {
 type Ports = Vec<(Port, Option<Refusal>)>;
 
 impl Registry {
-    /// The ports of a group: those it has, else its preferred ones as far as they can be had, and for the rest the
-    /// lowest ones that lie at their offsets from a common base.
+    /// The ports of a group: those it has, else its preferred ones as far as they can be had, and for the
+    /// rest the lowest ones that lie at their offsets from a common base.
     ///
     /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
     ///
     /// # Errors
-    /// [`Error::NoProjectFile`], [`Error::NoGroup`], [`Error::GroupConflict`] when the tagged reservations of the path
-    /// are not this group, [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`], [`Error::StickyField`],
-    /// [`Error::InvalidArgument`] for a missing file or a bad task, [`Error::Config`] for a bad file, and every error of
-    /// the database. Nothing is changed then.
+    /// [`Error::NoProjectFile`], [`Error::NoGroup`], [`Error::GroupConflict`] when the tagged reservations of
+    /// the path are not this group, [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`],
+    /// [`Error::StickyField`], [`Error::InvalidArgument`] for a missing file or a bad task, [`Error::Config`]
+    /// for a bad file, and every error of the database. Nothing is changed then.
     pub fn reserve_group(&self, request: &GroupRequest) -> Result<ReservedGroup> {
         Ok(self.reserve_group_with(request, |_| Ok(()))?.0)
     }
 
-    /// As [`Registry::reserve_group`], with a `format` that runs before anything is committed: when it fails, nothing
-    /// is changed. It may run more than once.
+    /// As [`Registry::reserve_group`], with a `format` that runs before anything is committed: when it fails,
+    /// nothing is changed. It may run more than once.
     ///
     /// # Errors
     /// As [`Registry::reserve_group`], and those of `format`.
@@ -228,8 +228,9 @@ impl Registry {
     /// The group the configuration defines, fit to be reserved.
     ///
     /// # Errors
-    /// As [`Configuration::group`](crate::Configuration::group), [`Error::Io`] when the working directory, in which the
-    /// search would begin, is gone, and [`Error::UnresolvablePath`] when the directory of the file cannot be stored.
+    /// As [`Configuration::group`](crate::Configuration::group), [`Error::Io`] when the working directory, in
+    /// which the search would begin, is gone, and [`Error::UnresolvablePath`] when the directory of the file
+    /// cannot be stored.
     pub fn group(&self) -> Result<&Group> {
         let group = self.configuration().group();
         if let (Err(Error::NoProjectFile { .. }), Some(start)) = (&group, self.discovery_start()) {
@@ -365,7 +366,8 @@ fn tagged(connection: &Connection, path: &str) -> Result<Vec<Reservation>> {
     Ok(rows)
 }
 
-/// What keeps the stored rows from being this group, without a word of what is stored. Both are ordered by tag.
+/// What keeps the stored rows from being this group, without a word of what is stored. Both are ordered by
+/// tag.
 fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<String> {
     let services = &group.services;
     let defined: BTreeSet<&Tag> = services.iter().map(|service| &service.tag).collect();

@@ -113,12 +113,14 @@ pub struct PortOccupancy {
 }
 
 impl Registry {
-    /// Probes every port of a range as the registry's occupancy policy says. One failing probe is a doubt, not an error.
+    /// Probes every port of a range as the registry's occupancy policy says. One failing probe is a doubt,
+    /// not an error.
     ///
     /// It answers for the moment it looked: a port that is free now may be bound before it is used.
     ///
     /// # Errors
-    /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the database.
+    /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the
+    /// database.
     pub fn scan(&self, request: &ScanRequest) -> Result<Scan> {
         let range = self.configuration().range(request.min, request.max)?;
         // A database that cannot be read is reported before thousands of probes.

@@ -21,12 +21,13 @@ impl Registry {
 
     /// Checks the database in every respect: version, structure, every row, duplicates, pages.
     ///
-    /// It only reads: nothing is created, migrated, repaired or rewritten, whatever the options of the registry.
+    /// It only reads: nothing is created, migrated, repaired or rewritten, whatever the options of the
+    /// registry.
     ///
     /// # Errors
-    /// [`Error::Corrupt`] for the first fault found, also when there is no database; [`Error::Schema`] for a version
-    /// this program does not serve; [`Error::Unsupported`] when the file is not accessible; [`Error::Busy`];
-    /// [`Error::Closed`].
+    /// [`Error::Corrupt`] for the first fault found, also when there is no database; [`Error::Schema`] for a
+    /// version this program does not serve; [`Error::Unsupported`] when the file is not accessible;
+    /// [`Error::Busy`]; [`Error::Closed`].
     pub fn validate(&self) -> Result<()> {
         let database = self.data_dir().join(data_dir::DATABASE);
         let check = || {

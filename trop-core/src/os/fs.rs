@@ -81,8 +81,8 @@ const DESCRIPTORS: &str = "/proc/self/fd";
 #[cfg(unix)]
 const MANY_DESCRIPTORS: i32 = 256;
 
-/// The same, where all descriptors have low numbers, as in most processes. None where that cannot be told: newer Linux
-/// says how many there are, see `/proc/pid/fd` in proc(5).
+/// The same, where all descriptors have low numbers, as in most processes. None where that cannot be told:
+/// newer Linux says how many there are, see `/proc/pid/fd` in proc(5).
 #[cfg(unix)]
 fn is_among_lowest(file: FileId) -> Option<bool> {
     let count = || fs::metadata(DESCRIPTORS).ok().and_then(|list| usize::try_from(list.len()).ok());

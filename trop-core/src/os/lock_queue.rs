@@ -1,9 +1,9 @@
-//! A fair queue for the write lock, shared by processes: a mapped file with three futex words, which the head of the
-//! queue has locked.
+//! A fair queue for the write lock, shared by processes: a mapped file with three futex words, which the head
+//! of the queue has locked.
 //!
-//! Only a hint for speed: every waiter also times out and tries again by itself, so that a process which is killed or
-//! stopped blocks nobody, and neither does a damaged file. Without the queue many processes wake up just to look, which
-//! takes more time than all that they wait for.
+//! Only a hint for speed: every waiter also times out and tries again by itself, so that a process which is
+//! killed or stopped blocks nobody, and neither does a damaged file. Without the queue many processes wake up
+//! just to look, which takes more time than all that they wait for.
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{LockQueue, wake_own};
@@ -50,14 +50,15 @@ mod linux {
     unsafe impl Send for LockQueue {}
 
     impl LockQueue {
-        /// Opens the queue's file, and makes it with the rights of the database if it is missing. `longest_sleep` bounds
-        /// every sleep behind the head.
+        /// Opens the queue's file, and makes it with the rights of the database if it is missing.
+        /// `longest_sleep` bounds every sleep behind the head.
         pub(crate) fn open(path: &Path, database: &Path, longest_sleep: Duration) -> Result<LockQueue> {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
             if file.metadata()?.len() < size_of::<Shared>() as u64 {
-                // Written, not just lengthened: touching a page that has no room on the disk would end the process.
+                // Written, not just lengthened: touching a page that has no room on the disk would end the
+                // process.
                 file.write_all_at(&[0; size_of::<Shared>()], 0)?;
                 let _ = like(&file, database);
             }
@@ -80,9 +81,9 @@ mod linux {
             unsafe { self.shared.as_ref() }
         }
 
-        /// Sleeps until it is time to try for the write lock, at most so long. The head tries when it has become the head,
-        /// when a turn has ended and when one should have; whoever waits behind it only when so much time has gone by that
-        /// something must be out of order.
+        /// Sleeps until it is time to try for the write lock, at most so long. The head tries when it has
+        /// become the head, when a turn has ended and when one should have; whoever waits behind it only when
+        /// so much time has gone by that something must be out of order.
         pub(crate) fn wait(&self, turn: Duration, at_most: Duration) {
             let shared = self.shared();
             if self.is_head.get() {
@@ -116,7 +117,8 @@ mod linux {
             self.is_head.get()
         }
 
-        /// Ends the wait of the head, or of a waiter while there is no head, and wakes the one that has waited longest.
+        /// Ends the wait of the head, or of a waiter while there is no head, and wakes the one that has
+        /// waited longest.
         pub(crate) fn leave(&self) {
             if self.become_head() {
                 self.is_head.set(false);
@@ -135,8 +137,8 @@ mod linux {
         }
     }
 
-    /// Gives a new file the owner and the rights of the database, as SQLite does with its own files: other users of the
-    /// database have to be able to wait, too.
+    /// Gives a new file the owner and the rights of the database, as SQLite does with its own files: other
+    /// users of the database have to be able to wait, too.
     fn like(file: &File, other: &Path) -> Result<()> {
         let other = fs::metadata(other)?;
         if other.uid() != file.metadata()?.uid() {
@@ -146,8 +148,8 @@ mod linux {
         file.set_permissions(other.permissions())
     }
 
-    /// The addresses that threads of this process sleep on, to be woken before a fork. With more sleepers than fit in
-    /// here a fork may have to wait for the longest sleep.
+    /// The addresses that threads of this process sleep on, to be woken before a fork. With more sleepers
+    /// than fit in here a fork may have to wait for the longest sleep.
     static SLEEPERS: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
 
     /// Wakes all threads of this process, and few others.
@@ -291,8 +293,8 @@ pub(crate) mod tests {
         (['a', 'b', 'c'].map(|name| waiter(path, name, &said)), names)
     }
 
-    /// A thread that waits in the queue, and says a name when it has waited. It stays the head until it is told to leave,
-    /// or this is dropped.
+    /// A thread that waits in the queue, and says a name when it has waited. It stays the head until it is
+    /// told to leave, or this is dropped.
     fn waiter(path: &Path, name: char, said: &Sender<char>) -> Sender<()> {
         let ((leave, told), (say, thread)) = (channel(), channel());
         let (path, said) = (path.to_path_buf(), said.clone());

@@ -1,4 +1,5 @@
-//! The one place that talks to the operating system below the standard library, and the only `unsafe` code of the core.
+//! The one place that talks to the operating system below the standard library, and the only `unsafe` code of
+//! the core.
 //!
 //! Everything has a fallback that compiles elsewhere; only Linux is tested.
 #![allow(unsafe_code)]

@@ -7,7 +7,8 @@ pub(crate) fn on_fork(
     parent: unsafe extern "C" fn(),
     child: unsafe extern "C" fn(),
 ) {
-    // SAFETY: the three functions live as long as this library, and the C library forgets them when it is unloaded.
+    // SAFETY: the three functions live as long as this library, and the C library forgets them when it is
+    // unloaded.
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
@@ -19,8 +20,9 @@ pub(crate) fn user_of_process(process_id: u32) -> Option<String> {
     let mut record = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut text = vec![0_u8; 16 * 1024];
     let mut found = std::ptr::null_mut();
-    // SAFETY: all pointers are valid for the call, and the length is that of the buffer. A non-null result points to
-    // `record`, which is then whole and whose name is NUL-terminated text inside the buffer, alive until the end.
+    // SAFETY: all pointers are valid for the call, and the length is that of the buffer. A non-null result
+    // points to `record`, which is then whole and whose name is NUL-terminated text inside the buffer, alive
+    // until the end.
     unsafe {
         let status =
             libc::getpwuid_r(user, record.as_mut_ptr(), text.as_mut_ptr().cast(), text.len(), &raw mut found);

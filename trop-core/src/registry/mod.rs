@@ -64,9 +64,9 @@ impl Registry {
     /// Opens the registry, creating the data directory and the database if they are absent.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for an empty data directory, a lock wait above 2147483 s or a configuration file that
-    /// was named and is missing, [`Error::Config`], [`Error::NoDataDir`], [`Error::Io`], [`Error::Busy`],
-    /// [`Error::Schema`], [`Error::Corrupt`], [`Error::Unsupported`], [`Error::SecondCopy`].
+    /// [`Error::InvalidArgument`] for an empty data directory, a lock wait above 2147483 s or a configuration
+    /// file that was named and is missing, [`Error::Config`], [`Error::NoDataDir`], [`Error::Io`],
+    /// [`Error::Busy`], [`Error::Schema`], [`Error::Corrupt`], [`Error::Unsupported`], [`Error::SecondCopy`].
     pub fn open(options: RegistryOptions) -> Result<Registry> {
         let registry = Registry::open_lazily(options)?;
         registry.connect()?;
@@ -77,8 +77,8 @@ impl Registry {
     /// wait here. The data directory, the working directory and the configuration are those of now.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::Io`] without a working
-    /// directory.
+    /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::Io`] without a
+    /// working directory.
     pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
         let mut directory = data_dir(options.data_dir.as_deref())?;
         if directory.is_relative() {
@@ -123,7 +123,8 @@ impl Registry {
     pub fn shared_in(directory: Option<&Path>) -> Result<Registry> {
         /// The data directory and the working directory.
         type Directories = (PathBuf, Option<PathBuf>);
-        /// The most recently used first. Bounded, because each keeps files open and programs change directories.
+        /// The most recently used first. Bounded, because each keeps files open and programs change
+        /// directories.
         static SHARED: Mutex<Vec<(Directories, Registry)>> = Mutex::new(Vec::new());
         const MOST: usize = 8;
 
@@ -148,8 +149,8 @@ impl Registry {
         Ok(opened)
     }
 
-    /// A registry in memory that starts as a copy of this one: what is done with it shows exactly what the same
-    /// request would do here, and changes nothing. It needs no lock and creates no files.
+    /// A registry in memory that starts as a copy of this one: what is done with it shows exactly what the
+    /// same request would do here, and changes nothing. It needs no lock and creates no files.
     ///
     /// # Errors
     /// As [`Registry::open`].
@@ -158,8 +159,8 @@ impl Registry {
         Ok(self.derived(Arc::new(state), self.configuration().clone()))
     }
 
-    /// This registry as a project file configures it: with the same connection, leases, lock wait and base of the path
-    /// guard.
+    /// This registry as a project file configures it: with the same connection, leases, lock wait and base of
+    /// the path guard.
     ///
     /// # Errors
     /// As [`Configuration::resolve`].
@@ -180,8 +181,8 @@ impl Registry {
         }))
     }
 
-    /// Closes the registry for all its clones and ends its leases; later calls fail with [`Error::Closed`]. Closing twice
-    /// is no error.
+    /// Closes the registry for all its clones and ends its leases; later calls fail with [`Error::Closed`].
+    /// Closing twice is no error.
     ///
     /// An operation of another thread is not interrupted.
     pub fn close(&self) {

@@ -1,5 +1,6 @@
-//! Owners of leases. An owner is an open registry in one process, with the children that process forks. It is alive
-//! while a lock is held on a file of its own, which the kernel releases however the last of these processes ends.
+//! Owners of leases. An owner is an open registry in one process, with the children that process forks. It is
+//! alive while a lock is held on a file of its own, which the kernel releases however the last of these
+//! processes ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -55,9 +56,9 @@ impl Owner {
         }
     }
 
-    /// Its id and the name of its file. It is stored while the database has a row with both: the database may have been
-    /// replaced, or the transaction that stored it undone. None if its file was removed, so that others take it for
-    /// dead.
+    /// Its id and the name of its file. It is stored while the database has a row with both: the database may
+    /// have been replaced, or the transaction that stored it undone. None if its file was removed, so that
+    /// others take it for dead.
     pub(super) fn key(&self) -> Option<(i64, String)> {
         is_linked(&self.lock).then(|| (self.id, self.file.clone()))
     }
@@ -102,7 +103,8 @@ fn command() -> String {
         .collect()
 }
 
-/// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing does not.
+/// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing
+/// does not.
 pub(crate) fn is_alive(directory: &Path, file: &str) -> bool {
     if !is_name(file) {
         return false;
@@ -129,8 +131,8 @@ pub(crate) struct Reaper<'a> {
 }
 
 impl Reaper<'_> {
-    /// Looks at up to 8 owners, those that follow `after` and then from the first on, and reaps those that are dead.
-    /// Returns the last one. `own` is known to be alive.
+    /// Looks at up to 8 owners, those that follow `after` and then from the first on, and reaps those that
+    /// are dead. Returns the last one. `own` is known to be alive.
     pub(super) fn reap_next(&self, after: i64, own: Option<i64>) -> Result<i64> {
         const MOST: usize = 8;
         let mut dead = BTreeMap::new();
@@ -181,8 +183,8 @@ impl Reaper<'_> {
         }
     }
 
-    /// Removes files of owners that were never stored, because their process was killed in mid-transaction. Looks at
-    /// no more than `most` files.
+    /// Removes files of owners that were never stored, because their process was killed in mid-transaction.
+    /// Looks at no more than `most` files.
     pub(super) fn remove_orphaned_lock_files(&self, most: usize) -> Result<()> {
         if self.is_dry_run {
             return Ok(());

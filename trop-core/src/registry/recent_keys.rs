@@ -6,8 +6,8 @@ use std::sync::Mutex;
 use crate::fork;
 use crate::model::{Key, Timestamp};
 
-/// A key in here most likely still has its reservation, so that git need not be asked about it. Within the same second
-/// nothing about its row would change, because the time of last use is a whole second.
+/// A key in here most likely still has its reservation, so that git need not be asked about it. Within the
+/// same second nothing about its row would change, because the time of last use is a whole second.
 #[derive(Default)]
 pub(crate) struct RecentKeys(Mutex<BTreeMap<Key, Timestamp>>);
 

@@ -15,14 +15,14 @@ use crate::store::{self, ConnectionSlot, data_dir};
 /// How many lock files are looked at when an owner is made, to find those of owners that were never stored.
 const LOCK_FILES: usize = 16;
 
-/// The owner a registry is, and its leases. Only locked through [`fork::locked_on`], so that no forked child inherits it
-/// locked.
+/// The owner a registry is, and its leases. Only locked through [`fork::locked_on`], so that no forked child
+/// inherits it locked.
 #[derive(Default)]
 pub(crate) struct LeaseSession(Mutex<State>);
 
 struct State {
-    /// Of the process this is the state of. A forked child starts with a new state, or it would use the serial numbers of
-    /// its siblings.
+    /// Of the process this is the state of. A forked child starts with a new state, or it would use the
+    /// serial numbers of its siblings.
     generation: u64,
     owner: Option<Owner>,
     /// The serial numbers of the leases that have not been closed.
@@ -74,7 +74,8 @@ impl LeaseSession {
         LeaseSession(Mutex::new(State { live, to_remove, ..State::default() }))
     }
 
-    /// The id of the owner this registry is, inside the caller's write transaction. The first lease makes one.
+    /// The id of the owner this registry is, inside the caller's write transaction. The first lease makes
+    /// one.
     pub(crate) fn owner(&self, reaper: &Reaper<'_>) -> Result<i64> {
         let (connection, directory) = (reaper.connection, reaper.directory);
         let known = self.with(|state| {
@@ -93,9 +94,9 @@ impl LeaseSession {
         reaper.remove_ownerless_leases()?;
         let owner = Owner::create(connection, directory)?;
         let id = owner.id;
-        // The former owner is not stored: its transaction failed, or the database was replaced. Or its file was removed,
-        // which has ended its leases for everybody else. And the new one is of no use if another thread has closed the
-        // registry meanwhile.
+        // The former owner is not stored: its transaction failed, or the database was replaced. Or its file
+        // was removed, which has ended its leases for everybody else. And the new one is of no use if another
+        // thread has closed the registry meanwhile.
         let (useless, closed) = self.with(|state| {
             state.live.clear();
             state.to_remove.clear();
@@ -116,8 +117,8 @@ impl LeaseSession {
         })
     }
 
-    /// What every allocation does first: looks at a few owners and reaps those that are dead. Where allocations follow
-    /// each other closely the next look can wait, so that most of them are spared it.
+    /// What every allocation does first: looks at a few owners and reaps those that are dead. Where
+    /// allocations follow each other closely the next look can wait, so that most of them are spared it.
     pub(crate) fn reap_next(&self, reaper: &Reaper<'_>) -> Result<()> {
         const INTERVAL: Duration = Duration::from_millis(1);
         let look = self.with(|state| {
@@ -131,8 +132,8 @@ impl LeaseSession {
         Ok(())
     }
 
-    /// Notes what was leased and is committed. Fails if another thread has closed the registry meanwhile: the owner and
-    /// the rows are gone then.
+    /// Notes what was leased and is committed. Fails if another thread has closed the registry meanwhile: the
+    /// owner and the rows are gone then.
     pub(crate) fn add(&self, owner: i64, leases: impl Iterator<Item = LeaseId>) -> Result<()> {
         self.with(|state| {
             if state.closed {
@@ -188,8 +189,8 @@ impl LeaseSession {
         });
     }
 
-    /// Ends the owner with all its leases, for good. Never waits: what the database is too busy for, others do when they
-    /// find that the lock is gone.
+    /// Ends the owner with all its leases, for good. Never waits: what the database is too busy for, others
+    /// do when they find that the lock is gone.
     pub(super) fn close(&self, slot: &ConnectionSlot) {
         if fork::is_broken() {
             // Forked from inside an operation: another thread may have been in here, and nobody lets it out.

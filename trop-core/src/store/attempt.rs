@@ -8,8 +8,8 @@ pub(crate) type Attempt<T> = Result<T, Failure>;
 /// Why a try has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was interrupted before anything was committed, by something that is over at once: the file was replaced, or
-    /// written to while it was read without a lock. The operation is to be tried again.
+    /// It was interrupted before anything was committed, by something that is over at once: the file was
+    /// replaced, or written to while it was read without a lock. The operation is to be tried again.
     Retry,
     /// It failed.
     Error(Error),

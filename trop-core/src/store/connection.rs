@@ -23,8 +23,9 @@ pub(crate) enum Database {
 }
 
 impl Database {
-    /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is changed by the
-    /// first write only, because whoever just reads must neither wait for writers nor need their rights.
+    /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is
+    /// changed by the first write only, because whoever just reads must neither wait for writers nor need
+    /// their rights.
     pub(super) fn open(path: &Path) -> Attempt<Database> {
         let file = DatabaseFile::at(path)?;
         Ok(if is_writable(&file.real) {
@@ -39,13 +40,14 @@ impl Database {
         Ok(Database::Reader(Reader::open_for_inspection(DatabaseFile::at(path)?)?))
     }
 
-    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it open.
+    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it
+    /// open.
     pub(super) fn open_exclusively(path: &Path) -> Attempt<Database> {
         Ok(Database::Writer(Writer::open_exclusively(DatabaseFile::at(path)?)?))
     }
 
-    /// A private copy in memory of what is committed now; takes no lock that writers would notice. A file of version 1
-    /// is not migrated, but its copy is.
+    /// A private copy in memory of what is committed now; takes no lock that writers would notice. A file of
+    /// version 1 is not migrated, but its copy is.
     pub(super) fn copy(&self) -> Attempt<Database> {
         self.inspect(|snapshot| Ok(Database::Copy(Copy::of(snapshot)?)))
     }
@@ -73,8 +75,8 @@ impl Database {
         }
     }
 
-    /// Whether the connection serves every call. One that only reads must not be kept: rights and files change. Nor one
-    /// that could not end its transaction.
+    /// Whether the connection serves every call. One that only reads must not be kept: rights and files
+    /// change. Nor one that could not end its transaction.
     pub(super) fn is_reusable(&self) -> bool {
         match self {
             Database::Writer(writer) => writer.is_reusable(),
@@ -120,8 +122,9 @@ impl Database {
         }
     }
 
-    /// A look for whoever is about to change something and will look again: the file may have been replaced and its
-    /// schema is not checked. None for what fails, which will fail then too, except that nothing is waited for twice.
+    /// A look for whoever is about to change something and will look again: the file may have been replaced
+    /// and its schema is not checked. None for what fails, which will fail then too, except that nothing is
+    /// waited for twice.
     pub(crate) fn peek_unchecked<T>(
         &self,
         look: impl FnOnce(&Connection) -> Result<T>,

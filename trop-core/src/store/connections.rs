@@ -1,7 +1,8 @@
-//! Every connection of this process, in one table that is read and written under the lock of [`fork`](crate::fork).
+//! Every connection of this process, in one table that is read and written under the lock of
+//! [`fork`](crate::fork).
 //!
-//! An operation takes its connection out of the table and puts it back, so nothing is locked while SQLite works or
-//! waits. Before a fork the table is emptied; connections are opened again at their next use.
+//! An operation takes its connection out of the table and puts it back, so nothing is locked while SQLite
+//! works or waits. Before a fork the table is emptied; connections are opened again at their next use.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -121,8 +122,8 @@ impl ConnectionSlot {
         ConnectionSlot::register(directory, timeout, Purpose::Use { create })
     }
 
-    /// A slot for a private copy of the database in memory, as it is now or would be after its first use. Nothing is
-    /// created.
+    /// A slot for a private copy of the database in memory, as it is now or would be after its first use.
+    /// Nothing is created.
     pub(crate) fn copy(&self) -> Result<ConnectionSlot> {
         if self.is_closed() {
             fork::ensure_usable()?;
@@ -187,8 +188,8 @@ impl ConnectionSlot {
         self.directory.join(data_dir::DATABASE)
     }
 
-    /// Runs an operation on the connection, alone. It runs again when something interrupted it that is over at once;
-    /// nothing has been committed then.
+    /// Runs an operation on the connection, alone. It runs again when something interrupted it that is over
+    /// at once; nothing has been committed then.
     pub(crate) fn run<T>(&self, operation: impl FnMut(&Database) -> Attempt<T>) -> Result<T> {
         self.run_within(self.timeout, operation)
     }
@@ -243,8 +244,8 @@ impl ConnectionSlot {
         fork::is_broken() || Table::lock().slots.get(&self.id).is_none_or(|slot| slot.closing)
     }
 
-    /// Ends the slot of a closed registry. Closing a connection may write a checkpoint, so the table is not locked
-    /// meanwhile, but the slot stays: a fork has to wait.
+    /// Ends the slot of a closed registry. Closing a connection may write a checkpoint, so the table is not
+    /// locked meanwhile, but the slot stays: a fork has to wait.
     fn retire(&self, state: State) {
         let inside = Inside::enter();
         drop(state);
@@ -269,8 +270,8 @@ impl ConnectionSlot {
         Ok(())
     }
 
-    /// Takes the connection out of the table, opened if need be. A connection that an earlier try gave up is looked at:
-    /// its file may have been replaced.
+    /// Takes the connection out of the table, opened if need be. A connection that an earlier try gave up is
+    /// looked at: its file may have been replaced.
     fn check_out(&self, deadline: Instant, was_interrupted: bool) -> Attempt<Checkout<'_>> {
         fork::ensure_usable()?;
         let mut table = Table::lock();
@@ -335,9 +336,9 @@ impl ConnectionSlot {
         Ok(checkout)
     }
 
-    /// Marks the slot as being opened on a file, when no other thread is opening that file: else one would take the
-    /// other's descriptor for a second copy's. Tells whether this process has another connection to the file; none if
-    /// the slot is not cold any more.
+    /// Marks the slot as being opened on a file, when no other thread is opening that file: else one would
+    /// take the other's descriptor for a second copy's. Tells whether this process has another connection to
+    /// the file; none if the slot is not cold any more.
     fn begin_opening(&self, file: FileId, deadline: Instant) -> Result<Option<bool>> {
         let mut table = Table::lock();
         while fork::is_pending()

@@ -70,9 +70,9 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     })?;
     refuse_network(directory)?;
     // SQLite would create the file with the umask's mode. It is linked into place complete rather than opened
-    // and closed here, because closing a descriptor drops every lock this process has on the file.
-    // Its name is not tempfile's, whose random numbers make the standard library allocate a description of the
-    // thread that memory checkers report as possibly lost.
+    // and closed here, because closing a descriptor drops every lock this process has on the file. Its name
+    // is not tempfile's, whose random numbers make the standard library allocate a description of the thread
+    // that memory checkers report as possibly lost.
     let name = format!(".trop-new-{:016x}", RandomState::new().hash_one(std::process::id()));
     let path = directory.join(name);
     let create = || private_files().open(&path).and_then(|_| tempfile::TempPath::try_from_path(&path));

@@ -49,7 +49,8 @@ fn shown(constraint: &[String]) -> String {
     }
 }
 
-/// A table from the text of its statement; none if it is another statement, or has a syntax that is not served here.
+/// A table from the text of its statement; none if it is another statement, or has a syntax that is not
+/// served here.
 pub(super) fn parse(sql: &str) -> Option<Table> {
     let tokens = tokens(sql)?;
     let mut rest = tokens.as_slice();

@@ -29,8 +29,8 @@ impl DatabaseFile {
         Ok(DatabaseFile { path: path.to_path_buf(), real, id })
     }
 
-    /// Whether the path still means this file: a directory that was deleted and made again must not split the registry
-    /// in two.
+    /// Whether the path still means this file: a directory that was deleted and made again must not split the
+    /// registry in two.
     pub(super) fn is_current(&self) -> bool {
         fs::file_id(&self.path).is_ok_and(|now| now == self.id)
     }

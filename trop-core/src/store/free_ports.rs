@@ -12,7 +12,8 @@ pub(crate) enum Found {
     Nothing,
 }
 
-/// The lowest port of the range that is not reserved, not excluded and that `accept` takes, in the caller's transaction.
+/// The lowest port of the range that is not reserved, not excluded and that `accept` takes, in the caller's
+/// transaction.
 pub(crate) fn lowest_free(
     connection: &Connection,
     range: PortRange,
@@ -74,7 +75,8 @@ fn range_mask(range: PortRange, word: u16) -> u64 {
     low & high
 }
 
-/// Makes the set agree with the reservations; true if it did not in the words of the range. Looks no further if it did.
+/// Makes the set agree with the reservations; true if it did not in the words of the range. Looks no further
+/// if it did.
 pub(super) fn rebuild(connection: &Connection, range: PortRange) -> Result<bool> {
     let words = range.min().get() / 64..=range.max().get() / 64;
     let (first, last) = (words.start() * 64, words.end() * 64 + 63);

@@ -7,7 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows;
 use crate::model::{Error, LeaseId, Port, PortRange, Result, Timestamp};
 
-/// An owner of leases as it is stored. The file's name is unique for ever, the id only among those that are stored.
+/// An owner of leases as it is stored. The file's name is unique for ever, the id only among those that are
+/// stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnerRow {
     pub(crate) id: i64,
@@ -88,8 +89,8 @@ pub(crate) fn remove_lease(connection: &Connection, lease: LeaseId) -> Result<bo
     Ok(removed > 0)
 }
 
-/// Removes owners with all their leases; tells how many there were. Reads every lease once, because an index would make
-/// each of them dearer.
+/// Removes owners with all their leases; tells how many there were. Reads every lease once, because an index
+/// would make each of them dearer.
 pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Result<usize> {
     if ids.is_empty() {
         return Ok(0);
@@ -116,7 +117,8 @@ pub(crate) fn is_owner_file(connection: &Connection, file: &str) -> Result<bool>
     Ok(connection.prepare_cached("SELECT 1 FROM trop_owners WHERE file = ?1")?.exists([file])?)
 }
 
-/// Every lease of a range, by port. None while only programs have written to the file that know nothing of leases.
+/// Every lease of a range, by port. None while only programs have written to the file that know nothing of
+/// leases.
 pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<LeaseRow>> {
     if !rows::may_have_leases(connection)? {
         return Ok(Vec::new());

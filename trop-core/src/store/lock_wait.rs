@@ -16,11 +16,12 @@ use crate::os::lock_queue::LockQueue;
 /// After the name of a database: the file in which those that write to it wait for each other.
 const QUEUE: &str = "-queue";
 
-/// Transactions take tens of microseconds, so where there is no queue the pauses stay short however long the wait.
+/// Transactions take tens of microseconds, so where there is no queue the pauses stay short however long the
+/// wait.
 const LONGEST_PAUSE: Duration = Duration::from_micros(2500);
 
-/// How often a lock is tried again at once, letting others run in between: most are held for less than falling asleep
-/// takes.
+/// How often a lock is tried again at once, letting others run in between: most are held for less than
+/// falling asleep takes.
 const YIELDS: u32 = 2;
 
 /// How this thread's operation waits for locks.
@@ -36,8 +37,8 @@ struct Waiter {
 }
 
 thread_local! {
-    /// In a thread-local because what waits is the busy handler of a connection, for which rusqlite takes a plain
-    /// function. Without a destructor: programs may still take a lock in those of their threads.
+    /// In a thread-local because what waits is the busy handler of a connection, for which rusqlite takes a
+    /// plain function. Without a destructor: programs may still take a lock in those of their threads.
     static WAITER: RefCell<ManuallyDrop<Waiter>> = const {
         RefCell::new(ManuallyDrop::new(Waiter { deadline: None, interrupted: false, slept: false, queue: None }))
     };
@@ -147,9 +148,10 @@ impl Queue {
 
 /// SQLite's write lock, taken in turns.
 ///
-/// Whoever gives the lock back and takes it again at once wins against all that sleep until their next try, so that with
-/// many processes the unluckiest waits until all others are done. Therefore a connection that had to sleep takes the lock
-/// again and again for a short turn only, then wakes the next one and waits once more.
+/// Whoever gives the lock back and takes it again at once wins against all that sleep until their next try,
+/// so that with many processes the unluckiest waits until all others are done. Therefore a connection that
+/// had to sleep takes the lock again and again for a short turn only, then wakes the next one and waits once
+/// more.
 pub(super) struct FairLock {
     queue: RefCell<Queue>,
     state: Cell<State>,
@@ -218,8 +220,8 @@ impl FairLock {
     }
 }
 
-/// Part of a turn: the lock is taken through it. When it is dropped the lock has been given back, whatever was done with
-/// it, so it has to outlive the transaction.
+/// Part of a turn: the lock is taken through it. When it is dropped the lock has been given back, whatever
+/// was done with it, so it has to outlive the transaction.
 pub(super) struct Turn<'l>(&'l FairLock);
 
 impl Turn<'_> {

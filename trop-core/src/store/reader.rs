@@ -1,8 +1,8 @@
 //! A connection that only reads.
 //!
-//! With a log beside the file it takes part in SQLite's locks. Without one not even a lock can be had by whoever may not
-//! write the directory, so the file is read as if nobody else were there, and the look is made again when it turns out that
-//! somebody wrote meanwhile.
+//! With a log beside the file it takes part in SQLite's locks. Without one not even a lock can be had by
+//! whoever may not write the directory, so the file is read as if nobody else were there, and the look is
+//! made again when it turns out that somebody wrote meanwhile.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -105,7 +105,8 @@ fn needs_migration() -> Error {
     )
 }
 
-/// What changes whenever the database is written: the length and time of the file, and whether there is a log.
+/// What changes whenever the database is written: the length and time of the file, and whether there is a
+/// log.
 #[derive(PartialEq)]
 struct Stamp {
     file: Option<(u64, Option<SystemTime>)>,

@@ -75,7 +75,8 @@ pub(super) fn version(connection: &Connection) -> Result<Option<i64>> {
     }
 }
 
-/// Makes what is absent, inside the caller's write transaction. Version 1 is left to [`upgrade::run`](super::upgrade).
+/// Makes what is absent, inside the caller's write transaction. Version 1 is left to
+/// [`upgrade::run`](super::upgrade).
 pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     let state = check(connection)?;
     if state == State::Old {
@@ -144,9 +145,11 @@ const EXTENSION: [&str; 11] = [
     "trop_owners",
 ];
 
-/// Whether nothing of this version's extension is missing: a program that makes `reservations` anew drops its triggers.
+/// Whether nothing of this version's extension is missing: a program that makes `reservations` anew drops its
+/// triggers.
 fn is_complete(connection: &Connection) -> Result<bool> {
-    // Compared here: SQLite makes a table of a list, which costs more than all else when a registry is opened.
+    // Compared here: SQLite makes a table of a list, which costs more than all else when a registry is
+    // opened.
     let mut statement =
         connection.prepare("SELECT name FROM sqlite_schema WHERE name BETWEEN 'trop_' AND 'trop_z'")?;
     let mut rows = statement.query([])?;

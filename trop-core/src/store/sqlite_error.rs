@@ -35,8 +35,8 @@ impl From<rusqlite::Error> for Error {
     }
 }
 
-/// Fills in what code deep inside a database call does not know: the file, the wait that was allowed, and why the file
-/// cannot be opened.
+/// Fills in what code deep inside a database call does not know: the file, the wait that was allowed, and why
+/// the file cannot be opened.
 pub(super) fn complete(mut error: Error, database: &Path, wait: Duration) -> Error {
     match &mut error {
         Error::Io { path, source, action: OPEN, .. } if path.as_os_str().is_empty() => {

@@ -58,10 +58,12 @@ const FAULTS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Rebuilds a version 1 database as version 2, inside the caller's write transaction, and tells the number of reservations.
+/// Rebuilds a version 1 database as version 2, inside the caller's write transaction, and tells the number of
+/// reservations.
 ///
 /// # Errors
-/// [`Error::Schema`] with counts of what version 2 cannot hold, [`Error::Corrupt`]. The caller must roll back.
+/// [`Error::Schema`] with counts of what version 2 cannot hold, [`Error::Corrupt`]. The caller must roll
+/// back.
 pub(super) fn run(connection: &Connection) -> Result<i64> {
     refuse_unknown_layouts(connection)?;
     refuse_faults(connection)?;

@@ -83,8 +83,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The log is moved into the file when it has some 4 MB. That is SQLite's default too, but as a number of pages, and
-    /// ours are smaller.
+    /// The log is moved into the file when it has some 4 MB. That is SQLite's default too, but as a number of
+    /// pages, and ours are smaller.
     fn limit_log(&self) -> Result<()> {
         let page: i64 = self.connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let pages = 4_000_000 / page.max(512);
@@ -162,8 +162,8 @@ impl Writer {
         Ok(value)
     }
 
-    /// Begins a change of the file that the path means now. What is written to one that was replaced, perhaps while this
-    /// waited for the lock, would be lost.
+    /// Begins a change of the file that the path means now. What is written to one that was replaced, perhaps
+    /// while this waited for the lock, would be lost.
     fn begin_change(&self, turn: &Turn<'_>) -> Attempt<Transaction<'_>> {
         let transaction = turn.acquire(|| Transaction::begin(&self.connection, TransactionMode::Immediate));
         self.file.ensure_current()?;

@@ -1,7 +1,7 @@
 //! Where `excluded_ports` stands in a text that is a valid configuration file.
 //!
-//! Only forms that can be edited line by line are read. Of anything else that YAML allows, such as anchors and aliases,
-//! the result is none.
+//! Only forms that can be edited line by line are read. Of anything else that YAML allows, such as anchors
+//! and aliases, the result is none.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
@@ -43,9 +43,7 @@ pub(super) enum Root {
     /// It is empty.
     Nothing,
     /// Keys on lines of their own, which begin at this column.
-    Block {
-        column: usize,
-    },
+    Block { column: usize },
     /// In braces.
     Flow {
         /// Where the closing one stands.
@@ -141,7 +139,8 @@ impl<'t> Document<'t> {
         ports
     }
 
-    /// Whether a new text has the expected ports and everything else as it was. Checked before any file is written.
+    /// Whether a new text has the expected ports and everything else as it was. Checked before any file is
+    /// written.
     pub(super) fn became(&self, changed: &str, expected: &PortSet) -> bool {
         Document::parse(changed).is_some_and(|again| again.ports() == *expected && again.rest == self.rest)
     }

@@ -43,11 +43,12 @@ pub fn add_exclusions(path: &Path, ports: &PortSet, compact: bool) -> Result<Exc
     })
 }
 
-/// Rewrites the exclusions of a file as the fewest sorted entries that name the same ports; a dry run only tells.
+/// Rewrites the exclusions of a file as the fewest sorted entries that name the same ports; a dry run only
+/// tells.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when there is no such file, [`Error::Config`] when it is not valid, [`Error::Io`].
-/// The file is unchanged then.
+/// [`Error::InvalidArgument`] when there is no such file, [`Error::Config`] when it is not valid,
+/// [`Error::Io`]. The file is unchanged then.
 pub fn compact_exclusions(path: &Path, dry_run: bool) -> Result<ExclusionEdit> {
     check_named("path", path)?;
     edit(path, dry_run, text::compact)

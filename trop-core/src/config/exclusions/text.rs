@@ -1,4 +1,5 @@
-//! Editing `excluded_ports` in the text of a valid configuration file; everything else stays as it was written.
+//! Editing `excluded_ports` in the text of a valid configuration file; everything else stays as it was
+//! written.
 
 use super::document::{Document, Item};
 use crate::model::{Port, PortRange, PortSet};
@@ -12,8 +13,8 @@ pub(super) struct Edit {
     pub(super) after: usize,
 }
 
-/// Adds ports, as few entries as possible: what overlaps or touches a new entry is merged into it. None if the list is
-/// written in a form that cannot be edited.
+/// Adds ports, as few entries as possible: what overlaps or touches a new entry is merged into it. None if
+/// the list is written in a form that cannot be edited.
 pub(super) fn add(text: &str, ports: &PortSet) -> Option<Edit> {
     let mut edit = Edit { text: None, before: None, after: 0 };
     for (index, range) in ports.ranges().into_iter().enumerate() {
@@ -35,7 +36,8 @@ pub(super) fn add(text: &str, ports: &PortSet) -> Option<Edit> {
     Some(edit)
 }
 
-/// Rewrites the list as the fewest sorted entries that name the same ports, unless it is that already. None as for [`add`].
+/// Rewrites the list as the fewest sorted entries that name the same ports, unless it is that already. None
+/// as for [`add`].
 pub(super) fn compact(text: &str) -> Option<Edit> {
     let document = Document::parse(text)?;
     let items = document.items();

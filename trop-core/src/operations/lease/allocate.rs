@@ -28,8 +28,8 @@ pub struct LeaseRequest {
     pub label: Option<String>,
     /// Whether several ports have to be neighbours.
     pub contiguous: bool,
-    /// Whether the lease keeps a socket bound to the port, so that the kernel picks it for nobody else. A server that
-    /// sets `SO_REUSEADDR` can listen on it all the same, one that does not cannot. Linux only.
+    /// Whether the lease keeps a socket bound to the port, so that the kernel picks it for nobody else. A
+    /// server that sets `SO_REUSEADDR` can listen on it all the same, one that does not cannot. Linux only.
     pub hold: bool,
 }
 
@@ -82,8 +82,8 @@ impl Plan<'_> {
 }
 
 impl Registry {
-    /// A port of one's own: the preferred one if usable, else the lowest usable one of the range. Two leases never
-    /// have the same port, whoever asks.
+    /// A port of one's own: the preferred one if usable, else the lowest usable one of the range. Two leases
+    /// never have the same port, whoever asks.
     ///
     /// # Errors
     /// As [`Registry::lease_many`].
@@ -92,15 +92,16 @@ impl Registry {
         leases.pop().ok_or(Error::Closed)
     }
 
-    /// Several ports, all or none, in ascending order unless the preferred one is among them, which comes first.
+    /// Several ports, all or none, in ascending order unless the preferred one is among them, which comes
+    /// first.
     ///
     /// An exhausted range is cleaned up as for [`Registry::reserve`].
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a count of 0 or above the size of the range and for a bad label,
-    /// [`Error::Exhausted`], also when there are ports enough but no neighbours, [`Error::Unsupported`] where files
-    /// cannot be locked or ports not held, [`Error::Busy`], [`Error::Config`] when only one end of the range is given and
-    /// does not fit the other, and every error of the database. Nothing is changed then.
+    /// [`Error::Exhausted`], also when there are ports enough but no neighbours, [`Error::Unsupported`] where
+    /// files cannot be locked or ports not held, [`Error::Busy`], [`Error::Config`] when only one end of the
+    /// range is given and does not fit the other, and every error of the database. Nothing is changed then.
     pub fn lease_many(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Lease>> {
         let range = self.range(request.min, request.max)?;
         if count == 0 || count > range.count() {

@@ -13,7 +13,8 @@ use crate::store::data_dir;
 
 /// A port that belongs to this process until the lease is closed or dropped, or the process ends in any way.
 ///
-/// A child made by `fork` shares it: it lasts until the last of them ends, and closing it in the child does nothing.
+/// A child made by `fork` shares it: it lasts until the last of them ends, and closing it in the child does
+/// nothing.
 pub struct Lease {
     registry: Registry,
     id: LeaseId,
@@ -60,7 +61,8 @@ impl Lease {
         self.label.as_deref()
     }
 
-    /// Whether it has not ended: neither it nor its registry was closed. In a forked child it lasts as the parent's does.
+    /// Whether it has not ended: neither it nor its registry was closed. In a forked child it lasts as the
+    /// parent's does.
     #[must_use]
     pub fn is_open(&self) -> bool {
         if self.generation != fork::generation() {
@@ -72,14 +74,15 @@ impl Lease {
     /// Gives the port back. Closing twice is no error, and neither is closing what a fork made another's.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. The lease has ended all the same as far as this process is
-    /// concerned: the port is given back by the next call, or by whoever wants it once the process has ended.
+    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. The lease has ended all the same
+    /// as far as this process is concerned: the port is given back by the next call, or by whoever wants it
+    /// once the process has ended.
     pub fn close(&self) -> Result<()> {
         self.end(self.registry.connection().timeout())
     }
 
-    /// Gives the port back as dropping it does: without waiting for a busy database. What cannot be done at once is
-    /// done by the next call.
+    /// Gives the port back as dropping it does: without waiting for a busy database. What cannot be done at
+    /// once is done by the next call.
     pub fn end_without_waiting(&self) {
         // Put off, not lost.
         let _ = self.end(Duration::ZERO);

@@ -9,8 +9,8 @@ use crate::machine::Protocol;
 use crate::model::{Error, Port, Result};
 use crate::os::net::is_family_missing;
 
-/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides a server can listen beside
-/// them, once; connecting clients are refused until then, and the kernel picks the port for nobody.
+/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides a server can listen
+/// beside them, once; connecting clients are refused until then, and the kernel picks the port for nobody.
 #[derive(Default)]
 pub(super) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
 
@@ -43,8 +43,8 @@ pub(super) fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socke
         Protocol::Udp => Type::DGRAM,
     };
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    // Beside a socket that holds the port, and after connections of a former server. Elsewhere it would let two
-    // programs listen.
+    // Beside a socket that holds the port, and after connections of a former server. Elsewhere it would let
+    // two programs listen.
     #[cfg(unix)]
     if protocol == Protocol::Tcp {
         socket.set_reuse_address(true)?;

@@ -16,17 +16,18 @@ impl Lease {
     /// How long every language waits for a listener unless told otherwise.
     pub const WAIT: Duration = Duration::from_secs(10);
 
-    /// Returns when something accepts TCP connections on the loopback address of the port and, as far as the operating
-    /// system tells, belongs to the process that has the lease or to one of its descendants.
+    /// Returns when something accepts TCP connections on the loopback address of the port and, as far as the
+    /// operating system tells, belongs to the process that has the lease or to one of its descendants.
     ///
     /// # Errors
-    /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when somebody else listens there, and after `timeout`
-    /// when nobody does.
+    /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when somebody else listens there, and after
+    /// `timeout` when nobody does.
     pub fn wait_listening(&self, timeout: Duration) -> Result<()> {
         self.wait_listening_while(timeout, || true)
     }
 
-    /// As [`Lease::wait_listening`], and ends as if time had run out when `go_on`, asked between two looks, says no.
+    /// As [`Lease::wait_listening`], and ends as if time had run out when `go_on`, asked between two looks,
+    /// says no.
     ///
     /// # Errors
     /// As [`Lease::wait_listening`].
@@ -55,7 +56,8 @@ impl Lease {
         let wait = left.unwrap_or(MOMENT).clamp(Duration::from_millis(1), MOMENT);
         [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().any(|address| {
             let address = SocketAddr::new(address, self.port().get());
-            // From the port itself where the kernel gives out such numbers: a connection to nobody but itself.
+            // From the port itself where the kernel gives out such numbers: a connection to nobody but
+            // itself.
             TcpStream::connect_timeout(&address, wait)
                 .is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != address))
         })

@@ -19,7 +19,8 @@ pub struct LeaseInfo {
     pub port: Port,
     /// What it is for.
     pub label: Option<String>,
-    /// Whether its owner is alive. An ended lease is in nobody's way and disappears with the next allocations.
+    /// Whether its owner is alive. An ended lease is in nobody's way and disappears with the next
+    /// allocations.
     pub alive: bool,
     /// The id of the process that took it, in that process's own view; none if nobody knows any more.
     pub pid: Option<u32>,

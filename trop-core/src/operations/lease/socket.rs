@@ -17,14 +17,15 @@ impl Lease {
     /// How many connections may wait to be accepted, in every language, unless told otherwise.
     pub const BACKLOG: i32 = 128;
 
-    /// A socket that listens on the leased port, so that there is no moment between the choice of the port and its use.
-    /// It is the caller's to close; the lease lasts independently of it.
+    /// A socket that listens on the leased port, so that there is no moment between the choice of the port
+    /// and its use. It is the caller's to close; the lease lasts independently of it.
     ///
-    /// `host` is an address or a name, such as `127.0.0.1`; `backlog` is how many connections may wait to be accepted.
+    /// `host` is an address or a name, such as `127.0.0.1`; `backlog` is how many connections may wait to be
+    /// accepted.
     ///
     /// # Errors
-    /// [`Error::LeaseClosed`], [`Error::InvalidArgument`] for a host that cannot be resolved or a negative backlog,
-    /// [`Error::Socket`] when it cannot listen there.
+    /// [`Error::LeaseClosed`], [`Error::InvalidArgument`] for a host that cannot be resolved or a negative
+    /// backlog, [`Error::Socket`] when it cannot listen there.
     pub fn listen(&self, host: &str, backlog: i32) -> Result<TcpListener> {
         if backlog < 0 {
             return Err(Error::invalid("backlog", format!("{backlog} is negative")));

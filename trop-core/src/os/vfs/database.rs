@@ -1,7 +1,7 @@
 //! The database file: SQLite's own, but not truncated to the length that it has.
 //!
-//! After a checkpoint SQLite always sets the file's length, which seldom changes it. The file system counts that as a
-//! change all the same and writes it to its journal, so that the sync takes longer.
+//! After a checkpoint SQLite always sets the file's length, which seldom changes it. The file system counts
+//! that as a change all the same and writes it to its journal, so that the sync takes longer.
 
 use std::ffi::c_int;
 use std::sync::OnceLock;

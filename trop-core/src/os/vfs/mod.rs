@@ -1,6 +1,6 @@
-//! How SQLite reads and writes files here: through its own VFS, but a transaction goes to the log (WAL) in one write, a
-//! short log stays for the next program, and a database file is not truncated to the length that it has.
-//! docs/design.md has the argument why no committed reservation can be lost by it.
+//! How SQLite reads and writes files here: through its own VFS, but a transaction goes to the log (WAL) in
+//! one write, a short log stays for the next program, and a database file is not truncated to the length that
+//! it has. docs/design.md has the argument why no committed reservation can be lost by it.
 
 mod database;
 mod format;
@@ -25,8 +25,9 @@ const NAME: &CStr = c"trop";
 pub(crate) fn name() -> &'static CStr {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
-        // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which is never moved. A
-        // copy works as the original does: those of SQLite read nothing but `pAppData` and `mxPathname` from what they are given.
+        // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which
+        // is never moved. A copy works as the original does: those of SQLite read nothing but `pAppData` and
+        // `mxPathname` from what they are given.
         unsafe {
             let original = sqlite3_vfs_find(std::ptr::null());
             if original.is_null() {
@@ -61,8 +62,8 @@ unsafe extern "C" fn open(
     out_flags: *mut c_int,
 ) -> c_int {
     let original = ORIGINAL.load(Ordering::SeqCst);
-    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Wal` too, and a name
-    // that is valid for the call.
+    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Wal`
+    // too, and a name that is valid for the call.
     unsafe {
         let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
         if flags & SQLITE_OPEN_WAL == 0 {
@@ -87,7 +88,8 @@ unsafe extern "C" fn open(
             }
             status
         };
-        // A log that stayed is there already; without the flag the original does not sync the directory either.
+        // A log that stayed is there already; without the flag the original does not sync the directory
+        // either.
         if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
             if wal::has_mark(file) {
                 return SQLITE_OK;

@@ -1,20 +1,23 @@
 //! A log whose room is kept when nobody has the database open any more, for whoever opens it next.
 //!
-//! By itself SQLite deletes the log then. Whoever comes next makes a new one, and waits for the disk twice as often:
-//! for the file's name, its room, and for its beginning before the rest. Here the log stays, with a mark over its
-//! beginning. To SQLite that is a log without anything in it, like one whose beginning a rollback journal that is kept
-//! has lost, so other programs may use and delete it, and `trop.db` alone is the whole database as ever.
+//! By itself SQLite deletes the log then. Whoever comes next makes a new one, and waits for the disk twice as
+//! often: for the file's name, its room, and for its beginning before the rest. Here the log stays, with a
+//! mark over its beginning. To SQLite that is a log without anything in it, like one whose beginning a
+//! rollback journal that is kept has lost, so other programs may use and delete it, and `trop.db` alone is
+//! the whole database as ever.
 //!
 //! The mark says two more things, and it is written by whoever knows them to be true:
 //!
-//! - The name of the file survives a power cut: everything in the log was moved into the database, and before that
-//!   SQLite waits for the log and its directory. So they need not be waited for again.
-//! - There was one transaction in the log. When the next ones are written over it, a power cut may leave any of the
-//!   old and any of the new pages. Of the old log that leaves all or nothing, as of any transaction, and all of it is in the
-//!   database already. So the new beginning need not be on the disk before what follows it. Of several transactions it
-//!   could leave the first alone, and SQLite would take the database back to it.
+//! - The name of the file survives a power cut: everything in the log was moved into the database, and before
+//!   that SQLite waits for the log and its directory. So they need not be waited for again.
+//! - There was one transaction in the log. When the next ones are written over it, a power cut may leave any
+//!   of the old and any of the new pages. Of the old log that leaves all or nothing, as of any transaction,
+//!   and all of it is in the database already. So the new beginning need not be on the disk before what
+//!   follows it. Of several transactions it could leave the first alone, and SQLite would take the database
+//!   back to it.
 //!
-//! Both are true of one database only, so the mark tells which: a copy and a backup that was put back are others.
+//! Both are true of one database only, so the mark tells which: a copy and a backup that was put back are
+//! others.
 
 use std::io::Read;
 use std::path::Path;
@@ -69,15 +72,16 @@ mod unix {
         mark
     }
 
-    /// Marks a file that SQLite is about to delete, if it is a log and may be kept. Nobody else has the database open.
+    /// Marks a file that SQLite is about to delete, if it is a log and may be kept. Nobody else has the
+    /// database open.
     pub(in crate::os::vfs) fn keep(log: &Path) -> Result<bool> {
         let Some(database) = database(log) else { return Ok(false) };
         let database = fs::metadata(database)?;
         let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
         let mut file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(log)?;
         let metadata = file.metadata()?;
-        // SQLite deletes the log of an empty database too, which does not have what is in the log. And nobody is to be
-        // shut out by a log that has kept the owner or the rights that the database once had.
+        // SQLite deletes the log of an empty database too, which does not have what is in the log. And nobody
+        // is to be shut out by a log that has kept the owner or the rights that the database once had.
         let rights = |of: &Metadata| (of.uid(), of.gid(), of.mode());
         // Nothing for the group, nothing for others.
         let is_private = metadata.mode().trailing_zeros() >= 6 && rights(&metadata) == rights(&database);
@@ -97,8 +101,8 @@ mod unix {
         Ok(has_one)
     }
 
-    /// How many transactions there are in a log; none if it is none. Behind them may be what an earlier log has left.
-    /// Formats are those of "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
+    /// How many transactions there are in a log; none if it is none. Behind them may be what an earlier log
+    /// has left. Formats are those of "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
     fn transactions(log: &[u8]) -> Option<usize> {
         let (header, frames) = log.split_at_checked(LOG_HEADER)?;
         let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));

@@ -1,12 +1,14 @@
 //! The log (WAL): a transaction goes to it in one write, instead of two for each page.
 //!
-//! By itself SQLite makes two system calls for every page, one for its 24 bytes of header and one for the page, which is
-//! most of what a small transaction costs. Here the bytes are buffered and written at the latest with the last page of
-//! the transaction, before that call returns: nothing is published to other processes, and no lock is released, before
-//! it is in the file. The order of the bytes is the same, and so is every error.
+//! By itself SQLite makes two system calls for every page, one for its 24 bytes of header and one for the
+//! page, which is most of what a small transaction costs. Here the bytes are buffered and written at the
+//! latest with the last page of the transaction, before that call returns: nothing is published to other
+//! processes, and no lock is released, before it is in the file. The order of the bytes is the same, and so
+//! is every error.
 //!
-//! The buffer must not outlive the write lock. SQLite writes all pages of a transaction in a row as long as it never
-//! spills some to the log early, so a connection that uses this has to set `PRAGMA cache_spill = OFF`.
+//! The buffer must not outlive the write lock. SQLite writes all pages of a transaction in a row as long as
+//! it never spills some to the log early, so a connection that uses this has to set `PRAGMA cache_spill =
+//! OFF`.
 
 use std::ffi::{c_int, c_void};
 use std::path::PathBuf;
@@ -17,8 +19,8 @@ use super::format::{FRAME_HEADER, LOG_HEADER};
 #[cfg(unix)]
 use super::reusable_wal;
 
-/// The size of the buffer: that of the largest page there is, because SQLite's Unix VFS cannot write 128 KiB at once. A
-/// larger transaction is written in several pieces.
+/// The size of the buffer: that of the largest page there is, because SQLite's Unix VFS cannot write 128 KiB
+/// at once. A larger transaction is written in several pieces.
 const MOST_BYTES: usize = 65536;
 
 /// An open log, in memory that SQLite allocates. The original VFS's own part of the file lies behind it.
@@ -45,7 +47,8 @@ impl Wal {
     /// Makes an open log out of a file that the original has opened.
     ///
     /// # Safety
-    /// There is room for a `Wal` at `file` and it is SQLite's; the original has opened `inner`, which stays where it is.
+    /// There is room for a `Wal` at `file` and it is SQLite's; the original has opened `inner`, which stays
+    /// where it is.
     pub(super) unsafe fn put(file: *mut sqlite3_file, inner: *mut sqlite3_file, path: Option<PathBuf>) {
         let log = Wal {
             base: sqlite3_file { pMethods: &raw const METHODS },
@@ -137,8 +140,8 @@ impl Wal {
         status == SQLITE_OK && self.mark().is_some_and(|mark| header == mark)
     }
 
-    /// Waits until everything is on the disk. A header in place of a mark need not be there before what follows it; see
-    /// [`reusable_wal`].
+    /// Waits until everything is on the disk. A header in place of a mark need not be there before what
+    /// follows it; see [`reusable_wal`].
     fn sync(&mut self, flags: c_int) -> c_int {
         if std::mem::take(&mut self.replaced_mark) {
             return SQLITE_OK;
@@ -147,8 +150,8 @@ impl Wal {
         self.call(|methods, file| unsafe { Some(methods.xSync?(file, flags)) })
     }
 
-    /// Whether a page's header may stand at an offset. Not every write of that length is a header: with some settings a
-    /// transaction is padded to a whole sector, and the padding is written in two parts.
+    /// Whether a page's header may stand at an offset. Not every write of that length is a header: with some
+    /// settings a transaction is padded to a whole sector, and the padding is written in two parts.
     fn may_begin_frame(&self, offset: sqlite3_int64) -> bool {
         let header = sqlite3_int64::try_from(LOG_HEADER).unwrap_or(0);
         self.frame.is_none_or(|frame| (offset - header) % frame == 0)
@@ -338,8 +341,8 @@ mod tests {
         assert_eq!(count(&plain), MANY);
     }
 
-    /// As when a commit is padded to a whole sector: the last frame comes again, in two parts with a sync between them, and
-    /// the second part is as short as a header.
+    /// As when a commit is padded to a whole sector: the last frame comes again, in two parts with a sync
+    /// between them, and the second part is as short as a header.
     #[test]
     fn what_is_as_short_as_a_header_need_not_be_one() {
         let directory = tempfile::tempdir().unwrap();
