@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use granit_parser::{Event, Parser, ScalarStyle};
 
-/// The deepest nesting; settings need four levels.
+/// The deepest nesting that is accepted; settings need four levels.
 const MAX_DEPTH: usize = 32;
 
-/// The most nodes, counting what aliases repeat.
+/// The largest number of nodes that is accepted. Nodes that an alias repeats count again.
 const MAX_NODES: usize = 250_000;
 
 #[derive(Clone, Debug)]
@@ -28,7 +28,7 @@ pub(super) enum Value {
     Map(Vec<(Node, Node)>),
 }
 
-/// Why text is no document.
+/// Why a text is not a valid document.
 #[derive(Debug)]
 pub(super) struct Fault {
     pub(super) line: usize,
@@ -41,7 +41,7 @@ impl Fault {
     }
 }
 
-/// The one document of a text; none when there is nothing in it.
+/// Parses a text that holds one YAML document. Returns `None` when the document is empty or null.
 pub(super) fn parse(text: &str) -> Result<Option<Node>, Fault> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut builder = Builder::default();
@@ -53,7 +53,7 @@ pub(super) fn parse(text: &str) -> Result<Option<Node>, Fault> {
     Ok(builder.root.filter(|root| !matches!(root.value, Value::Null)))
 }
 
-/// A collection whose end has not been seen.
+/// A list or mapping whose end has not been parsed yet.
 enum Open {
     List { line: usize, anchor: usize, items: Vec<Node> },
     Map { line: usize, anchor: usize, entries: Vec<(Node, Node)>, key: Option<Node> },
@@ -159,7 +159,8 @@ impl Builder {
     }
 }
 
-/// Recursion through aliases stays below some 700 levels: a chain of n aliases repeats 1 + 2 + ... + n nodes.
+/// Counts a node and everything in it. [`MAX_NODES`] keeps this recursion below about 700 levels, because a
+/// chain of n nested aliases counts 1 + 2 + ... + n nodes.
 fn count(node: &Node) -> usize {
     match &node.value {
         Value::List(items) => 1 + items.iter().map(count).sum::<usize>(),

@@ -1,4 +1,4 @@
-//! Configuration files: which there are, reading them, and checking one by itself.
+//! Finds, reads and validates configuration files.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -9,9 +9,9 @@ use super::reader::{Problem, WHOLE};
 use super::schema::{self, FileKind};
 use crate::model::{Error, Result, paths};
 
-/// The project's file, for everybody who works on it.
+/// The project's file, shared by everybody who works on the project.
 const PROJECT_FILE: &str = "trop.yaml";
-/// The project's file that is not shared, beside or instead of the other.
+/// The project's private file. It may exist beside `trop.yaml` or instead of it.
 const PRIVATE_FILE: &str = "trop.local.yaml";
 /// The user's file, in the data directory.
 pub(crate) const USER_FILE: &str = "config.yaml";
@@ -23,23 +23,23 @@ const MAX_BYTES: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Discovery {
-    /// Those of the nearest directory from the physical working directory upward that has any.
+    /// Those of the nearest directory that has any, searched upward from the physical working directory.
     #[default]
     WorkingDirectory,
-    /// Those of the nearest directory from this one upward that has any.
+    /// Those of the nearest directory that has any, searched upward from this one.
     From(PathBuf),
-    /// This file; if its name is `trop.yaml` or `trop.local.yaml`, both of its directory.
+    /// This file. If its name is `trop.yaml` or `trop.local.yaml`, both files of its directory.
     File(PathBuf),
-    /// None, and no user's file either.
+    /// No project files, and no user's file either.
     Off,
 }
 
 impl Discovery {
-    /// What three options mean, of which at most one may say something: whether files are read at all, where
-    /// the search upward begins, and the only project file.
+    /// Combines three options, of which at most one may be given: `is_on` is false to read no files at all,
+    /// `start_dir` is where the upward search begins, and `config_file` is the only project file to read.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for `discovery` or `config_file` when they contradict each other.
+    /// [`Error::InvalidArgument`] for `discovery` or `config_file` when more than one option is given.
     pub fn new(is_on: bool, start_dir: Option<PathBuf>, config_file: Option<PathBuf>) -> Result<Discovery> {
         match (is_on, start_dir, config_file) {
             (true, None, None) => Ok(Discovery::WorkingDirectory),
@@ -54,11 +54,12 @@ impl Discovery {
     }
 }
 
-/// The project files of a discovery, the one with less weight first.
+/// Returns the project files that a discovery selects, the lowest precedence first.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when a named file is missing or no file; [`Error::UnresolvablePath`] when the
-/// start directory is; [`Error::Io`].
+/// [`Error::InvalidArgument`] when a named file is missing or is not a regular file;
+/// [`Error::UnresolvablePath`] when the start directory cannot be resolved; [`Error::Config`] when a
+/// directory cannot be searched; [`Error::Io`].
 pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
     match discovery {
         Discovery::Off => Ok(Vec::new()),
@@ -70,7 +71,8 @@ pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
         })?),
         Discovery::WorkingDirectory => match paths::working_directory() {
             Ok(start) => upward(&start),
-            // There are no files above a directory that is gone; who needs the directory itself will say so.
+            // A working directory that was removed has no files above it. Operations that need the directory
+            // itself report the error.
             Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         },
@@ -79,7 +81,7 @@ pub(super) fn discover(discovery: &Discovery) -> Result<Vec<PathBuf>> {
 
 fn upward(start: &Path) -> Result<Vec<PathBuf>> {
     for directory in start.ancestors() {
-        let found = both(directory)?;
+        let found = files_in(directory)?;
         if !found.is_empty() {
             return Ok(found);
         }
@@ -87,9 +89,9 @@ fn upward(start: &Path) -> Result<Vec<PathBuf>> {
     Ok(Vec::new())
 }
 
-/// Those of the two files a directory has, whatever they are: one that cannot be read must not be passed
-/// over.
-fn both(directory: &Path) -> Result<Vec<PathBuf>> {
+/// The project files that exist in a directory. Only their names are checked, so that a file which cannot be
+/// read is reported when it is loaded, not skipped.
+fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for name in [PROJECT_FILE, PRIVATE_FILE] {
         let path = directory.join(name);
@@ -102,8 +104,8 @@ fn both(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(found)
 }
 
-/// A file the caller named, or both of its directory if it has one of their names; `argument` is named in the
-/// error.
+/// Resolves a file that the caller named: both project files of its directory if it has one of their names,
+/// else the file alone. Errors name `argument`.
 pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>> {
     check_named(argument, file)?;
     let parent = match file.parent() {
@@ -113,13 +115,13 @@ pub(super) fn named(argument: &'static str, file: &Path) -> Result<Vec<PathBuf>>
     let failed = |source| Error::io_of(Some(argument), "resolve", parent, source);
     let directory = parent.canonicalize().map_err(failed)?;
     match file.file_name() {
-        Some(name) if name == PROJECT_FILE || name == PRIVATE_FILE => both(&directory),
+        Some(name) if name == PROJECT_FILE || name == PRIVATE_FILE => files_in(&directory),
         Some(name) => Ok(vec![directory.join(name)]),
         None => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
     }
 }
 
-/// Refuses a file that is missing or is something else.
+/// Returns an error for a path that is missing or is not a regular file.
 pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => Ok(()),
@@ -127,7 +129,7 @@ pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
         Err(error) if is_absent(&error) => {
             Err(Error::invalid(argument, format!("Configuration file not found: '{}'", file.display())))
         }
-        // A NUL in the name.
+        // The name contains a NUL.
         Err(error) if error.kind() == io::ErrorKind::InvalidInput => {
             Err(Error::invalid(argument, error.to_string()))
         }
@@ -137,13 +139,14 @@ pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
 
 /// The user's file of a data directory, if there is one.
 ///
-/// What keeps it from being looked for keeps the database from being opened, which will say so.
+/// Errors are ignored here: whatever prevents looking for this file also prevents opening the database, which
+/// reports it.
 pub(super) fn of_user(data_dir: &Path) -> Option<PathBuf> {
     let path = data_dir.join(USER_FILE);
     fs::symlink_metadata(&path).is_ok().then_some(path)
 }
 
-/// What a file says.
+/// Reads the settings of a file.
 ///
 /// # Errors
 /// [`Error::Config`] for a file that cannot be read or breaks a rule.
@@ -170,20 +173,21 @@ fn unreadable(path: &Path, error: &io::Error) -> Error {
     Error::Config { setting: WHOLE, reason: format!("cannot read '{}': {error}", path.display()) }
 }
 
-/// Everything wrong with one configuration file: nothing if it is valid.
+/// Returns every problem of one configuration file, sorted by line; empty if the file is valid.
 ///
-/// A file called `config.yaml` is judged as a user's file, any other as a project file. No other file, no
-/// variable and no database is looked at.
+/// A file called `config.yaml` is checked as a user's file, any other as a project file. No other file, no
+/// environment variable and no database is read.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] when it is missing or no file, [`Error::Io`] when it cannot be read.
+/// [`Error::InvalidArgument`] when it is missing or is not a regular file, [`Error::Io`] when it cannot be
+/// read.
 pub fn validate(path: &Path) -> Result<Vec<Problem>> {
     check_named("file", path)?;
     let text = contents(path).map_err(|source| Error::io_of(Some("file"), "read", path, source))?;
     Ok(read(path, kind_of(path), text).1)
 }
 
-/// Judges a text as [`validate`] would judge a file of this name that has it.
+/// Checks a text as [`validate`] would check a file with this name and this content.
 ///
 /// # Errors
 /// [`Error::Config`] for the first problem.
@@ -191,7 +195,7 @@ pub(crate) fn check(path: &Path, text: &str) -> Result<()> {
     accept(&read(path, kind_of(path), Ok(text.to_owned())).1)
 }
 
-/// The text of a file that is to be edited; empty if there is none.
+/// Returns the text of a file that is to be edited; empty if the file does not exist.
 ///
 /// # Errors
 /// [`Error::Io`] when it cannot be read; [`Error::Config`] when it breaks a rule.
@@ -218,9 +222,9 @@ fn read(path: &Path, kind: FileKind, text: Result<String, &'static str>) -> (Lay
     }
 }
 
-/// The text of a file, or why it has none.
+/// Returns the text of a file. The inner error says why the content is not usable as text.
 fn contents(path: &Path) -> io::Result<Result<String, &'static str>> {
-    // A pipe would wait for ever and a device never end.
+    // Opening a pipe could block for ever, and reading a device might never end.
     if !fs::metadata(path)?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
     }

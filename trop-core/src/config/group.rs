@@ -1,5 +1,4 @@
-//! The group of services a project file may define, and the environment variables their ports are shown
-//! under.
+//! The group of services that a project file may define, and the environment variables that name their ports.
 
 use std::path::PathBuf;
 
@@ -26,19 +25,18 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Service {
-    /// The tag, unlike that of any other service.
+    /// The tag, unique in the group.
     pub tag: Tag,
-    /// The distance from the base, unlike that of any other service.
+    /// The distance from the base, unique in the group.
     pub offset: u16,
-    /// The port to use if it can be had, unlike that of any other service; it may lie outside the range.
+    /// The port to use if it is available, unique in the group. It may lie outside the range.
     pub preferred: Option<Port>,
-    /// The name of the environment variable for the port, unlike that of any other service even if case is
-    /// ignored.
+    /// The name of the environment variable for the port, unique in the group even if case is ignored.
     pub variable: String,
 }
 
-/// Whether a text may stand where a shell expects the name of a variable: 1 to 255 of `A-Z`, `a-z`, `0-9` and
-/// `_`, without a digit in front.
+/// Whether a text is a valid name for a shell variable: 1 to 255 characters of `A-Z`, `a-z`, `0-9` and `_`,
+/// not starting with a digit.
 #[must_use]
 pub fn is_variable_name(text: &str) -> bool {
     let mut bytes = text.bytes();
@@ -47,9 +45,11 @@ pub fn is_variable_name(text: &str) -> bool {
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
-/// The variable's name that follows from a tag: in capitals, with `_` for `-`. None if that is no name.
+/// Derives a variable name from a tag: upper case, with `_` for `-`. Returns `None` if the result is not a
+/// valid name.
 pub(super) fn derived_name(tag: &Tag) -> Option<String> {
-    // Only ASCII is mapped: the capitals of other scripts may be ASCII letters, or several.
+    // Only ASCII letters are converted: upper-casing other letters can produce ASCII letters, or several
+    // letters.
     let name = tag.as_str().to_ascii_uppercase().replace('-', "_");
     is_variable_name(&name).then_some(name)
 }

@@ -10,7 +10,7 @@ use crate::model::{Port, Tag, trimmed};
 const FIELD: &str = "reservations";
 const SERVICES: &str = "reservations.services";
 
-/// What was read of one service; parts that are wrong are missing, and reported.
+/// One service as far as it could be read. Invalid parts are reported and left out.
 #[derive(Default)]
 struct Draft {
     line: usize,
@@ -20,10 +20,10 @@ struct Draft {
     variable: Option<String>,
 }
 
-/// The group of the key `reservations`; what is wrong with it goes to the reader. `stated` is the file's own
-/// range.
+/// Reads the value of the key `reservations` and reports its problems to the reader. `stated` is the port
+/// range that the same file gives.
 ///
-/// No message repeats a tag or a name: they are hostile until they have been checked.
+/// Messages never repeat a tag or a name, because neither can be trusted before it has been checked.
 pub(super) fn read(reader: &mut Reader<'_>, node: &Node, stated: Stated) -> Option<Group> {
     let faults = reader.count();
     let fields = reader.fields(node, FIELD, &["base", "services"])?;
@@ -130,7 +130,7 @@ fn check_unique(reader: &mut Reader<'_>, drafts: &[Draft]) {
     }
 }
 
-/// What a file itself says about the range.
+/// The ends of the port range, as far as one file gives them.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Stated {
     pub(super) min: Option<Port>,

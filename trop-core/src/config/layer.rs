@@ -1,4 +1,4 @@
-//! What one source says, and how a higher source is put over a lower one.
+//! The settings of one source, and how a source of higher precedence overrides a lower one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,7 +23,7 @@ pub enum Origin {
     },
     /// An environment variable.
     Variable(&'static str),
-    /// An explicit value of the caller, in the caller's words: `argument` or `command line`.
+    /// An explicit value of the caller, with the caller's word for it: `argument` or `command line`.
     Argument(&'static str),
 }
 
@@ -101,17 +101,17 @@ impl OutputFormat {
     }
 }
 
-/// What a source says about the group: the three states of a key that can be omitted, given or null.
+/// What a source does to the group. The key can be omitted, given or null.
 #[derive(Clone, Debug, Default)]
 pub(super) enum GroupChange {
     #[default]
     Inherit,
     Replace(Group),
-    /// The origin is the null.
+    /// The key is null; the origin says where.
     Clear(Origin),
 }
 
-/// What one source says; what it does not say is inherited.
+/// The settings of one source. Settings that it leaves out are inherited.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer {
     values: BTreeMap<Setting, Sourced<Value>>,
@@ -120,21 +120,21 @@ pub(super) struct Layer {
 }
 
 impl Layer {
-    /// Sets a value in place of the one that there was. Ports are added to those that there were.
+    /// Sets a value, replacing an earlier one. Ports are added to the earlier ones instead.
     pub(super) fn set(&mut self, setting: Setting, value: Value, origin: Origin) {
         if let Value::Ports(ports) = value {
             self.excluded.insert_set(&ports);
             return;
         }
         if matches!(setting, Setting::PortMax | Setting::PortMaxOffset) {
-            // Either form replaces both: they are one value.
+            // Both settings stand for the same value, so either one replaces both.
             self.values.remove(&Setting::PortMax);
             self.values.remove(&Setting::PortMaxOffset);
         }
         self.values.insert(setting, Sourced { value, origin });
     }
 
-    /// Puts a higher source over this one.
+    /// Overrides this source with one of higher precedence.
     pub(super) fn merge(&mut self, higher: Layer) {
         for (setting, Sourced { value, origin }) in higher.values {
             self.set(setting, value, origin);

@@ -1,6 +1,6 @@
-//! The effective configuration: built-in defaults, the user's file, the project's files, environment
-//! variables and the caller's explicit values, each over the one before, resolved once when a registry is
-//! opened.
+//! The effective configuration, resolved once when a registry is opened. Its sources, from the lowest
+//! precedence to the highest, are built-in defaults, the user's file, the project's files, environment
+//! variables and the caller's explicit values.
 
 mod document;
 mod exclusions;
@@ -41,9 +41,9 @@ use setting::MAX_LOCK_WAIT;
 pub struct Configuration {
     /// The ports to choose from.
     pub ports: PortRange,
-    /// Ports never to choose: what any source excludes.
+    /// Ports never to choose: the exclusions of all sources together.
     pub excluded: PortSet,
-    /// How to find out whether something else has a port.
+    /// How to find out whether another program has a port bound.
     pub occupancy: OccupancyPolicy,
     /// The project of new reservations.
     pub project: Option<String>,
@@ -51,9 +51,9 @@ pub struct Configuration {
     pub task: Option<String>,
     /// For how many days a reservation may be unused before it expires.
     pub expire_after_days: u32,
-    /// Whether an exhausted range is not pruned.
+    /// Whether reservations are not pruned when the range is exhausted.
     pub disable_autoprune: bool,
-    /// Whether in an exhausted range nothing expires.
+    /// Whether old reservations are not expired when the range is exhausted.
     pub disable_autoexpire: bool,
     /// Whether paths may be unrelated to the working directory.
     pub allow_unrelated_path: bool,
@@ -67,13 +67,13 @@ pub struct Configuration {
     pub create: bool,
     /// The format of lists.
     pub output_format: OutputFormat,
-    /// The project files that were read, the one with less weight first.
+    /// The project files that were read, the lowest precedence first.
     pub project_files: Vec<PathBuf>,
     group: GroupChange,
     origins: BTreeMap<Setting, Origin>,
     min: Option<Sourced<Port>>,
     upper: Option<Sourced<Upper>>,
-    /// How messages call the caller's own values.
+    /// The word for the caller's own values in messages.
     argument: &'static str,
 }
 
@@ -81,14 +81,14 @@ impl Configuration {
     /// Resolves all sources. `data_dir` is where the user's file is looked for.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a named configuration file that is missing or no file and for a lock
-    /// wait above 2147483 s, [`Error::Config`] for everything that is wrong with a file, a variable or the
-    /// values taken together, [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
+    /// [`Error::InvalidArgument`] for a named configuration file that is missing or is not a regular file and
+    /// for a lock wait above 2147483 s, [`Error::Config`] for an invalid file or variable and for values that
+    /// do not fit together, [`Error::UnresolvablePath`] for a start directory that cannot be resolved.
     pub fn resolve(options: RegistryOptions, data_dir: &Path) -> Result<Configuration> {
         Configuration::resolve_for(options, data_dir, None)
     }
 
-    /// As `resolve`, with a named project file in place of those the options lead to.
+    /// Like `resolve`, with a named project file in place of those that the options select.
     pub(crate) fn resolve_for(
         options: RegistryOptions,
         data_dir: &Path,
@@ -142,7 +142,7 @@ impl Configuration {
     /// The range with one of its ends, or both, replaced by a request.
     ///
     /// # Errors
-    /// [`Error::Config`] when it ends before it begins; it says where both ends come from.
+    /// [`Error::Config`] when `min` is above `max`; the message says where each of them comes from.
     pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
         if min.is_none() && max.is_none() {
             return Ok(self.ports);
@@ -153,11 +153,11 @@ impl Configuration {
         range(min.as_ref().or(self.min.as_ref()), max.as_ref().or(self.upper.as_ref()))
     }
 
-    /// The group the project's files define, fit to be reserved.
+    /// The group that the project's files define, checked so that it can be reserved.
     ///
     /// # Errors
-    /// [`Error::NoProjectFile`] when no file could define one; [`Error::NoGroup`] when there is none or it
-    /// has no services; [`Error::Config`] when its base lies outside the effective port range.
+    /// [`Error::NoProjectFile`] when no project file was read; [`Error::NoGroup`] when no group is defined or
+    /// it has no services; [`Error::Config`] when its base lies outside the effective port range.
     pub fn group(&self) -> Result<&Group> {
         let group = match &self.group {
             GroupChange::Replace(group) => group,
@@ -199,7 +199,7 @@ impl Configuration {
     }
 }
 
-/// The caller's own values, the highest source. Switches only turn on.
+/// The caller's own values, the source of the highest precedence. They can turn switches on, but not off.
 fn explicit(options: RegistryOptions) -> Layer {
     let mut layer = Layer::default();
     layer.excluded = options.excluded;
@@ -227,8 +227,8 @@ fn explicit(options: RegistryOptions) -> Layer {
     layer
 }
 
-/// The effective range, judged when all sources are known: a higher one may repair what lower ones spoil
-/// together.
+/// The effective range. It is checked after all sources are merged, because a source of higher precedence may
+/// correct a conflict between lower ones.
 fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<PortRange> {
     let default = PortRange::default();
     let (min, min_origin) = match min {
@@ -255,7 +255,8 @@ fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<
     })
 }
 
-/// What the layers come to. `explicit_wait` is the caller's, which need not be a whole number of seconds.
+/// Builds the configuration from the merged layers. `explicit_wait` is the caller's lock wait, which need not
+/// be a whole number of seconds.
 fn settle(
     layer: Layer,
     ports: PortRange,

@@ -10,7 +10,7 @@ use crate::model::{Port, PortRange, PortSet};
 
 /// How to open a registry. All fields have defaults.
 ///
-/// What is given here has more weight than variables, and these more than files; see
+/// Values given here override environment variables, and these override files; see
 /// [`Configuration`](crate::Configuration).
 #[derive(Clone, Debug)]
 #[non_exhaustive]
@@ -31,17 +31,16 @@ pub struct RegistryOptions {
     pub max: Option<Port>,
     /// Ports never to choose, besides those the configuration excludes.
     pub excluded: PortSet,
-    /// How to find out whether something else has a port: switches that are on beside those the configuration
-    /// turns on.
+    /// Occupancy switches to turn on, in addition to those that the configuration turns on.
     pub occupancy: OccupancyPolicy,
     /// Which configuration files apply.
     pub discovery: Discovery,
     /// Whether environment variables are part of the configuration; true by default. `TROP_DATA_DIR` always
     /// is.
     pub variables: bool,
-    /// What the registry is for; everything by default.
+    /// Which settings the registry is going to use; all by default.
     pub uses: Uses,
-    /// How messages call the values given here: `argument` by default.
+    /// The word for the values given here in messages: `argument` by default.
     pub origin: &'static str,
 }
 

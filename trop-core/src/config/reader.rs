@@ -1,4 +1,4 @@
-//! Reads values of a configuration file and collects what is wrong with them.
+//! Reads the values of a configuration file and collects their problems.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -42,7 +42,7 @@ impl fmt::Display for Problem {
 /// The field of a problem with the file as a whole.
 pub(super) const WHOLE: &str = "configuration";
 
-/// Reads values and collects what is wrong with them.
+/// Reads values and collects their problems.
 pub(super) struct Reader<'a> {
     path: &'a Path,
     problems: Vec<Problem>,
@@ -62,7 +62,7 @@ impl<'a> Reader<'a> {
         self.problems.len()
     }
 
-    /// Everything that is wrong, by line.
+    /// All problems, sorted by line.
     pub(super) fn into_problems(mut self) -> Vec<Problem> {
         self.problems.sort_by_key(|problem| problem.line);
         self.problems
@@ -72,12 +72,13 @@ impl<'a> Reader<'a> {
         self.problems.push(Problem { path: self.path.to_path_buf(), line, field, reason: reason.into() });
     }
 
-    /// This file at a line.
+    /// The origin of a value at a line of this file.
     pub(super) fn origin(&self, line: usize) -> Origin {
         Origin::File { path: self.path.to_path_buf(), line }
     }
 
-    /// The value of a setting; none if it has none, or not one that can be read by itself.
+    /// Reads the value of a setting. Returns `None` if it is invalid, which is reported, or if settings of
+    /// its kind are not read here.
     pub(super) fn value(&mut self, setting: Setting, node: &Node) -> Option<layer::Value> {
         let name = setting.name();
         match setting.kind() {
@@ -147,7 +148,7 @@ impl<'a> Reader<'a> {
         set
     }
 
-    /// Adds one entry of the list; the reason is one the reader has not reported.
+    /// Adds one entry of the list to the set. An error is a reason that the caller has to report.
     fn entry(&mut self, entry: &Node, field: &'static str, set: &mut PortSet) -> Result<(), String> {
         match &entry.value {
             Value::Plain(text) | Value::Quoted(text) => {
@@ -170,7 +171,8 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The values of a mapping that are not null, by their keys; none when it is no mapping.
+    /// Returns the values of a mapping that are not null, by their keys; `None` when the node is neither a
+    /// mapping nor null.
     pub(super) fn fields<'n>(
         &mut self,
         node: &'n Node,
@@ -246,7 +248,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// A key in a message, unless it is anything but a word.
+/// A key as messages show it: empty unless it is a short plain word, because it may be hostile.
 fn shown(key: &str) -> String {
     let word =
         key.len() <= 40 && key.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
@@ -284,7 +286,7 @@ fn is_text(text: &str) -> bool {
     boolean(text).is_none() && !number
 }
 
-/// What is wrong, without the name the error would put in front.
+/// The reason of an error, without the name of the argument in front.
 pub(super) fn plain_reason(error: Error) -> String {
     match error {
         Error::InvalidArgument { reason, .. } => reason,

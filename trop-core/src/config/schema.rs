@@ -1,5 +1,4 @@
-//! The keys of a configuration file: a document becomes a layer, and everything wrong with it a problem with
-//! its line.
+//! The keys of a configuration file. Turns a document into a layer and a list of problems.
 
 use std::path::Path;
 
@@ -12,13 +11,13 @@ use super::setting::{Files, Setting};
 /// Which rules a file has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FileKind {
-    /// `config.yaml` in a data directory: no project, no group.
+    /// `config.yaml` in a data directory. It may define neither a project nor a group.
     User,
     /// `trop.yaml`, `trop.local.yaml` or a file of any other name.
     Project,
 }
 
-/// What a text says and everything wrong with it; the layer is of use only when nothing is.
+/// Reads a text into a layer and a list of problems. The layer is usable only when the list is empty.
 pub(super) fn read(path: &Path, kind: FileKind, text: &str) -> (Layer, Vec<Problem>) {
     let mut reader = Reader::new(path);
     let layer = match document::parse(text) {
@@ -75,7 +74,7 @@ fn in_files() -> impl Iterator<Item = Setting> {
     Setting::ALL.into_iter().filter(|setting| setting.files() != Files::None)
 }
 
-/// Reads the setting of a key of the top level, or the settings of its block.
+/// Reads the setting of a top-level key, or all settings of its block.
 fn read_key(reader: &mut Reader<'_>, key: &'static str, node: &Node, layer: &mut Layer) {
     let (settings, names): (Vec<_>, Vec<_>) = block(key).unzip();
     if names.is_empty() {
@@ -98,7 +97,7 @@ fn read_value(reader: &mut Reader<'_>, setting: Setting, node: &Node, layer: &mu
     }
 }
 
-/// The settings of a block, and what they are called in it.
+/// The settings of a block, each with its key inside the block.
 fn block(key: &str) -> impl Iterator<Item = (Setting, &'static str)> {
     in_files().filter_map(move |setting| match setting.keys() {
         (block, Some(name)) if block == key => Some((setting, name)),
@@ -106,7 +105,7 @@ fn block(key: &str) -> impl Iterator<Item = (Setting, &'static str)> {
     })
 }
 
-/// The block `ports`. Returns the range as far as the file itself states it.
+/// Reads the block `ports`. Returns the ends of the range that the file gives.
 fn read_ports(reader: &mut Reader<'_>, node: &Node, layer: &mut Layer) -> Stated {
     const MIN: &str = Setting::PortMin.name();
     const MAX: &str = Setting::PortMax.name();
@@ -137,7 +136,8 @@ fn read_ports(reader: &mut Reader<'_>, node: &Node, layer: &mut Layer) -> Stated
             reader.report(node.line, MAX_OFFSET, format!("min {min} plus {offset} is above 65535"));
         }
     }
-    // Of both forms of the upper end, which is an error, either will do.
+    // If both `max` and `max_offset` are given, an error was reported, and it does not matter which one is
+    // set.
     for (setting, value, node) in [
         (Setting::PortMin, min, min_node),
         (Setting::PortMax, max, max_node),
@@ -150,7 +150,7 @@ fn read_ports(reader: &mut Reader<'_>, node: &Node, layer: &mut Layer) -> Stated
     stated
 }
 
-/// The key of the top level if it has the value null.
+/// The node of a top-level key whose value is null, if there is one.
 fn null<'n>(root: &'n Node, name: &str) -> Option<&'n Node> {
     use document::Value::{Map, Null, Plain, Quoted};
     let Map(entries) = &root.value else { return None };

@@ -1,6 +1,6 @@
-//! What can be set: the one table from which files, variables, help texts and validation follow.
+//! The table of all settings, from which files, environment variables, help texts and validation are derived.
 
-/// Declares [`Setting`], the list of all settings and the table, from one row a setting.
+/// Declares [`Setting`], the list of all settings and the table, from one row per setting.
 macro_rules! settings {
     ($( $(#[$doc:meta])* $setting:ident: $name:literal, $variables:expr, $uses:expr, $files:ident, $kind:expr; )*) => {
         /// Something that can be configured. [`Setting::ALL`] has all of them.
@@ -26,7 +26,7 @@ macro_rules! settings {
 struct Row {
     name: &'static str,
     variables: &'static [&'static str],
-    /// For what a registry needs it; none if it is no part of the configuration.
+    /// Which uses of a registry need it; none if it is not part of the configuration.
     uses: Option<Uses>,
     files: Files,
     kind: Kind,
@@ -55,12 +55,12 @@ pub(super) enum Kind {
     },
     /// Seconds up to [`MAX_LOCK_WAIT`].
     LockWait,
-    /// Ports and ranges; those of all sources count together.
+    /// Ports and ranges; the entries of all sources are combined.
     Ports,
     OutputFormat,
     /// Services, in files only.
     Group,
-    /// Whoever needs it looks it up.
+    /// Looked up by the code that needs it, not as part of the configuration.
     Elsewhere,
 }
 
@@ -70,8 +70,9 @@ pub(super) const MAX_LOCK_WAIT: u64 = 2_147_483;
 const DAYS: Kind = Kind::Number { min: 1, max: u32::MAX as u64 };
 const OFFSET: Kind = Kind::Number { min: 1, max: 65534 };
 
-// The name in messages, which is the key in files; the variables, the one that wins first; what it is used
-// for; in which files it may stand; its values. Files are read, and their keys are listed, in this order.
+// The columns are: the name in messages, which is also the key in files; the environment variables, of which
+// the first that is set wins; which uses need it; in which files it may stand; its kind of value. The keys of
+// files are read and listed in this order.
 settings! {
     /// The project of new reservations.
     Project: "project", &["TROP_PROJECT"], Some(Uses::METADATA), Project, Kind::Identifier;
@@ -83,7 +84,7 @@ settings! {
     PortMaxOffset: "ports.max_offset", &["TROP_PORT_MAX_OFFSET"], Some(Uses::PORTS), All, OFFSET;
     /// Ports never to choose.
     ExcludedPorts: "excluded_ports", &["TROP_EXCLUDED_PORTS"], Some(Uses::PORTS), All, Kind::Ports;
-    /// Unused for how many days is too long.
+    /// After how many days without use a reservation expires.
     ExpireAfterDays: "cleanup.expire_after_days", &["TROP_EXPIRE_AFTER_DAYS"], Some(Uses::EXPIRY), All, DAYS;
     /// Whether no probe is made.
     SkipOccupancyCheck:
@@ -103,9 +104,9 @@ settings! {
     Reservations: "reservations", &[], None, Project, Kind::Group;
     /// Whether a missing database is an error.
     DisableAutoinit: "disable_autoinit", &["TROP_DISABLE_AUTOINIT"], Some(Uses::OPENING), All, Kind::Switch;
-    /// Whether an exhausted range is not pruned.
+    /// Whether reservations are not pruned when the range is exhausted.
     DisableAutoprune: "disable_autoprune", &["TROP_DISABLE_AUTOPRUNE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
-    /// Whether in an exhausted range nothing expires.
+    /// Whether old reservations are not expired when the range is exhausted.
     DisableAutoexpire: "disable_autoexpire", &["TROP_DISABLE_AUTOEXPIRE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
     /// Whether paths may be unrelated to the working directory.
     AllowUnrelatedPath: "allow_unrelated_path", &["TROP_ALLOW_UNRELATED_PATH"], Some(Uses::PATHS), All, Kind::Switch;
@@ -131,7 +132,7 @@ settings! {
     DataDir: "data_dir", &["TROP_DATA_DIR"], None, None, Kind::Elsewhere;
     /// The path of a reservation.
     Path: "path", &["TROP_PATH"], None, None, Kind::Elsewhere;
-    /// How much is said.
+    /// How much a program reports besides its results.
     LogMode: "log_mode", &["TROP_LOG_MODE"], None, None, Kind::Elsewhere;
 }
 
@@ -142,7 +143,7 @@ impl Setting {
         self.row().name
     }
 
-    /// The environment variables that set it, the one that wins first.
+    /// The environment variables that set it. The first one that is set wins.
     #[must_use]
     pub const fn variables(self) -> &'static [&'static str] {
         self.row().variables
@@ -156,8 +157,8 @@ impl Setting {
         self.row().files
     }
 
-    /// The key of a file's top level that it has or is part of, and its own below that: `occupancy_check` and
-    /// `skip_ip4`, `project` and none.
+    /// The top-level key in files, and the key inside that block, if any: `occupancy_check` and `skip_ip4`,
+    /// or `project` and none.
     pub(super) fn keys(self) -> (&'static str, Option<&'static str>) {
         match self.name().split_once('.') {
             Some((block, key)) => (block, Some(key)),
@@ -166,9 +167,9 @@ impl Setting {
     }
 }
 
-/// Which settings the caller is going to use: variables of others are not judged, so that an unfit one breaks
-/// only what it is for. The lock wait and automatic initialisation are always used, and files are always
-/// judged whole.
+/// Which settings the caller is going to use. Environment variables of other settings are not read, so that
+/// an invalid one fails only the calls that need it. The lock wait and automatic initialisation are always
+/// used, and files are always validated completely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uses(u16);
 
@@ -194,7 +195,7 @@ impl Uses {
     /// What reserving a port or a group needs.
     pub const RESERVING: Uses = Uses(63);
 
-    /// Both.
+    /// The union of both.
     #[must_use]
     pub const fn and(self, other: Uses) -> Uses {
         Uses(self.0 | other.0)
@@ -204,7 +205,7 @@ impl Uses {
         self.0 & other.0 == other.0
     }
 
-    /// Whether a variable of the setting is to be judged.
+    /// Whether the environment variables of a setting are to be read.
     pub(super) fn include(self, setting: Setting) -> bool {
         setting.row().uses.is_some_and(|uses| self.includes(uses))
     }

@@ -8,7 +8,7 @@ use super::reader::plain_reason;
 use super::setting::{Kind, MAX_LOCK_WAIT, Setting, Uses};
 use crate::model::{Error, Port, Result, trimmed};
 
-/// How much a program is to say beside its results.
+/// How much a program reports besides its results.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogMode {
@@ -22,7 +22,7 @@ pub enum LogMode {
 }
 
 impl LogMode {
-    /// What `TROP_LOG_MODE` says; anything unknown is ignored.
+    /// The mode that `TROP_LOG_MODE` names, in any case; [`LogMode::Normal`] if it is unset or unknown.
     #[must_use]
     pub fn from_environment() -> LogMode {
         let [name, ..] = Setting::LogMode.variables() else { return LogMode::Normal };
@@ -34,7 +34,7 @@ impl LogMode {
     }
 }
 
-/// What the variables of the used settings say.
+/// Reads the environment variables of the settings in `uses`.
 ///
 /// # Errors
 /// [`Error::Config`] that names the first malformed variable.
@@ -47,7 +47,7 @@ pub(super) fn read(uses: Uses) -> Result<Layer> {
             .map_err(|_| "it is not valid UTF-8".to_owned())
             .and_then(|text| parse(setting.kind(), &text));
         match value {
-            // The last one set wins, so an offset wins over a highest port.
+            // Later settings override earlier ones, so `TROP_PORT_MAX_OFFSET` overrides `TROP_PORT_MAX`.
             Ok(value) => layer.set(setting, value, Origin::Variable(variable)),
             Err(reason) => {
                 let reason = format!("variable {variable}: {reason}");
@@ -63,7 +63,7 @@ fn variable(setting: Setting) -> Option<(&'static str, OsString)> {
     setting.variables().iter().find_map(|name| Some((*name, env::var_os(name)?)))
 }
 
-/// The value that a text means; else why it is none.
+/// Parses the text of a variable. The error says why it is not a valid value.
 fn parse(kind: Kind, text: &str) -> Result<Value, String> {
     match kind {
         Kind::Switch => to_boolean(text).map(Value::Switch),

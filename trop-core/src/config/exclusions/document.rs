@@ -1,7 +1,7 @@
-//! Where `excluded_ports` stands in a text that is a valid configuration file.
+//! Locates `excluded_ports` in the text of a valid configuration file.
 //!
-//! Only forms that can be edited line by line are read. Of anything else that YAML allows, such as anchors
-//! and aliases, the result is none.
+//! Only forms that can be edited line by line are supported. Parsing returns `None` for everything else that
+//! YAML allows, such as anchors and aliases.
 
 use granit_parser::{Event, Parser, ScalarStyle, Span, StructureStyle};
 
@@ -12,7 +12,7 @@ pub(super) const KEY: &str = "excluded_ports";
 /// An entry of the list, with byte offsets into the text.
 pub(super) struct Item {
     pub(super) range: PortRange,
-    /// From its first word to the end of its last one.
+    /// The span of the entry, including the braces of a mapping in braces.
     pub(super) start: usize,
     pub(super) end: usize,
     /// The start and end of each of its words. Comments can stand between them.
@@ -46,7 +46,7 @@ pub(super) enum Root {
     Block { column: usize },
     /// In braces.
     Flow {
-        /// Where the closing one stands.
+        /// The offset of the closing brace.
         end: usize,
         is_empty: bool,
     },
@@ -77,7 +77,7 @@ impl<'t> Document<'t> {
     }
 
     fn read(&mut self, mut events: Events<'t>) -> Option<()> {
-        // Anything else than a mapping is empty or null: the file is valid.
+        // The file is valid, so anything other than a mapping is empty or null.
         let Some((Event::MappingStart(style, ..), _)) = events.next() else { return Some(()) };
         let mut column = None;
         let mut is_empty = true;
@@ -139,9 +139,9 @@ impl<'t> Document<'t> {
         ports
     }
 
-    /// Whether a new text has the expected ports and everything else as it was. Checked before any file is
-    /// written.
-    pub(super) fn became(&self, changed: &str, expected: &PortSet) -> bool {
+    /// Whether an edited text has the expected ports and leaves everything else unchanged. Checked before any
+    /// file is written.
+    pub(super) fn is_faithful(&self, changed: &str, expected: &PortSet) -> bool {
         Document::parse(changed).is_some_and(|again| again.ports() == *expected && again.rest == self.rest)
     }
 }

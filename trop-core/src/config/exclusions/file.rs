@@ -1,4 +1,4 @@
-//! Replacing a file by another text of it, as a whole or not at all.
+//! Replaces the text of a file atomically.
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write};
@@ -9,17 +9,19 @@ use std::time::{Duration, Instant};
 use crate::fork;
 use crate::model::{Error, Result};
 
-/// How long another editor may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for another process that edits a file in the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// One editor at a time in a directory: the file itself is replaced, so a lock on it would be left behind.
+/// A lock that admits one editor at a time to a directory. The file itself is not locked, because it is
+/// replaced and the lock would stay with the old one.
 pub(super) struct Editing {
     path: PathBuf,
     lock: File,
 }
 
 impl Editing {
-    /// Waits for other editors, up to 10 s. Links are followed: the file they lead to is edited.
+    /// Waits up to 10 s for other editors. Symbolic links are followed: the file that they point to is
+    /// edited.
     pub(super) fn begin(path: &Path) -> Result<Editing> {
         let path = match path.canonicalize() {
             Ok(path) => path,
@@ -32,7 +34,7 @@ impl Editing {
         let lock = File::open(parent).map_err(failed)?;
         #[cfg(not(unix))]
         let lock = File::create(parent.join(".trop-edit.lock")).map_err(failed)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LOCK_TIMEOUT;
         loop {
             match lock.try_lock() {
                 Ok(()) => return Ok(Editing { path, lock }),
@@ -56,7 +58,8 @@ impl Editing {
             #[cfg(unix)]
             {
                 use std::os::unix::fs::MetadataExt;
-                // Only root may give files away; anybody else keeps what is his own.
+                // Only root may give a file to another user. For others a failure is harmless: the file stays
+                // their own.
                 let _ = std::os::unix::fs::fchown(new.as_file(), Some(old.uid()), Some(old.gid()));
             }
             new.as_file().set_permissions(old.permissions()).map_err(failed)?;
@@ -64,7 +67,8 @@ impl Editing {
         new.as_file().sync_all().map_err(failed)?;
         new.persist(&self.path).map_err(|error| failed(error.error))?;
         #[cfg(unix)]
-        // The file is complete either way; this makes its name durable where the system can.
+        // The file is complete in any case. Syncing the directory makes the rename durable where that is
+        // supported.
         let _ = self.lock.sync_all();
         Ok(())
     }

@@ -1,10 +1,10 @@
-//! Writing another list into the text. Everything else stays as it was written.
+//! Writes a new list into the text and leaves everything else unchanged.
 
 use super::document::{Document, Item, KEY, List, Root};
 use super::text::Entry;
 
 impl<'t> Document<'t> {
-    /// The text with another list.
+    /// Returns the text with a new list; `None` if the old one is in a form that cannot be edited.
     pub(super) fn with(&self, entries: &[Entry<'_>]) -> Option<String> {
         let eol = if self.text.contains("\r\n") { "\r\n" } else { "\n" };
         match &self.list {
@@ -38,7 +38,7 @@ impl<'t> Document<'t> {
             Root::Block { column } => column,
             Root::Nothing => 0,
         };
-        // Before `...`, which ends a document.
+        // The list has to come before `...`, which ends a document.
         let mut offset = 0;
         let mut end = self.text.len();
         for line in self.text.split_inclusive('\n') {
@@ -61,7 +61,7 @@ impl<'t> Document<'t> {
     fn flow(&self, entries: &[Entry<'_>]) -> String {
         let texts: Vec<_> = entries
             .iter()
-            .map(|entry| match entry.kept() {
+            .map(|entry| match entry.unchanged() {
                 Some(item) => self.text[item.start..item.end].to_owned(),
                 None => entry.text(),
             })
@@ -69,7 +69,7 @@ impl<'t> Document<'t> {
         format!("[{}]", texts.join(", "))
     }
 
-    /// A list in brackets: on one line, or on a line each when there are comments to keep.
+    /// A list in brackets: on one line, or with one line per entry when there are comments to keep.
     fn flow_list(
         &self,
         start: usize,
@@ -110,7 +110,7 @@ impl<'t> Document<'t> {
                     list.extend(["  ", *comment, eol]);
                 }
             }
-            let text = match entry.kept() {
+            let text = match entry.unchanged() {
                 Some(item) => self.text[item.start..item.end].to_owned(),
                 None => entry.text(),
             };
@@ -137,7 +137,7 @@ impl<'t> Document<'t> {
             for item in &entry.replaces {
                 lines += self.lines_before(items, item)?;
             }
-            if let Some(item) = entry.kept() {
+            if let Some(item) = entry.unchanged() {
                 lines += &self.text[self.line_start(item.start)..self.line_end(item.end)];
                 end_line(&mut lines, eol);
                 continue;

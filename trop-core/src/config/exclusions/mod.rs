@@ -26,8 +26,8 @@ pub struct ExclusionEdit {
     pub after: usize,
 }
 
-/// Adds ports to the exclusions of a file, which is made if it is missing, and compacts them afterwards if
-/// asked to and something was added.
+/// Adds ports to the exclusions of a file, which is created if it is missing. With `compact` the list is
+/// compacted afterwards if anything was added.
 ///
 /// # Errors
 /// [`Error::Config`] when the file is not valid, [`Error::Io`]. The file is unchanged then.
@@ -43,8 +43,8 @@ pub fn add_exclusions(path: &Path, ports: &PortSet, compact: bool) -> Result<Exc
     })
 }
 
-/// Rewrites the exclusions of a file as the fewest sorted entries that name the same ports; a dry run only
-/// tells.
+/// Rewrites the exclusions of a file as the fewest sorted entries that name the same ports. With `dry_run`
+/// the file is not written, and the result says what would change.
 ///
 /// # Errors
 /// [`Error::InvalidArgument`] when there is no such file, [`Error::Config`] when it is not valid,
@@ -102,7 +102,7 @@ mod tests {
             "project: [",
             "- 1",
             "just text",
-            // Valid, and beyond an editor that keeps all else.
+            // Valid YAML that cannot be edited without changing something else.
             "excluded_ports: [&a 5, 6]",
             "excluded_ports: [5, *a]",
             "excluded_ports: &a [5, 6]",

@@ -1,5 +1,4 @@
-//! Editing `excluded_ports` in the text of a valid configuration file; everything else stays as it was
-//! written.
+//! Edits `excluded_ports` in the text of a valid configuration file and leaves everything else unchanged.
 
 use super::document::{Document, Item};
 use crate::model::{Port, PortRange, PortSet};
@@ -13,8 +12,8 @@ pub(super) struct Edit {
     pub(super) after: usize,
 }
 
-/// Adds ports, as few entries as possible: what overlaps or touches a new entry is merged into it. None if
-/// the list is written in a form that cannot be edited.
+/// Adds ports with as few entries as possible: entries that overlap or touch a new one are merged into it.
+/// Returns `None` if the list is written in a form that cannot be edited.
 pub(super) fn add(text: &str, ports: &PortSet) -> Option<Edit> {
     let mut edit = Edit { text: None, before: None, after: 0 };
     for (index, range) in ports.ranges().into_iter().enumerate() {
@@ -31,13 +30,13 @@ pub(super) fn add(text: &str, ports: &PortSet) -> Option<Edit> {
         expected.insert_range(range);
         let entries = merge(document.items(), range);
         edit.after = entries.len();
-        edit.text = Some(document.with(&entries).filter(|changed| document.became(changed, &expected))?);
+        edit.text = Some(document.with(&entries).filter(|changed| document.is_faithful(changed, &expected))?);
     }
     Some(edit)
 }
 
-/// Rewrites the list as the fewest sorted entries that name the same ports, unless it is that already. None
-/// as for [`add`].
+/// Rewrites the list as the fewest sorted entries that name the same ports, unless it already is. Returns
+/// `None` as [`add`] does.
 pub(super) fn compact(text: &str) -> Option<Edit> {
     let document = Document::parse(text)?;
     let items = document.items();
@@ -55,19 +54,19 @@ pub(super) fn compact(text: &str) -> Option<Edit> {
             replaces: items.iter().filter(|item| range.contains(item.range.min())).collect(),
         })
         .collect();
-    let changed = document.with(&entries).filter(|changed| document.became(changed, &ports))?;
+    let changed = document.with(&entries).filter(|changed| document.is_faithful(changed, &ports))?;
     Some(Edit { text: Some(changed), before, after })
 }
 
-/// An entry of the new list, and those of the old list it stands for.
+/// An entry of the new list, and the entries of the old list that it replaces.
 pub(super) struct Entry<'d> {
     pub(super) range: PortRange,
     pub(super) replaces: Vec<&'d Item>,
 }
 
 impl Entry<'_> {
-    /// The old entry that says exactly this already.
-    pub(super) fn kept(&self) -> Option<&Item> {
+    /// The old entry, if it has exactly this range and can stay as it is written.
+    pub(super) fn unchanged(&self) -> Option<&Item> {
         match self.replaces.as_slice() {
             [item] if item.range == self.range => Some(item),
             _ => None,
@@ -83,7 +82,7 @@ impl Entry<'_> {
 fn merge(items: &[Item], range: PortRange) -> Vec<Entry<'_>> {
     let mut merged = Entry { range, replaces: Vec::new() };
     let mut taken = vec![false; items.len()];
-    // An entry that is taken in makes the range longer, which may reach another one.
+    // Each merged entry may extend the range so that it touches another one.
     while let Some(index) =
         (0..items.len()).find(|index| !taken[*index] && touch(items[*index].range, merged.range))
     {
@@ -104,7 +103,7 @@ fn merge(items: &[Item], range: PortRange) -> Vec<Entry<'_>> {
     entries
 }
 
-/// Whether two ranges overlap or are neighbours. In 32 bits, because 65535 has a successor there.
+/// Whether two ranges overlap or are adjacent. Computed in 32 bits, because 65535 + 1 does not fit into 16.
 fn touch(a: PortRange, b: PortRange) -> bool {
     let wide = |port: Port| u32::from(port.get());
     wide(a.min()) <= wide(b.max()) + 1 && wide(b.min()) <= wide(a.max()) + 1
