@@ -1,4 +1,4 @@
-//! The project and task that git gives the working directory, remembered.
+//! A cache of the project and task that git gives for the working directory.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use super::git::{Inferred, Repository, names_for};
 use crate::fork;
 use crate::model::paths;
 
-/// The names of the checkout whose root is the working directory, which most reservations are for. They are
-/// never out of date: they depend on the directory's name and on `.git/HEAD`, whose stamp is compared each
-/// time.
+/// Caches the names of the checkout whose root is the working directory, which most reservations are for.
+/// They are never out of date, because they depend only on the directory's name and on `.git/HEAD`, and the
+/// stamp of that file is compared each time.
 pub(crate) struct CheckoutCache {
     last: Mutex<Option<Checkout>>,
-    /// A file that changed less than this long ago is not remembered: another change could leave it with the
-    /// same time, which some file systems keep in steps of two seconds.
+    /// A file that changed less than this long ago is not cached: another change could leave it with the same
+    /// time stamp, because some file systems store times in steps of two seconds.
     settled: Duration,
 }
 
@@ -32,14 +32,14 @@ impl Default for CheckoutCache {
 }
 
 impl CheckoutCache {
-    /// As [`git::names_for`](super::git::names_for).
+    /// Like [`git::names_for`](super::git::names_for), but cached.
     pub(crate) fn names_for(&self, path: &Path) -> Inferred {
         let is_working_directory = paths::working_directory().is_ok_and(|directory| directory == path);
         let names = if is_working_directory { self.checkout_at(path) } else { None };
         names.unwrap_or_else(|| names_for(path))
     }
 
-    /// The names of a checkout in exactly this directory, which has no links in its path.
+    /// The names of a checkout whose root is exactly this directory. Its path contains no symbolic links.
     fn checkout_at(&self, directory: &Path) -> Option<Inferred> {
         let head = Stamp::of(&directory.join(".git/HEAD"))?;
         let known = self.with(|last| {
@@ -64,7 +64,8 @@ impl CheckoutCache {
     }
 }
 
-/// Differs whenever a file has other content: git puts a new file in its place, others may write into it.
+/// Identifies the content of a file: it changes when git replaces the file, and when another program writes
+/// into it.
 #[derive(PartialEq, Eq)]
 struct Stamp {
     file: (u64, u64),
@@ -82,7 +83,7 @@ impl Stamp {
         Some(Stamp { file: (metadata.dev(), metadata.ino()), size: metadata.len(), changed })
     }
 
-    /// Elsewhere no stamp is reliable, so nothing is remembered.
+    /// On other systems no stamp is reliable, so nothing is cached.
     #[cfg(not(unix))]
     fn of(_path: &Path) -> Option<Stamp> {
         None
@@ -111,7 +112,7 @@ mod tests {
         switch(directory, branch);
     }
 
-    /// As git does: a new file in the place of the old one.
+    /// Replaces the file by a new one, as git does.
     fn switch(directory: &Path, branch: &str) {
         let new = directory.join(".git/HEAD.lock");
         fs::write(&new, format!("ref: refs/heads/{branch}\n")).unwrap();
@@ -135,18 +136,18 @@ mod tests {
         }
         assert_eq!(names(&known, &store), (some("store"), some("other")));
         assert_eq!(names(&known, &shop), (some("shop"), some("a")));
-        // In place, by somebody else than git.
+        // Written in place by another program than git.
         fs::write(shop.join(".git/HEAD"), "ref: refs/heads/longer\n").unwrap();
         assert_eq!(names(&known, &shop), (some("shop"), some("longer")));
-        // The same file under another name of the directory.
+        // The same `.git/HEAD` in a directory that was renamed.
         assert_eq!(names(&known, &store), (some("store"), some("other")));
         fs::rename(&store, root.join("mall")).unwrap();
         assert_eq!(names(&known, &root.join("mall")), (some("mall"), some("other")));
 
-        // What is remembered is used, which shows only where git would have noticed more.
+        // The cached names are used: without `objects` git would not recognise the repository any more.
         fs::remove_dir(root.join("mall/.git/objects")).unwrap();
         assert_eq!(known.checkout_at(&root.join("mall")).unwrap().task, some("other"));
-        // What has just been changed is not remembered.
+        // A file that has just been changed is not cached.
         let careful = CheckoutCache { settled: Duration::MAX, ..CheckoutCache::default() };
         assert_eq!(names(&careful, &root.join("mall")), (None, None));
         fs::create_dir(root.join("mall/.git/objects")).unwrap();

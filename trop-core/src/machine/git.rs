@@ -20,7 +20,8 @@ pub(crate) struct Inferred {
     pub(crate) task: Option<String>,
 }
 
-/// The names for a path, searched upward from its nearest existing directory. Every failure means "none".
+/// The names for a path. The repository is searched upward from the nearest existing directory. Failures are
+/// not reported: they yield no names.
 pub(super) fn names_for(path: &Path) -> Inferred {
     let Some(start) = path.ancestors().find(|ancestor| ancestor.is_dir()) else { return Inferred::default() };
     let Ok(start) = start.canonicalize() else { return Inferred::default() };
@@ -46,7 +47,7 @@ pub(super) enum Repository {
     Bare {
         data: PathBuf,
     },
-    /// A broken one. Git does not look further up either.
+    /// A broken repository. The search ends here, as git's own search does.
     Unusable,
 }
 
@@ -73,8 +74,8 @@ impl Repository {
         })
     }
 
-    /// What a `.git` file points to: a linked worktree shares the data of its repository, a submodule has its
-    /// own.
+    /// The repository that a `.git` file points to. A linked worktree shares the data of its repository, a
+    /// submodule has its own.
     fn linked(directory: PathBuf, dot_git: &Path) -> Option<Repository> {
         let data = directory.join(path(read_bytes(dot_git)?.strip_prefix(b"gitdir:")?)?);
         let common_file = data.join("commondir");
@@ -99,10 +100,10 @@ impl Repository {
     }
 }
 
-/// The test by which git itself recognises a data directory.
+/// Whether this is a data directory of git, by the test that git itself uses.
 fn is_git_directory(directory: &Path) -> bool {
     let head = directory.join("HEAD");
-    // Most directories have no HEAD, so that is asked first.
+    // Most directories have no HEAD, so it is checked first.
     let Ok(found) = head.symlink_metadata() else { return false };
     (found.is_file() || found.is_symlink())
         && directory.join("objects").is_dir()

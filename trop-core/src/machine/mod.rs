@@ -1,5 +1,4 @@
-//! What this machine says of ports and directories: who has a port bound, and which project a directory
-//! belongs to.
+//! Facts about this machine: which process has a port bound, and which project a directory belongs to.
 
 mod checkout_cache;
 mod git;

@@ -1,4 +1,4 @@
-//! Whether something on this machine has a port bound: asked by binding it.
+//! Finds out whether a program on this machine has a port bound, by trying to bind it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::{fmt, io};
@@ -85,7 +85,8 @@ impl Scope {
     }
 }
 
-/// One way of asking whether a port is bound: the combination that is bound, and at once released.
+/// One test whether a port is bound: the protocol, family and addresses with which it is bound and released
+/// at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct Probe {
@@ -105,7 +106,7 @@ pub enum Verdict {
     Free,
     /// Something has it.
     Occupied,
-    /// It cannot be told, for the reason given: possibly occupied, never given out.
+    /// The probe was inconclusive, for the reason given. The port may be occupied and is never given out.
     Unknown(String),
     /// This machine does not have the address family.
     Dropped,
@@ -129,7 +130,7 @@ impl Probe {
         Probe::judge(bind(self.protocol, SocketAddr::new(self.address(), port.get())))
     }
 
-    /// Which probe of which port gave no verdict, and why.
+    /// Describes an inconclusive probe: what was probed, and why it failed.
     pub(crate) fn describe(self, port: Port, reason: &str) -> String {
         let address = SocketAddr::new(self.address(), port.get());
         let Probe { protocol, family, scope } = self;
@@ -175,7 +176,7 @@ impl fmt::Display for Probe {
 }
 
 impl OccupancyPolicy {
-    /// This policy with the switches of another turned on as well, each by itself.
+    /// Returns this policy with the switches of another one turned on as well.
     #[must_use]
     pub fn with(self, other: OccupancyPolicy) -> OccupancyPolicy {
         OccupancyPolicy {
@@ -188,7 +189,7 @@ impl OccupancyPolicy {
         }
     }
 
-    /// The probes it asks for: IPv4 localhost TCP, UDP, wildcard TCP, UDP, then the same for IPv6.
+    /// The probes to make, in order: IPv4 localhost TCP, UDP, wildcard TCP, UDP, then the same for IPv6.
     pub fn probes(self) -> impl Iterator<Item = Probe> {
         [(Family::Ipv4, self.skip_ipv4), (Family::Ipv6, self.skip_ipv6)]
             .into_iter()
@@ -205,7 +206,7 @@ impl OccupancyPolicy {
             })
     }
 
-    /// Makes the probes until one of them settles that the port is not to be given out.
+    /// Makes the probes until one of them finds the port occupied or is inconclusive.
     pub(crate) fn probe(self, port: Port) -> Verdict {
         for probe in self.probes() {
             match probe.run(port) {
@@ -220,7 +221,7 @@ impl OccupancyPolicy {
     }
 }
 
-/// No address reuse: it would hide listeners on some systems and bound sockets on Linux.
+/// Binds without address reuse, which would hide listeners on some systems and bound sockets on Linux.
 fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<()> {
     let (kind, protocol) = match protocol {
         Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
@@ -228,7 +229,7 @@ fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<()> {
     };
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // All addresses of a dual-stack socket are those of IPv4 as well.
+        // A dual-stack socket would bind all IPv4 addresses as well.
         socket.set_only_v6(true)?;
     }
     socket.bind(&address.into())
@@ -295,7 +296,8 @@ mod tests {
         assert_eq!(Probe::judge(Err(io::ErrorKind::AddrInUse.into())), Verdict::Occupied);
     }
 
-    /// Who allows reuse and does not listen yet is seen only by who does not ask for reuse. Trap 95.
+    /// A socket that allows reuse and does not listen yet is detected only by a probe that does not ask for
+    /// reuse. Trap 95.
     #[test]
     fn a_bound_socket_that_may_be_reused_occupies_its_port() {
         for kind in [Type::STREAM, Type::DGRAM] {

@@ -1,11 +1,11 @@
-//! The probes of one search for ports.
+//! A cache of the probes of one search for ports.
 
 use std::collections::BTreeMap;
 
 use super::occupancy::{OccupancyPolicy, Verdict};
 use crate::model::Port;
 
-/// What probes have found, so that no port is probed twice in one search.
+/// The results of probes, so that no port is probed twice in one search.
 pub(crate) struct ProbeCache {
     policy: OccupancyPolicy,
     occupied: BTreeMap<Port, bool>,
@@ -18,7 +18,7 @@ impl ProbeCache {
         ProbeCache { policy, occupied: BTreeMap::new(), failure: None }
     }
 
-    /// Whether something has the port bound, or may have.
+    /// Whether a program has the port bound, or may have. Probes the port unless its result is cached.
     pub(crate) fn is_occupied(&mut self, port: Port) -> bool {
         *self.occupied.entry(port).or_insert_with(|| match self.policy.probe(port) {
             Verdict::Unknown(failure) => {

@@ -1,4 +1,4 @@
-//! Which process has a port, as far as the operating system tells: best effort.
+//! Which process has a port, as far as the operating system reports it (best effort).
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -7,7 +7,8 @@ use super::occupancy::{Family, Probe, Protocol, Scope};
 use crate::model::Port;
 use crate::os::process::user_of_process;
 
-/// Who has a socket. What could not be found out is absent, and says nothing about the port.
+/// The process that has a socket. Facts that could not be found out are absent, which does not mean that the
+/// port is free.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owner {
@@ -31,8 +32,8 @@ impl Owner {
     }
 }
 
-/// The processes that have sockets, looked at once: asking for each port anew would read everything each
-/// time.
+/// A snapshot of all sockets and the processes that have them. Asking the system for each port would read
+/// everything each time.
 #[derive(Default)]
 pub(crate) struct Owners(HashMap<(Protocol, u16), Vec<Socket>>);
 
@@ -50,7 +51,7 @@ struct Socket {
 }
 
 impl Owners {
-    pub(crate) fn look() -> Owners {
+    pub(crate) fn snapshot() -> Owners {
         let mut owners = Owners::default();
         match listeners::get_all() {
             Ok(sockets) => sockets.into_iter().for_each(|socket| owners.add(socket)),
@@ -89,7 +90,7 @@ impl Owners {
     /// The owner of the socket that makes this probe fail.
     pub(crate) fn of(&self, port: Port, probe: Probe) -> Owner {
         let sockets = self.0.get(&(probe.protocol, port.get())).map(Vec::as_slice).unwrap_or_default();
-        // Several processes may share a socket; which is named must not change from call to call.
+        // Several processes may share a socket. Which one is named must not change from call to call.
         let socket = sockets
             .iter()
             .filter(|socket| collides(socket.address, probe))
@@ -103,7 +104,7 @@ impl Owners {
     }
 }
 
-/// Whether a socket at this address can be why the probe failed.
+/// Whether a socket at this address can be the reason why the probe failed.
 fn collides(address: IpAddr, probe: Probe) -> bool {
     let same_family = address.is_ipv4() == (probe.family == Family::Ipv4);
     if !same_family {

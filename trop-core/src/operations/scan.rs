@@ -140,7 +140,7 @@ impl Registry {
         // The probes of an allocation elsewhere bind ports for an instant.
         found.retain(|(port, probe)| probe.run(*port) == Verdict::Occupied);
         let reserved = self.taken_ports(range)?;
-        let owners = if found.is_empty() { Owners::default() } else { Owners::look() };
+        let owners = if found.is_empty() { Owners::default() } else { Owners::snapshot() };
         let finding = |(port, probe)| Finding {
             port,
             reserved: reserved.contains(port),
@@ -156,7 +156,7 @@ impl Registry {
         let policy = self.configuration().occupancy;
         let probes: Vec<_> = policy.probes().map(|probe| (probe, probe.run(port))).collect();
         let occupied = probes.iter().find(|(_, verdict)| *verdict == Verdict::Occupied);
-        let owner = occupied.map(|(probe, _)| Owners::look().of(port, *probe)).unwrap_or_default();
+        let owner = occupied.map(|(probe, _)| Owners::snapshot().of(port, *probe)).unwrap_or_default();
         PortOccupancy { probes, owner }
     }
 }

@@ -64,7 +64,7 @@ impl Lease {
     }
 
     fn check_listener(&self) -> Result<()> {
-        let listeners = Owners::look().listeners(self.port());
+        let listeners = Owners::snapshot().listeners(self.port());
         // A forked child has the lease as well.
         let owners = [self.pid(), std::process::id()];
         let is_ours = |process: &Process| owners.iter().any(|owner| descends(process.id, *owner));
