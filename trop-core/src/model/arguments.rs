@@ -1,4 +1,4 @@
-//! Values made of what a caller gave. Each constructor judges it, and its error names the argument.
+//! Constructors that validate what a caller gave. Their errors name the argument.
 
 use std::path::Path;
 use std::str::FromStr;
@@ -24,7 +24,7 @@ impl Port {
     /// A port from decimal text; `argument` is named in the error.
     ///
     /// # Errors
-    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for text that is no number from 1 to 65535.
+    /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for text that is not a number from 1 to 65535.
     pub fn parse(argument: &'static str, text: &str) -> Result<Port> {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         match text.parse() {
@@ -68,7 +68,7 @@ impl PortRange {
 }
 
 impl PortSet {
-    /// Adds what a comma list names; `argument` is named in the error.
+    /// Adds the ports and ranges of a comma-separated list; `argument` is named in the error.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) that says which entry is wrong.
@@ -114,7 +114,8 @@ pub fn identifier<'t>(argument: &'static str, text: &'t str) -> Result<&'t str> 
 impl Key {
     /// The key of a path, or of the physical working directory when none is given.
     ///
-    /// A given path is made absolute and normal as text: links are not followed and it need not exist.
+    /// A given path is made absolute and normalised as text: symbolic links are not followed, and it need not
+    /// exist.
     ///
     /// # Errors
     /// [`Code::InvalidArgument`](crate::Code::InvalidArgument) for a path that cannot be resolved or stored,

@@ -26,7 +26,8 @@ pub enum Code {
     Busy = -3,
     /// What was asked for does not exist.
     NotFound = -4,
-    /// A group, a migration, a live lease or another program's rule stands in the way.
+    /// The request conflicts with what exists: a group, the destination of a migration, a live lease, a
+    /// database, or another program's rule.
     Conflict = -5,
     /// The stored project or task differs and may not be changed.
     StickyField = -6,
@@ -34,11 +35,11 @@ pub enum Code {
     UnrelatedPath = -7,
     /// The effective configuration is invalid.
     Config = -8,
-    /// The database is damaged or is no database.
+    /// The file is damaged, or is not a database.
     Corrupt = -9,
     /// The database has a schema this version does not serve.
     Schema = -10,
-    /// There is no data directory and none may be made.
+    /// There is no database, and none may be created.
     NoDataDir = -11,
     /// The operating system refused an input or output operation.
     Io = -12,
@@ -117,13 +118,13 @@ pub struct Blockers {
     pub excluded: u32,
     /// Ports that something else on this machine has bound, or may have.
     pub occupied: u32,
-    /// How many neighbouring ports were asked for; 0 if a single one would have done.
+    /// How many adjacent ports were asked for; 0 if they need not be adjacent.
     pub neighbours: u32,
     /// The first probe that failed for another reason than "address in use".
     pub probe_failure: Option<String>,
 }
 
-/// Which parts of the automatic clean-up an exhausted range got; what they removed was put back.
+/// Which parts of the automatic clean-up ran because a range was exhausted. What they removed was put back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AutomaticCleanup {
@@ -164,7 +165,7 @@ pub enum Error {
         range: PortRange,
         /// Why each port was passed over, in the last search.
         blockers: Blockers,
-        /// What was removed before the last search.
+        /// Which clean-up ran before the last search.
         cleanup: AutomaticCleanup,
     },
 
@@ -264,7 +265,7 @@ pub enum Error {
         command: String,
     },
 
-    /// Nothing of the lease's owner accepted connections in time.
+    /// No process of the lease's owner accepted connections in time, or another process listens on the port.
     #[error("not listening: {reason}")]
     NotListening {
         /// Who listens there instead, or that nobody does.
@@ -278,7 +279,7 @@ pub enum Error {
         port: Port,
     },
 
-    /// The stored reservations of a group's path are not that group; nothing was changed.
+    /// The stored reservations of a group's path do not match the group; nothing was changed.
     #[error(
         "reservation conflict: {reason}{}",
         if *is_forced { String::new() } else {
@@ -290,7 +291,7 @@ pub enum Error {
         path: String,
         /// What differs.
         reason: String,
-        /// Whether the request was forced, which did not help.
+        /// Whether the request was forced and failed all the same.
         is_forced: bool,
     },
 
@@ -301,7 +302,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// A shell that no output is known for.
+    /// The name of a shell is unknown.
     #[error(
         "validation error: shell: it is unknown; accepted are bash (sh), zsh, fish and powershell (pwsh, ps)"
     )]
@@ -314,7 +315,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The database is damaged, or is no database. It was not changed.
+    /// The file is damaged, or is not a database. It was not changed.
     #[error(
         "database corruption detected in '{}': {reason}; trop did not modify it: \
          copy the file first, then restore it from a backup or delete it",
@@ -336,7 +337,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is no database and none may be made.
+    /// There is no database, and none may be created.
     #[error("Data directory not found: no database in '{}' and creating one is switched off", path.display())]
     NoDataDir {
         /// The data directory.
@@ -391,7 +392,7 @@ pub enum Error {
         path: PathBuf,
     },
 
-    /// A panic was caught: a defect of trop itself. The handle it happened in is of no more use.
+    /// A panic was caught: a defect of trop itself. The handle in which it happened cannot be used any more.
     #[error("a defect of trop, please report it: {message}")]
     Panic {
         /// The text of the panic.
@@ -430,7 +431,7 @@ impl Error {
         }
     }
 
-    /// The name of the argument or setting to blame, if one is.
+    /// The name of the argument or setting that caused the error, if any.
     #[must_use]
     pub fn argument(&self) -> Option<&'static str> {
         match self {
@@ -461,7 +462,7 @@ impl Error {
         }
     }
 
-    /// Whether it is the database that could not be opened, whatever kept the operating system from it.
+    /// Whether the database could not be opened, whatever the operating system's reason was.
     #[must_use]
     pub fn is_unopened_database(&self) -> bool {
         matches!(self, Error::Io { action: OPEN, .. })
@@ -479,12 +480,12 @@ impl Error {
         Error::Schema { path: PathBuf::new(), reason: reason.into() }
     }
 
-    /// What failed in the data directory.
+    /// An input or output error in the data directory.
     pub(crate) fn io(action: &'static str, path: &Path, source: io::Error) -> Error {
         Error::io_of(Some("data_dir"), action, path, source)
     }
 
-    /// What failed elsewhere, where an argument may have led.
+    /// An input or output error elsewhere. `argument` led there, if it is given.
     pub(crate) fn io_of(
         argument: Option<&'static str>,
         action: &'static str,
@@ -495,10 +496,10 @@ impl Error {
     }
 }
 
-/// What fails when SQLite says no more than that.
+/// The action of an error for which SQLite gives no reason.
 pub(crate) const OPEN: &str = "open the database";
 
-/// Runs something and turns a panic into [`Error::Panic`]: for code that is called from other languages.
+/// Runs a function and turns a panic into [`Error::Panic`], for code that is called from other languages.
 ///
 /// # Errors
 /// Those of `run`, and [`Error::Panic`].
@@ -510,7 +511,7 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
     })
 }
 
-/// What blocks the range and what can be done about it.
+/// The message for an exhausted range: what blocks it, and what can be done about it.
 fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -> String {
     let Blockers { reserved, excluded, occupied, neighbours, probe_failure } = blockers;
     let present = [(reserved, "reserved"), (excluded, "excluded"), (occupied, "occupied")];
@@ -518,7 +519,7 @@ fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
     let mut text = format!("port range {range} exhausted: {}", counts.join(", "));
-    // Only what is asked for together can fail in a range where other ports are left.
+    // Only a request for several ports together can fail while the range has usable ports left.
     if reserved + excluded + occupied < range.count() {
         text += if counts.is_empty() { "" } else { "; " };
         if *neighbours > 0 {

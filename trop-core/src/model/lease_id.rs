@@ -1,8 +1,8 @@
-//! Which lease.
+//! The identity of a lease.
 
 use super::port::Port;
 
-/// A lease: the serial number tells it from earlier and later ones of the same port.
+/// Identifies a lease. The serial number distinguishes it from earlier and later leases of the same port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct LeaseId {
     pub(crate) port: Port,

@@ -12,10 +12,10 @@ pub struct Migration {
     pub from: String,
     /// The normal form of the destination.
     pub to: String,
-    /// What is moved, ordered by its old path and tag. Empty when there is nothing below the source, or the
-    /// source is the destination.
+    /// The reservations to move, ordered by their old path, then tag. Empty when a recursive migration finds
+    /// none, or when the source is the destination.
     pub moves: Vec<Move>,
-    /// Reservations of others that hold a key at the destination; removed if forced.
+    /// Other reservations that have a key at the destination. They are removed if the migration is forced.
     pub conflicts: Vec<Reservation>,
 }
 

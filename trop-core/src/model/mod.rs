@@ -1,5 +1,5 @@
-//! The values everything else is about. None of them does any I/O; only paths ask for the working and home
-//! directory.
+//! The values that all other modules work with. They do no I/O, except for paths, which read the working and
+//! home directory and may follow symbolic links.
 
 mod arguments;
 mod error;

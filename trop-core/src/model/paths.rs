@@ -1,14 +1,14 @@
-//! Paths of reservations: made absolute and normal as text, followed through links only where the
-//! working directory itself is meant.
+//! Paths of reservations. They are made absolute and normalised as text. Symbolic links are followed only for
+//! the working directory, on request, and to compare paths.
 
 use std::env;
 use std::path::{Component, Path, PathBuf};
 
 use super::error::{Error, Result};
 
-/// An absolute, lexically normal UTF-8 path: what a reservation stores.
+/// Returns the path in the form that a reservation stores: absolute, lexically normal, UTF-8.
 ///
-/// Links are not followed, so `link/..` is the link's parent and the path need not exist.
+/// Symbolic links are not followed, so `link/..` is the link's parent, and the path need not exist.
 ///
 /// # Errors
 /// [`Error::UnresolvablePath`] for text that is not UTF-8, `~user`, `..` above the root or a missing home
@@ -59,9 +59,11 @@ pub(crate) fn normalise(argument: &'static str, path: &Path) -> Result<String> {
     }
 }
 
-/// The path a reservation has that is asked for with `path`, or with none in the working directory.
+/// Returns the path of the reservation that a request for `path` means; without a path, the physical working
+/// directory.
 ///
-/// Links of a given path are kept unless `canonicalize` is set; then it must exist.
+/// Symbolic links in a given path are kept unless `canonicalize` is set. They are followed then, and the path
+/// must exist.
 ///
 /// # Errors
 /// [`Error::UnresolvablePath`] for a path that cannot be resolved or stored, [`Error::Io`] when the working
@@ -80,14 +82,14 @@ pub fn resolve_path(path: Option<&Path>, canonicalize: bool) -> Result<String> {
     normalise("path", &physical)
 }
 
-/// Fixes the path of a request to what it means now.
+/// Replaces the path of a request by the absolute path that it means now.
 pub(crate) fn pin(path: &mut Option<PathBuf>) -> Result<()> {
     *path = Some(resolve_path(path.as_deref(), false)?.into());
     Ok(())
 }
 
-/// Whether text is a path [`normalise`] could have made. Every row that is read asks this, so it makes no
-/// copies.
+/// Whether text has the form that [`normalise`] returns. It is called for every row that is read, so it
+/// allocates nothing.
 #[cfg(unix)]
 pub(crate) fn is_normal(text: &str) -> bool {
     let is_name = |name: &str| !matches!(name, "" | "." | "..");
@@ -95,7 +97,8 @@ pub(crate) fn is_normal(text: &str) -> bool {
     (is_below_root || text == "/") && !text.contains('\0')
 }
 
-/// Whether text is a path that is made of its own components and nothing else.
+/// Whether text has the form that [`normalise`] returns: an absolute path that equals the path made of its
+/// components.
 #[cfg(not(unix))]
 pub(crate) fn is_normal(text: &str) -> bool {
     let path = Path::new(text);
@@ -113,7 +116,7 @@ pub(crate) fn is_normal(text: &str) -> bool {
 pub(crate) fn working_directory() -> Result<PathBuf> {
     let directory = current_dir()?;
     if cfg!(unix) {
-        // POSIX: what getcwd tells has no links in it.
+        // POSIX: the path that getcwd returns contains no symbolic links.
         return Ok(directory);
     }
     directory.canonicalize().map_err(|source| Error::io_of(None, "resolve", &directory, source))
@@ -124,14 +127,14 @@ pub(crate) fn home() -> Option<PathBuf> {
     ["HOME", "USERPROFILE"].iter().filter_map(env::var_os).find(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// Whether `path` is `base`, above it or below it, by whole components; compared as text first, then
-/// with the links of the existing part followed. `base` is canonical.
+/// Whether `path` is `base`, above it or below it, by whole components. The paths are compared as text first,
+/// then with the symbolic links in the existing part of `path` followed. `base` is canonical.
 pub(crate) fn is_related(path: &Path, base: &Path) -> bool {
     let related = |a: &Path, b: &Path| a.starts_with(b) || b.starts_with(a);
     related(path, base) || related(&canonical_prefix(path), base)
 }
 
-/// The path with the links of its longest existing part followed and the missing rest kept.
+/// The path with symbolic links followed in its longest existing part. The missing rest is kept as it is.
 fn canonical_prefix(path: &Path) -> PathBuf {
     for ancestor in path.ancestors() {
         if let (Ok(canonical), Ok(rest)) = (ancestor.canonicalize(), path.strip_prefix(ancestor)) {

@@ -19,12 +19,12 @@ impl Port {
         self.0.get()
     }
 
-    /// The port that lies so many above this one, if there is one.
+    /// The port that is `offset` above this one, if there is one.
     pub(crate) fn plus(self, offset: u16) -> Option<Port> {
         self.0.checked_add(offset).map(Port)
     }
 
-    /// The port that lies so many above this one, if there is one.
+    /// The port that is `offset` above this one, if there is one.
     pub(crate) fn above(self, offset: u64) -> Option<Port> {
         u16::try_from(offset).ok().and_then(|offset| self.plus(offset))
     }
@@ -57,7 +57,7 @@ impl PortRange {
     /// Every port.
     pub const ALL: PortRange = PortRange { min: Port::MIN, max: Port::MAX };
 
-    /// The range from `min` to `max`, both included; none if it would end before it begins.
+    /// The range from `min` to `max`, both included; `None` if `min` is above `max`.
     pub(crate) fn between(min: Port, max: Port) -> Option<PortRange> {
         (min <= max).then_some(PortRange { min, max })
     }
@@ -113,7 +113,7 @@ impl fmt::Display for PortRange {
 
 /// A set of ports, one bit each.
 ///
-/// Parsed from a comma list of ports and inclusive ranges, such as `5001, 5005..5009`.
+/// Parsed from a comma-separated list of ports and inclusive ranges, such as `5001, 5005..5009`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct PortSet(Box<[u64; PortSet::WORDS]>);
 
@@ -156,7 +156,7 @@ impl PortSet {
         PortRange::ALL.ports().filter(|port| self.contains(*port))
     }
 
-    /// The fewest ranges that have exactly these ports, ascending; no two of them touch.
+    /// The fewest ranges that have exactly these ports, ascending. No two of them are adjacent.
     #[must_use]
     pub fn ranges(&self) -> Vec<PortRange> {
         let mut ranges: Vec<PortRange> = Vec::new();

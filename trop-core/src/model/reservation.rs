@@ -1,4 +1,4 @@
-//! What a reservation is.
+//! Reservations and their keys.
 
 use serde_json::{Value, json};
 
@@ -6,7 +6,7 @@ use super::port::Port;
 use super::tag::Tag;
 use super::timestamp::Timestamp;
 
-/// What a reservation is asked for by: an absolute, normal path and an optional tag.
+/// What identifies a reservation: an absolute, normal path and an optional tag.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key {
     path: String,
@@ -30,7 +30,7 @@ impl Key {
         self.tag.as_ref()
     }
 
-    /// The path and the text of the tag, for who keeps them: nothing is copied.
+    /// Returns the path and the text of the tag without copying them.
     #[must_use]
     pub fn into_parts(self) -> (String, Option<String>) {
         (self.path, self.tag.map(Tag::into_text))

@@ -10,7 +10,7 @@ const MAX_BYTES: usize = 255;
 pub struct Tag(String);
 
 impl Tag {
-    /// A tag from text that follows the identifier rule once it is trimmed; else why it does not.
+    /// A tag from text, which is trimmed. The error says how the text breaks the identifier rule.
     pub(crate) fn trimmed(text: &str) -> Result<Tag, String> {
         trimmed(text).map(|text| Tag(text.to_owned()))
     }
@@ -32,7 +32,7 @@ impl fmt::Display for Tag {
     }
 }
 
-/// The trimmed text of an identifier, or why it is none.
+/// Returns the trimmed text of an identifier. The error says how the text breaks the rule.
 pub(crate) fn trimmed(text: &str) -> Result<&str, String> {
     let text = text.trim();
     if text.is_empty() {

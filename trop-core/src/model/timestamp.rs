@@ -1,4 +1,4 @@
-//! Moments, in whole seconds.
+//! Points in time, in whole seconds.
 
 use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -12,8 +12,8 @@ use time::OffsetDateTime;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last moment a row can name, 9999-12-31 23:59:59: nobody expires what was used then. It marks
-    /// leases.
+    /// The latest time that a row can hold, 9999-12-31 23:59:59. It marks the rows of leases, so that no
+    /// program expires them.
     pub(crate) const LAST: Timestamp = Timestamp(253_402_300_799);
 
     pub(crate) fn now() -> Timestamp {
