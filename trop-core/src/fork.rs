@@ -2,9 +2,9 @@
 //!
 //! SQLite does not survive a fork: its table of file locks is inherited, so that even a connection which the
 //! child opens by itself would take no locks. Therefore all connections are closed before every fork and
-//! opened again, lazily, on both sides. The forking thread holds the lock of this module across the fork. It
-//! is the only lock of trop that is ever held by a thread while another one forks, or is taken inside it, so
-//! no child inherits a lock that nobody is left to release.
+//! opened again, lazily, on both sides. The forking thread holds the lock of this module across the fork.
+//! Every other lock that a child may need is taken only while this one is held, so no child inherits a lock
+//! that no thread is left to release.
 
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
@@ -18,22 +18,22 @@ use crate::model::{Error, Result};
 #[cfg(unix)]
 use crate::os::process;
 
-/// What it guards is whatever is read and written through [`locked_on`] and [`lock`]. Holds how many threads
-/// wait for a change of that.
+/// Guards everything that is accessed through [`locked_on`] and [`lock`]. Its value is the number of threads
+/// that wait for [`CHANGED`].
 static LOCK: Mutex<usize> = Mutex::new(0);
 static CHANGED: Condvar = Condvar::new();
 
-/// How many threads are about to fork. Whoever waits for a database lock gives up then and tries again
-/// afterwards.
+/// How many threads are about to fork. A thread that waits for a database lock stops waiting then, and tries
+/// again after the fork.
 static PENDING: AtomicUsize = AtomicUsize::new(0);
 
-/// How often this process is the child of a fork that trop has seen. Process ids are used again, this is not.
+/// How many forks that trop has seen led to this process. Process ids can be reused, this number is not.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Set in a child whose fork came from inside an operation: its copy of SQLite cannot be used any more.
+/// Set in a child that was forked from inside an operation. Its copy of SQLite cannot be used any more.
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
-/// What is done with the connections of this process around a fork. All run while the lock is held.
+/// How the connections of this process are handled around a fork. All functions run while the lock is held.
 pub(crate) struct Handlers {
     /// Whether a thread is using a connection, or opening one.
     pub(crate) is_any_in_use: fn(&Guard) -> bool,
@@ -48,12 +48,13 @@ static HANDLERS: OnceLock<Handlers> = OnceLock::new();
 thread_local! {
     /// How many operations this thread is inside of.
     static INSIDE: Cell<u32> = const { Cell::new(0) };
-    /// The lock, held by the forking thread across the fork.
-    /// Without a destructor: programs may fork in exit handlers, after the thread's destructors.
+    /// The lock, held by the forking thread across the fork. It has no destructor, because programs may fork
+    /// in exit handlers, after the destructors of thread-local values have run.
     static HELD: Cell<Option<ManuallyDrop<Guard>>> = const { Cell::new(None) };
 }
 
-/// Registers what runs around every fork of this process from now on, the first time it is called.
+/// Registers the handlers that run around every fork of this process from now on. Only the first call has an
+/// effect.
 pub(crate) fn protect(handlers: Handlers) {
     if HANDLERS.set(handlers).is_ok() {
         #[cfg(unix)]
@@ -85,21 +86,21 @@ pub(crate) fn generation() -> u64 {
     GENERATION.load(Ordering::SeqCst)
 }
 
-/// Runs something while no thread forks. It must be short, and may use no connection.
+/// Runs a function while no thread of this process forks. It must be short and must not use a connection.
 pub(crate) fn locked<T>(run: impl FnOnce() -> T) -> T {
     let _guard = (!is_broken()).then(lock);
     run()
 }
 
-/// Runs something on what a mutex guards while no thread forks, so that no child ever inherits it locked. As
-/// for [`locked`]; whoever locks such a mutex does it by this.
+/// Like [`locked`], on the value of a mutex. Such a mutex is locked only through this function, so that no
+/// child inherits it locked.
 pub(crate) fn locked_on<S, T>(state: &Mutex<S>, run: impl FnOnce(&mut S) -> T) -> T {
     locked(|| run(&mut state.lock().unwrap_or_else(PoisonError::into_inner)))
 }
 
 /// Takes the lock. While it is held no thread of this process forks.
 pub(crate) fn lock() -> Guard {
-    // Nothing panics while it is held; if something did, what it guards is still whole.
+    // No code panics while it holds the lock. If some did, the guarded state would still be consistent.
     Guard(LOCK.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
@@ -107,15 +108,15 @@ pub(crate) fn lock() -> Guard {
 pub(crate) struct Guard(MutexGuard<'static, usize>);
 
 impl Guard {
-    /// Wakes whoever waits for a change.
+    /// Wakes all threads that wait for a change.
     pub(crate) fn notify(&self) {
         if *self.0 > 0 {
             CHANGED.notify_all();
         }
     }
 
-    /// Lets go of the lock until something has changed, or the deadline has passed. A fork is waited for even
-    /// then.
+    /// Releases the lock until the state has changed or the deadline has passed, then takes it again. The
+    /// deadline does not count while a fork is pending.
     pub(crate) fn wait(mut self, deadline: Instant) -> Guard {
         *self.0 += 1;
         let mut guard = if is_pending() {
@@ -129,8 +130,8 @@ impl Guard {
     }
 }
 
-/// Marks this thread as being inside an operation, which a fork of another thread waits for, until it is
-/// dropped.
+/// Marks this thread as being inside an operation until it is dropped, so that a fork in the middle of it, by
+/// a signal handler, is detected.
 pub(crate) struct Inside(());
 
 impl Inside {
@@ -149,12 +150,13 @@ impl Drop for Inside {
 /// Waits until no thread is inside an operation and closes every connection.
 #[cfg(unix)]
 extern "C" fn before() {
-    /// One that is to be woken may have been about to fall asleep, so all are woken again after this time.
+    /// A thread may be about to fall asleep when it is woken, so all are woken again after this time.
     const AGAIN: Duration = Duration::from_millis(2);
 
     let Some(handlers) = HANDLERS.get() else { return };
     if INSIDE.get() > 0 || is_broken() {
-        // A signal handler forks in the middle of an operation of this very thread: waiting would never end.
+        // A signal handler forks in the middle of an operation of this very thread. Waiting for the end of
+        // that operation would never end.
         return;
     }
     PENDING.fetch_add(1, Ordering::SeqCst);

@@ -42,7 +42,7 @@
 //! # }
 //! ```
 //!
-//! Tests and whatever else runs once lease ports, which come back however the process ends:
+//! Tests and other short-lived programs lease ports, which are given back however the process ends:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -89,5 +89,5 @@ pub use operations::{
 pub use registry::Registry;
 pub use store::data_dir::data_dir;
 
-/// The version of the SQLite inside, such as `3.54.0`.
+/// The version of the SQLite that is built in, such as `3.54.0`.
 pub const SQLITE_VERSION: &std::ffi::CStr = rusqlite::ffi::SQLITE_VERSION;
