@@ -259,8 +259,8 @@ impl Registry {
     }
 
     /// One consistent look at the database, without any lock that writers would notice. It may be made again.
-    pub(crate) fn read<T>(&self, mut look: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
-        self.connection().run(|database| database.read(&mut look))
+    pub(crate) fn read<T>(&self, mut query: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
+        self.connection().run(|database| database.read(&mut query))
     }
 
     /// One change, complete or not at all. Leases that were closed while the database was busy end with it.

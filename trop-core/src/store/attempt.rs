@@ -2,14 +2,14 @@
 
 use crate::model::Error;
 
-/// What a try came to.
+/// The result of one try.
 pub(crate) type Attempt<T> = Result<T, Failure>;
 
 /// Why a try has no result.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It was interrupted before anything was committed, by something that is over at once: the file was
-    /// replaced, or written to while it was read without a lock. The operation is to be tried again.
+    /// It was interrupted before anything was committed, because the file was replaced, or was written to
+    /// while it was read without a lock. The operation can be tried again at once.
     Retry,
     /// It failed.
     Error(Error),

@@ -1,4 +1,4 @@
-//! A connection to the database, by what may be done with it.
+//! A connection to the database: one that writes, one that only reads, or a private copy in memory.
 
 use std::path::Path;
 
@@ -16,16 +16,16 @@ use crate::os::fs::{FileId, is_writable};
 pub(crate) enum Database {
     /// On a file that this user may write.
     Writer(Writer),
-    /// On a file that this user may only read, or that is only to be looked at.
+    /// On a file that this user may only read, or that is only inspected.
     Reader(Reader),
     /// On a private copy in memory.
     Copy(Copy),
 }
 
 impl Database {
-    /// Opens an existing file. An empty one gets its schema; a refused one stays as it is; any other is
-    /// changed by the first write only, because whoever just reads must neither wait for writers nor need
-    /// their rights.
+    /// Opens an existing file. An empty file gets the schema, and a file that is refused stays unchanged. Any
+    /// other file is changed only by the first write, because reading must neither wait for writers nor need
+    /// write permission.
     pub(super) fn open(path: &Path) -> Attempt<Database> {
         let file = DatabaseFile::at(path)?;
         Ok(if is_writable(&file.real) {
@@ -35,24 +35,24 @@ impl Database {
         })
     }
 
-    /// Opens an existing file to look at it whatever is in it. It stays as it is, log and all.
+    /// Opens an existing file for inspection, whatever its content. Neither the file nor its log is changed.
     pub(super) fn open_for_inspection(path: &Path) -> Attempt<Database> {
         Ok(Database::Reader(Reader::open_for_inspection(DatabaseFile::at(path)?)?))
     }
 
-    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while anybody else has it
-    /// open.
+    /// Opens an existing file for [`Database::reset`]. Fails with [`Error::Busy`] while another connection
+    /// has it open.
     pub(super) fn open_exclusively(path: &Path) -> Attempt<Database> {
         Ok(Database::Writer(Writer::open_exclusively(DatabaseFile::at(path)?)?))
     }
 
-    /// A private copy in memory of what is committed now; takes no lock that writers would notice. A file of
+    /// Returns a private copy in memory of the committed data, without a lock that blocks writers. A file of
     /// version 1 is not migrated, but its copy is.
     pub(super) fn copy(&self) -> Attempt<Database> {
         self.inspect(|snapshot| Ok(Database::Copy(Copy::of(snapshot)?)))
     }
 
-    /// A private registry in memory that is as empty as a new one would be.
+    /// Returns a private database in memory, as empty as a new one.
     pub(super) fn blank() -> Result<Database> {
         Ok(Database::Copy(Copy::blank()?))
     }
@@ -75,8 +75,8 @@ impl Database {
         }
     }
 
-    /// Whether the connection serves every call. One that only reads must not be kept: rights and files
-    /// change. Nor one that could not end its transaction.
+    /// Whether the connection may be kept for the next operation. One that only reads is not kept, because
+    /// permissions and files change, and neither is one that could not end its transaction.
     pub(super) fn is_reusable(&self) -> bool {
         match self {
             Database::Writer(writer) => writer.is_reusable(),
@@ -93,50 +93,52 @@ impl Database {
         }
     }
 
-    /// Closes so that the files stay as they are.
+    /// Closes the connection without changing the files.
     pub(super) fn close_without_checkpoint(self) {
-        // Failing leaves a checkpoint to be made, which is slow and otherwise harmless.
+        // If this fails, closing runs a checkpoint, which is slow but harmless.
         let _ = leave_log_alone(self.connection());
     }
 
-    /// Closing will leave the log alone, because it may be another file's by then.
+    /// Makes closing leave the log alone, because by then it may belong to another file.
     pub(crate) fn forget_files(&self) -> Result<()> {
         leave_log_alone(self.connection())
     }
 
-    /// One consistent look at the database, without any lock that writers would notice.
-    pub(crate) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+    /// Runs a query on one snapshot of the database, without a lock that blocks writers.
+    pub(crate) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         match self {
-            Database::Writer(writer) => writer.read(look),
-            Database::Reader(reader) => reader.read(look),
-            Database::Copy(copy) => Ok(copy.read(look)?),
+            Database::Writer(writer) => writer.read(query),
+            Database::Reader(reader) => reader.read(query),
+            Database::Copy(copy) => Ok(copy.read(query)?),
         }
     }
 
     /// As [`Database::read`], whatever schema there is.
-    pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+    pub(crate) fn inspect<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         match self {
-            Database::Writer(writer) => writer.inspect(look),
-            Database::Reader(reader) => reader.read(look),
-            Database::Copy(copy) => Ok(copy.read(look)?),
+            Database::Writer(writer) => writer.inspect(query),
+            Database::Reader(reader) => reader.read(query),
+            Database::Copy(copy) => Ok(copy.read(query)?),
         }
     }
 
-    /// A look for whoever is about to change something and will look again: the file may have been replaced
-    /// and its schema is not checked. None for what fails, which will fail then too, except that nothing is
-    /// waited for twice.
+    /// Runs a query without checking whether the file was replaced and which schema it has. Only for callers
+    /// that begin a write transaction afterwards, which checks both. Returns `None` if the query fails,
+    /// because the transaction will then report the failure. Only [`Error::Busy`] is returned, so that the
+    /// same lock is not waited for twice.
     pub(crate) fn peek_unchecked<T>(
         &self,
-        look: impl FnOnce(&Connection) -> Result<T>,
+        query: impl FnOnce(&Connection) -> Result<T>,
     ) -> Attempt<Option<T>> {
-        match look(self.connection()) {
+        match query(self.connection()) {
             Ok(seen) => Ok(Some(seen)),
             Err(error @ Error::Busy { .. }) => Err(error.into()),
             Err(_) => Ok(None),
         }
     }
 
-    /// One change, complete or not at all; the only writer on this machine while it lasts.
+    /// Runs one write transaction. It is committed completely or not at all, and no other connection writes
+    /// meanwhile.
     pub(crate) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         match self {
             Database::Writer(writer) => writer.write(change),
@@ -145,7 +147,8 @@ impl Database {
         }
     }
 
-    /// Empties the database, whatever schema it had, in one transaction. It was opened exclusively.
+    /// Empties the database, whatever schema it had, in one transaction. The connection must have been opened
+    /// exclusively.
     pub(crate) fn reset(&self) -> Attempt<()> {
         match self {
             Database::Writer(writer) => Ok(writer.reset()?),

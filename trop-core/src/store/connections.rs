@@ -1,8 +1,8 @@
 //! Every connection of this process, in one table that is read and written under the lock of
 //! [`fork`](crate::fork).
 //!
-//! An operation takes its connection out of the table and puts it back, so nothing is locked while SQLite
-//! works or waits. Before a fork the table is emptied; connections are opened again at their next use.
+//! An operation takes its connection out of the table and puts it back, so the table is not locked while
+//! SQLite works or waits. Before a fork all connections are closed; each is opened again at its next use.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,17 +24,17 @@ type Slots = BTreeMap<u64, Slot>;
 
 /// The table, locked.
 struct Table {
-    /// Comes first, so that it is unlocked first: no thread may hold it without the lock below.
+    /// Declared first, so that it is unlocked first: no thread may hold it without holding `lock`.
     slots: MutexGuard<'static, Slots>,
     lock: fork::Guard,
 }
 
-/// What the table has for a registry.
+/// A registry's entry in the table.
 struct Slot {
-    /// The file this slot's connection is on, while it has one.
+    /// The file that the slot's connection is on, or was on last.
     file: Option<FileId>,
     state: State,
-    /// The registry was closed while an operation used the connection, which closes it at its end.
+    /// The registry was closed. An operation that still uses the connection closes it when it ends.
     closing: bool,
 }
 
@@ -60,7 +60,7 @@ impl Table {
         SLOTS.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a change of the table. A fork is waited for however short the time.
+    /// Waits until the table changes. The deadline does not count while a fork is pending.
     fn wait(self, deadline: Instant, timeout: Duration) -> Result<Table> {
         if !fork::is_pending() && Instant::now() >= deadline {
             return Err(Error::Busy { waited: timeout });
@@ -71,7 +71,7 @@ impl Table {
         Ok(Table { slots: Table::slots(&lock), lock })
     }
 
-    /// Wakes whoever waits for a change.
+    /// Wakes all threads that wait for a change.
     fn notify(&self) {
         self.lock.notify();
     }
@@ -86,7 +86,7 @@ fn is_any_in_use(lock: &fork::Guard) -> bool {
 fn close_all(lock: &fork::Guard) {
     for slot in Table::slots(lock).values_mut() {
         match std::mem::replace(&mut slot.state, State::Cold) {
-            // Memory has no locks.
+            // A copy in memory has no file locks, so it survives a fork.
             State::Idle(copy) if copy.file().is_none() => slot.state = State::Idle(copy),
             State::Idle(database) => database.close_without_checkpoint(),
             _ => {}
@@ -94,14 +94,14 @@ fn close_all(lock: &fork::Guard) {
     }
 }
 
-/// What a connection is for, which says how it is opened.
+/// What a connection is for. This decides how it is opened.
 #[derive(Clone, Copy, PartialEq)]
 enum Purpose {
-    /// Reading and writing; a missing directory and database are made if `create` says so.
+    /// Reading and writing. A missing directory and database are created if `create` is set.
     Use { create: bool },
-    /// Looking at an existing file whatever is in it, without changing it.
+    /// Inspecting an existing file, whatever its content, without changing it.
     Inspect,
-    /// Replacing what an existing file has, while nobody else has it open.
+    /// Replacing the content of an existing file while no other connection has it open.
     Replace,
     /// Changing a copy in memory, which cannot be opened again.
     Copy,
@@ -117,13 +117,14 @@ pub(crate) struct ConnectionSlot {
 }
 
 impl ConnectionSlot {
-    /// `directory` is absolute; `create` allows to make it and the database; `timeout` bounds every wait.
+    /// `directory` is absolute; `create` says whether it and the database may be created; `timeout` bounds
+    /// every wait.
     pub(crate) fn new(directory: PathBuf, create: bool, timeout: Duration) -> ConnectionSlot {
         ConnectionSlot::register(directory, timeout, Purpose::Use { create })
     }
 
-    /// A slot for a private copy of the database in memory, as it is now or would be after its first use.
-    /// Nothing is created.
+    /// Returns a slot for a private copy of the database in memory. If there is no database yet, the copy is
+    /// what the first use would create. No files are created.
     pub(crate) fn copy(&self) -> Result<ConnectionSlot> {
         if self.is_closed() {
             fork::ensure_usable()?;
@@ -141,17 +142,17 @@ impl ConnectionSlot {
         Ok(copy)
     }
 
-    /// A slot for looking at an existing file whatever is in it, without changing it.
+    /// Returns a slot for inspecting an existing file, whatever its content, without changing it.
     pub(crate) fn for_inspection(&self) -> ConnectionSlot {
         ConnectionSlot::register(self.directory.clone(), self.timeout, Purpose::Inspect)
     }
 
-    /// A slot for making a database that is missing, whatever this one may create.
+    /// Returns a slot that may create a missing database, even if this one may not.
     pub(crate) fn for_creation(&self) -> ConnectionSlot {
         ConnectionSlot::new(self.directory.clone(), true, self.timeout)
     }
 
-    /// A slot for replacing an existing database, which nobody else has open meanwhile.
+    /// Returns a slot for replacing an existing database while no other connection has it open.
     pub(crate) fn for_replacement(&self) -> ConnectionSlot {
         ConnectionSlot::register(self.directory.clone(), self.timeout, Purpose::Replace)
     }
@@ -188,13 +189,13 @@ impl ConnectionSlot {
         self.directory.join(data_dir::DATABASE)
     }
 
-    /// Runs an operation on the connection, alone. It runs again when something interrupted it that is over
-    /// at once; nothing has been committed then.
+    /// Runs an operation with exclusive use of the connection. An operation that was interrupted before it
+    /// committed anything is run again.
     pub(crate) fn run<T>(&self, operation: impl FnMut(&Database) -> Attempt<T>) -> Result<T> {
         self.run_within(self.timeout, operation)
     }
 
-    /// As [`ConnectionSlot::run`], with another bound for all waits.
+    /// Like [`ConnectionSlot::run`], with another bound for all waits.
     pub(crate) fn run_within<T>(
         &self,
         wait: Duration,
@@ -204,7 +205,7 @@ impl ConnectionSlot {
         for tries in 0.. {
             let result =
                 self.check_out(deadline, tries > 0).and_then(|checkout| operation(checkout.database()?));
-            // A few more tries even without time to wait: what interrupted is over at once.
+            // A few more tries even after the deadline, because interruptions are short.
             let may_retry = tries < 5 || Instant::now() < deadline;
             match result {
                 Ok(value) => return Ok(value),
@@ -222,7 +223,7 @@ impl ConnectionSlot {
     /// Closes the connection, now or as soon as the operation that uses it is done. Idempotent.
     pub(crate) fn close(&self) {
         if fork::is_broken() {
-            // Nobody may be left to release the lock.
+            // There may be no thread left to release the lock.
             return;
         }
         let mut table = Table::lock();
@@ -244,8 +245,8 @@ impl ConnectionSlot {
         fork::is_broken() || Table::lock().slots.get(&self.id).is_none_or(|slot| slot.closing)
     }
 
-    /// Ends the slot of a closed registry. Closing a connection may write a checkpoint, so the table is not
-    /// locked meanwhile, but the slot stays: a fork has to wait.
+    /// Removes the slot of a closed registry. Closing the connection may run a checkpoint, so the table is
+    /// not locked meanwhile. The slot stays busy until then, so that a fork waits.
     fn retire(&self, state: State) {
         let inside = Inside::enter();
         drop(state);
@@ -255,7 +256,7 @@ impl ConnectionSlot {
         table.notify();
     }
 
-    /// Gives a new slot its connection, while no thread forks.
+    /// Gives a new slot its connection. Waits for pending forks first.
     fn install(&self, make: impl FnOnce() -> Result<Database>) -> Result<()> {
         fork::ensure_usable()?;
         let deadline = Instant::now() + self.timeout;
@@ -270,8 +271,8 @@ impl ConnectionSlot {
         Ok(())
     }
 
-    /// Takes the connection out of the table, opened if need be. A connection that an earlier try gave up is
-    /// looked at: its file may have been replaced.
+    /// Takes the connection out of the table, or opens one. After an interrupted try the connection is used
+    /// again only if its file was not replaced.
     fn check_out(&self, deadline: Instant, was_interrupted: bool) -> Attempt<Checkout<'_>> {
         fork::ensure_usable()?;
         let mut table = Table::lock();
@@ -319,7 +320,8 @@ impl ConnectionSlot {
         };
         let mut checkout = Checkout::new(self, None, deadline);
         if !is_connected && fs::has_descriptor_on(file) {
-            // A thread that is opening another file may have met this one, where files are replaced.
+            // The descriptor may belong to a thread that is opening another slot: it may have found this file
+            // at its path when files were replaced.
             return Err(if self.is_another_opening() {
                 Failure::Retry
             } else {
@@ -328,7 +330,7 @@ impl ConnectionSlot {
         }
         let database = open(&path)?;
         if database.file() != Some(file) {
-            // Replaced between the look and the opening.
+            // The file was replaced after its identity was read.
             return Err(Failure::Retry);
         }
         checkout.database = Some(Box::new(database));
@@ -336,9 +338,9 @@ impl ConnectionSlot {
         Ok(checkout)
     }
 
-    /// Marks the slot as being opened on a file, when no other thread is opening that file: else one would
-    /// take the other's descriptor for a second copy's. Tells whether this process has another connection to
-    /// the file; none if the slot is not cold any more.
+    /// Waits until no other thread is opening the file, because one would take the other's descriptor for
+    /// that of a second copy of SQLite. Then marks the slot as opening it. Returns whether this process
+    /// already has a connection to the file; `None` if the slot is not cold any more.
     fn begin_opening(&self, file: FileId, deadline: Instant) -> Result<Option<bool>> {
         let mut table = Table::lock();
         while fork::is_pending()
@@ -374,7 +376,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// A connection outside the table; returns there when dropped.
+/// A connection that was taken out of the table. It is put back when this is dropped.
 struct Checkout<'s> {
     slot: &'s ConnectionSlot,
     database: Option<Box<Database>>,
@@ -392,7 +394,8 @@ impl<'s> Checkout<'s> {
         self.database.as_deref().ok_or(Error::Closed)
     }
 
-    /// From `Opening` to `Busy`: others may open connections of their own now.
+    /// Marks the slot as busy instead of opening, so that other threads may open connections to the same
+    /// file.
     fn become_busy(&self) {
         let mut table = Table::lock();
         if let Some(slot) = table.slots.get_mut(&self.slot.id) {

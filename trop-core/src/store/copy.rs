@@ -1,4 +1,4 @@
-//! A private copy of the database in memory: what a dry run changes.
+//! A private copy of the database in memory, which a dry run changes instead of the file.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::model::Result;
 pub(crate) struct Copy(Connection);
 
 impl Copy {
-    /// What a snapshot has, migrated if it is of version 1.
+    /// Copies a snapshot, and migrates the copy if it is of version 1.
     pub(super) fn of(snapshot: &Connection) -> Result<Copy> {
         schema::check(snapshot)?;
         let mut memory = Connection::open_in_memory()?;
@@ -42,8 +42,8 @@ impl Copy {
         &self.0
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
-        look(&*Transaction::begin(&self.0, TransactionMode::Deferred)?)
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {
+        query(&*Transaction::begin(&self.0, TransactionMode::Deferred)?)
     }
 
     pub(super) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Result<T> {

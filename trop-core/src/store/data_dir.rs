@@ -1,4 +1,4 @@
-//! The data directory: where it is, and making it.
+//! Finds and creates the data directory.
 
 use std::env;
 use std::fs::{self, DirBuilder, OpenOptions};
@@ -50,7 +50,7 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
     Ok(chosen)
 }
 
-/// Makes sure that the directory and an at least empty database file exist, private to the user.
+/// Creates the directory and an empty database file, both private to the user, unless there is a database.
 ///
 /// # Errors
 /// [`Error::NoDataDir`] when there is no database and `create` is false; [`Error::Io`];
@@ -63,20 +63,20 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
         return Err(Error::NoDataDir { path: directory.to_path_buf() });
     }
     private_directories().create(directory).map_err(|source| {
-        // Something else has the name: a file.
+        // Something that is not a directory has the name.
         let taken = source.kind() == io::ErrorKind::AlreadyExists;
         let source = if taken { failure(io::ErrorKind::NotADirectory) } else { source };
         Error::io("create the data directory", directory, source)
     })?;
     refuse_network(directory)?;
-    // SQLite would create the file with the umask's mode. It is linked into place complete rather than opened
-    // and closed here, because closing a descriptor drops every lock this process has on the file. Its name
-    // is not tempfile's, whose random numbers make the standard library allocate a description of the thread
-    // that memory checkers report as possibly lost.
+    // SQLite would create the file with the mode that the umask allows. The file is created under another
+    // name and then linked into place, because closing a descriptor of the database file itself would drop
+    // every lock that this process has on it. Its name is not made by `tempfile`, whose random numbers make
+    // the standard library allocate a thread description that memory checkers report as possibly lost.
     let name = format!(".trop-new-{:016x}", RandomState::new().hash_one(std::process::id()));
     let path = directory.join(name);
     let create = || private_files().open(&path).and_then(|_| tempfile::TempPath::try_from_path(&path));
-    // Not during a fork: a descriptor the child inherits would look like another copy of SQLite to it.
+    // Not during a fork: a child would take the inherited descriptor for that of another copy of SQLite.
     let empty =
         fork::locked(create).map_err(|source| Error::io("create the database in", directory, source))?;
     let database = directory.join(DATABASE);
@@ -91,7 +91,8 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
 /// Whether there is a database in the directory.
 ///
 /// # Errors
-/// [`Error::Io`] when that cannot be told, [`Error::Corrupt`] when something else has its name.
+/// [`Error::Io`] when that cannot be determined, [`Error::Corrupt`] when something that is not a file has its
+/// name.
 pub(crate) fn exists(directory: &Path) -> Result<bool> {
     let database = directory.join(DATABASE);
     match fs::metadata(&database) {

@@ -1,6 +1,7 @@
-//! Reading `CREATE TABLE` statements far enough to compare them: text in a comment proves nothing.
+//! Parses `CREATE TABLE` statements as far as is needed to compare them. Layout and comments are ignored.
 
-/// A table: its columns and table constraints in order, each with its own constraints in no order.
+/// A table: its columns and table constraints in order. The constraints of each column are sorted, so that
+/// their order does not matter.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
     pub(super) name: String,
@@ -17,7 +18,7 @@ struct Part {
 }
 
 impl Table {
-    /// What is different, if anything, in words.
+    /// Describes the first difference, if there is one.
     pub(super) fn difference(&self, found: Option<&Table>) -> Option<String> {
         let Some(found) = found else { return Some("it is missing or not an ordinary table".to_owned()) };
         if found.options != self.options {
@@ -49,8 +50,8 @@ fn shown(constraint: &[String]) -> String {
     }
 }
 
-/// A table from the text of its statement; none if it is another statement, or has a syntax that is not
-/// served here.
+/// Parses the statement of a table. Returns `None` for another statement, or for syntax that is not supported
+/// here.
 pub(super) fn parse(sql: &str) -> Option<Table> {
     let tokens = tokens(sql)?;
     let mut rest = tokens.as_slice();
@@ -82,7 +83,7 @@ fn closing(tokens: &[String]) -> Option<usize> {
     None
 }
 
-/// What stands between the commas of the outermost level.
+/// Splits the tokens at the commas of the outermost level.
 fn split(tokens: &[String]) -> Vec<&[String]> {
     let mut depth = 0_i32;
     tokens
@@ -106,7 +107,8 @@ fn part(tokens: &[String]) -> Part {
     let (column, mut rest) = tokens.split_at(start);
     let mut constraints = Vec::new();
     while !rest.is_empty() {
-        // Up to the next keyword that begins a constraint; a name belongs to what it names.
+        // A constraint ends at the next keyword that begins one. `CONSTRAINT name` belongs to the constraint
+        // that follows it.
         let mut length = if rest[0] == "constraint" { 3.min(rest.len()) } else { 1 };
         while length < rest.len() {
             match rest[length].as_str() {
@@ -128,7 +130,8 @@ fn part(tokens: &[String]) -> Part {
     Part { column: column.to_vec(), constraints }
 }
 
-/// Words in lower case, quoted names without their quotes, single characters; no space and no comments.
+/// Splits SQL into tokens: words in lower case, quoted names without their quotes, operators and single
+/// characters. White space and comments are dropped. Returns `None` if a quote is not closed.
 fn tokens(sql: &str) -> Option<Vec<String>> {
     let mut tokens = Vec::new();
     let mut rest = sql.trim_start();
@@ -140,7 +143,7 @@ fn tokens(sql: &str) -> Option<Vec<String>> {
         } else if let Some(closing) = closing_quote(first) {
             let end = rest.char_indices().skip(1).find(|(_, other)| *other == closing)?.0;
             let inner = rest[first.len_utf8()..end].to_lowercase();
-            // A text in single quotes is no name.
+            // Text in single quotes is not a name, so it keeps its quotes.
             (Some(if first == '\'' { format!("'{inner}'") } else { inner }), end + closing.len_utf8())
         } else if is_word(first) {
             let end = rest.find(|other| !is_word(other)).unwrap_or(rest.len());

@@ -1,6 +1,7 @@
--- What trop keeps beside schema version 2, under names no version 2 program uses.
+-- What trop adds to schema version 2, under names that no other program of version 2 uses.
 
--- Who holds leases: an open registry in one process, alive while it locks its file in the data directory.
+-- The owners of leases. An owner is an open registry in one process, alive while it locks its file in the
+-- data directory.
 CREATE TABLE IF NOT EXISTS trop_owners (
     id INTEGER PRIMARY KEY,
     file TEXT NOT NULL UNIQUE,
@@ -9,7 +10,8 @@ CREATE TABLE IF NOT EXISTS trop_owners (
     created_at INTEGER NOT NULL
 ) STRICT;
 
--- A lease is a row of reservations with a row here. The serial number tells it from a later one of the same port.
+-- A lease is a row of reservations with a row here. The serial number distinguishes it from a later lease of
+-- the same port.
 CREATE TABLE IF NOT EXISTS trop_leases (
     port INTEGER PRIMARY KEY,
     owner INTEGER NOT NULL,
@@ -18,12 +20,13 @@ CREATE TABLE IF NOT EXISTS trop_leases (
     directory TEXT NOT NULL
 ) STRICT;
 
--- Left by a program that made reservations anew: it would be in the way of the next lease of the port.
+-- A program that created reservations again may have left such rows. They would block the next lease of the
+-- port.
 DELETE FROM trop_leases
 WHERE port NOT IN (SELECT port FROM reservations WHERE last_used_at = 253402300799);
 
--- Programs that know nothing of leases cannot end, move or replace one. The last moment there is marks the rows that
--- may be leases, so that other rows cost no look-up.
+-- Programs that do not know leases cannot end, move or replace one. The latest possible time marks the rows
+-- that may belong to leases, so that other rows cost no query.
 CREATE TRIGGER IF NOT EXISTS trop_leases_insert BEFORE INSERT ON reservations
 WHEN EXISTS (SELECT 1 FROM trop_leases WHERE port = NEW.port)
 BEGIN
@@ -45,9 +48,9 @@ BEGIN
     SELECT RAISE(ABORT, 'the port is leased by a running program');
 END;
 
--- The free ports, one bit each, so that the lowest one is found at constant cost. A hint: UNIQUE (port) is the truth.
--- Whether a word has any is a column of its own, which seldom changes: an index over `free <> 0` would be written anew
--- with every port.
+-- The free ports, one bit each, so that the lowest one is found at constant cost. The set is only a hint,
+-- because UNIQUE (port) decides. Whether a word has free ports is a column of its own, which seldom changes:
+-- an index over `free <> 0` would be written with every port.
 DROP TABLE IF EXISTS trop_free_ports;
 CREATE TABLE trop_free_ports (
     word INTEGER PRIMARY KEY,

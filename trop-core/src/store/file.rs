@@ -14,9 +14,10 @@ use crate::os::vfs;
 
 /// The file a connection is on.
 pub(super) struct DatabaseFile {
-    /// The path as it was given; where links lead may change.
+    /// The path as it was given. The targets of symbolic links in it may change.
     pub(super) path: PathBuf,
-    /// The physical path. SQLite follows links too before it looks for the files beside it.
+    /// The physical path. SQLite too follows symbolic links before it looks for the files beside the
+    /// database.
     pub(super) real: PathBuf,
     pub(super) id: FileId,
 }
@@ -29,8 +30,8 @@ impl DatabaseFile {
         Ok(DatabaseFile { path: path.to_path_buf(), real, id })
     }
 
-    /// Whether the path still means this file: a directory that was deleted and made again must not split the
-    /// registry in two.
+    /// Whether the path still leads to this file. If a directory was deleted and created again, going on with
+    /// the old file would split the registry in two.
     pub(super) fn is_current(&self) -> bool {
         fs::file_id(&self.path).is_ok_and(|now| now == self.id)
     }
@@ -45,14 +46,14 @@ impl DatabaseFile {
 pub(super) enum Mode {
     /// Through the VFS of [`vfs`].
     ReadWrite,
-    /// By SQLite's own VFS, so that all it does with the files is its own.
+    /// Through SQLite's own VFS, so that files are handled exactly as SQLite does by itself.
     Exclusive,
     Read,
-    /// Without any lock, as if nobody else were there.
+    /// Without any lock, as if no other program used the file.
     ReadImmutable,
 }
 
-/// A connection with what all of them have in common.
+/// Opens a connection with the settings that all connections have in common.
 pub(super) fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     // A connection is used by one thread at a time.
     let flags = OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -68,7 +69,7 @@ pub(super) fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     };
     connection.busy_handler(Some(|attempt: i32| lock_wait::pause(attempt.unsigned_abs())))?;
     if matches!(mode, Mode::Exclusive) {
-        // Before the first look at the file, or a log's readers would not be noticed.
+        // Set before the first access to the file, or readers of a write-ahead log would not be noticed.
         connection.execute_batch("PRAGMA locking_mode = EXCLUSIVE; PRAGMA foreign_keys = OFF")?;
     }
     distrust_schema(&connection)?;
@@ -78,14 +79,14 @@ pub(super) fn connect(path: &Path, mode: Mode) -> Result<Connection> {
     Ok(connection)
 }
 
-/// What another program wrote into the schema may not call functions with side effects.
+/// Forbids the schema, parts of which another program may have written, to call functions with side effects.
 pub(super) fn distrust_schema(connection: &Connection) -> Result<()> {
     connection.set_prepared_statement_cache_capacity(64);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_TRUSTED_SCHEMA, false)?;
     Ok(())
 }
 
-/// The last connection that is closed will neither move the log into the file nor delete it.
+/// Makes closing neither run a checkpoint nor delete the log, even for the last connection.
 pub(super) fn leave_log_alone(connection: &Connection) -> Result<()> {
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())

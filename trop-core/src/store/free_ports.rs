@@ -5,15 +5,15 @@ use rusqlite::Connection;
 use super::rows;
 use crate::model::{Error, Port, PortRange, PortSet, Result};
 
-/// What a search for a port came to.
+/// The result of a search for a port.
 pub(crate) enum Found {
     Port(Port),
     /// Every port of the range is reserved, excluded or was not accepted.
     Nothing,
 }
 
-/// The lowest port of the range that is not reserved, not excluded and that `accept` takes, in the caller's
-/// transaction.
+/// Returns the lowest port of the range that is neither reserved nor excluded and that `accept` accepts, in
+/// the caller's transaction.
 pub(crate) fn lowest_free(
     connection: &Connection,
     range: PortRange,
@@ -25,7 +25,8 @@ pub(crate) fn lowest_free(
         if let Some(found @ Found::Port(_)) = found {
             return Ok(found);
         }
-        // Once: the set may lack ports that another program freed by REPLACE, which fires no trigger.
+        // Rebuild once: the set may lack ports that another program freed by REPLACE, which by default fires
+        // no delete trigger.
         if rebuilt || !rebuild(connection, range)? {
             return found.ok_or_else(disagreement);
         }
@@ -37,7 +38,7 @@ fn disagreement() -> Error {
     Error::corrupt("the free ports of the range disagree with the reservations")
 }
 
-/// None if the set called a reserved port free.
+/// Searches the set of free ports. Returns `None` if the set lists a reserved port as free.
 fn search(
     connection: &Connection,
     range: PortRange,
@@ -75,14 +76,14 @@ fn range_mask(range: PortRange, word: u16) -> u64 {
     low & high
 }
 
-/// Makes the set agree with the reservations; true if it did not in the words of the range. Looks no further
-/// if it did.
+/// Rebuilds the words of the range from the reservations. Returns whether any of them was wrong. Only then
+/// are all other words rebuilt as well.
 pub(super) fn rebuild(connection: &Connection, range: PortRange) -> Result<bool> {
     let words = range.min().get() / 64..=range.max().get() / 64;
     let (first, last) = (words.start() * 64, words.end() * 64 + 63);
     let mut free = [u64::MAX; PortSet::WORDS];
     free[0] &= !1; // There is no port 0.
-    // What is no port at all is found too, and refused.
+    // Numbers that are not ports are read too, so that they are reported as damage.
     let mut statement = connection.prepare_cached(
         "SELECT port FROM reservations WHERE port BETWEEN ?1 AND ?2 OR port < 1 OR port > 65535",
     )?;
@@ -105,7 +106,7 @@ pub(super) fn rebuild(connection: &Connection, range: PortRange) -> Result<bool>
     }
     log::debug!("trop: {changed} words of the free ports were out of date");
     if range != PortRange::ALL {
-        // Where one word is wrong others may be.
+        // If one word is wrong, others may be wrong too.
         rebuild(connection, PortRange::ALL)?;
     }
     Ok(true)

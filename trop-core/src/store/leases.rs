@@ -7,8 +7,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::rows;
 use crate::model::{Error, LeaseId, Port, PortRange, Result, Timestamp};
 
-/// An owner of leases as it is stored. The file's name is unique for ever, the id only among those that are
-/// stored.
+/// A stored owner of leases. The name of its file is never used again. Its id may be, once its row is
+/// removed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct OwnerRow {
     pub(crate) id: i64,
@@ -17,7 +17,7 @@ pub(crate) struct OwnerRow {
     pub(crate) command: String,
 }
 
-/// A lease as it is stored; none as the owner when its row is gone.
+/// A stored lease. `owner` is `None` when the owner's row is gone.
 #[derive(Clone, Debug)]
 pub(crate) struct LeaseRow {
     pub(crate) id: LeaseId,
@@ -34,20 +34,21 @@ pub(crate) fn insert_owner(connection: &Connection, file: &str, pid: u32, comman
     Ok(connection.last_insert_rowid())
 }
 
-/// Whether an owner is still stored under this id, and not another one that was given the same.
+/// Whether this owner is still stored. The file is compared too, because another owner may have been given
+/// the same id.
 pub(crate) fn has_owner(connection: &Connection, id: i64, file: &str) -> Result<bool> {
     let mut statement = connection.prepare_cached("SELECT 1 FROM trop_owners WHERE id = ?1 AND file = ?2")?;
     Ok(statement.exists(params![id, file])?)
 }
 
-/// The id and the file of the owner that follows an id.
+/// The id and the file of the owner with the next higher id.
 pub(crate) fn next_owner(connection: &Connection, after: i64) -> Result<Option<(i64, String)>> {
     let mut statement =
         connection.prepare_cached("SELECT id, file FROM trop_owners WHERE id > ?1 ORDER BY id LIMIT 1")?;
     Ok(statement.query_row([after], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
-/// The ids of owners that leases name and nobody knows.
+/// The ids of owners that leases refer to but that are not stored.
 pub(crate) fn unknown_owners(connection: &Connection) -> Result<BTreeSet<i64>> {
     let mut statement = connection.prepare_cached(
         "SELECT DISTINCT owner FROM trop_leases WHERE owner NOT IN (SELECT id FROM trop_owners)",
@@ -55,7 +56,8 @@ pub(crate) fn unknown_owners(connection: &Connection) -> Result<BTreeSet<i64>> {
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// The owner that leases a port, and its file unless nobody knows it; none if the port is not leased.
+/// The id of the owner that leases a port, and the owner's file if the owner is stored; `None` if the port is
+/// not leased.
 pub(crate) fn owner_of(connection: &Connection, port: Port) -> Result<Option<(i64, Option<String>)>> {
     let mut statement = connection.prepare_cached(
         "SELECT owner, file FROM trop_leases LEFT JOIN trop_owners ON id = owner WHERE port = ?1",
@@ -78,7 +80,7 @@ pub(crate) fn insert_lease(
     Ok(())
 }
 
-/// Ends a lease. Returns whether it was there, and not another one of the same port.
+/// Ends a lease. Returns whether this lease was stored; another lease of the same port is not touched.
 pub(crate) fn remove_lease(connection: &Connection, lease: LeaseId) -> Result<bool> {
     let removed = connection
         .prepare_cached("DELETE FROM trop_leases WHERE port = ?1 AND serial = ?2")?
@@ -89,8 +91,8 @@ pub(crate) fn remove_lease(connection: &Connection, lease: LeaseId) -> Result<bo
     Ok(removed > 0)
 }
 
-/// Removes owners with all their leases; tells how many there were. Reads every lease once, because an index
-/// would make each of them dearer.
+/// Removes owners with all their leases. Returns the number of leases. Reads every lease once, because an
+/// index would make each of them more expensive.
 pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Result<usize> {
     if ids.is_empty() {
         return Ok(0);
@@ -117,8 +119,7 @@ pub(crate) fn is_owner_file(connection: &Connection, file: &str) -> Result<bool>
     Ok(connection.prepare_cached("SELECT 1 FROM trop_owners WHERE file = ?1")?.exists([file])?)
 }
 
-/// Every lease of a range, by port. None while only programs have written to the file that know nothing of
-/// leases.
+/// Every lease of a range, by port. Empty if only programs that do not know leases have written to the file.
 pub(crate) fn leases(connection: &Connection, range: PortRange) -> Result<Vec<LeaseRow>> {
     if !rows::may_have_leases(connection)? {
         return Ok(Vec::new());

@@ -1,4 +1,5 @@
-//! Waiting for a lock of another process: until an exact deadline, in turn, and not a moment into a fork.
+//! Waits for locks that other processes hold: until an exact deadline, in turn, and never while a fork is
+//! pending.
 //!
 //! docs/design.md has the states of the fair lock and why it is there.
 
@@ -13,32 +14,34 @@ use crate::model::Result;
 use crate::os::fs::beside;
 use crate::os::lock_queue::LockQueue;
 
-/// After the name of a database: the file in which those that write to it wait for each other.
+/// The suffix of the file beside a database through which its writers queue.
 const QUEUE: &str = "-queue";
 
-/// Transactions take tens of microseconds, so where there is no queue the pauses stay short however long the
-/// wait.
+/// The longest pause where there is no queue. Transactions take tens of microseconds, so pauses stay short
+/// however long the wait is.
 const LONGEST_PAUSE: Duration = Duration::from_micros(2500);
 
-/// How often a lock is tried again at once, letting others run in between: most are held for less than
-/// falling asleep takes.
+/// How many times a lock is tried again after only yielding the processor. Most locks are held for less time
+/// than falling asleep takes.
 const YIELDS: u32 = 2;
 
 /// How this thread's operation waits for locks.
 struct Waiter {
-    /// When the operation has to give up; nothing is waited for before the first one has begun.
+    /// When the operation has to give up. Before the first operation there is no deadline, and nothing is
+    /// waited for.
     deadline: Option<Instant>,
     /// Whether a fork ended the last try.
     interrupted: bool,
-    /// Whether the thread has slept for the lock that it is about to take.
+    /// Whether the thread has slept while waiting for the lock that it is taking.
     slept: bool,
-    /// Where it waits for that, while it takes it.
+    /// The queue in which it waits for the lock that it is taking.
     queue: Option<Queue>,
 }
 
 thread_local! {
-    /// In a thread-local because what waits is the busy handler of a connection, for which rusqlite takes a
-    /// plain function. Without a destructor: programs may still take a lock in those of their threads.
+    /// A thread-local, because the code that waits is the busy handler of a connection, for which rusqlite
+    /// accepts only a plain function. It has no destructor, because programs may still take a lock in the
+    /// destructors of their own thread-local values.
     static WAITER: RefCell<ManuallyDrop<Waiter>> = const {
         RefCell::new(ManuallyDrop::new(Waiter { deadline: None, interrupted: false, slept: false, queue: None }))
     };
@@ -48,17 +51,18 @@ fn waiter<T>(use_it: impl FnOnce(&mut Waiter) -> T) -> T {
     WAITER.with_borrow_mut(|waiter| use_it(waiter))
 }
 
-/// Begins a try of this thread's operation, which gives up at the deadline.
+/// Begins a try of this thread's operation. Its waits end at the deadline.
 pub(super) fn start(deadline: Instant) {
     waiter(|waiter| (waiter.deadline, waiter.interrupted) = (Some(deadline), false));
 }
 
-/// Whether a fork ended the last try. Tells it once: the next try may fail before it waits for a lock at all.
+/// Whether a fork ended the last try. Reading the answer resets it, because the next try may fail before it
+/// waits for a lock at all.
 pub(super) fn was_interrupted() -> bool {
     waiter(|waiter| std::mem::take(&mut waiter.interrupted))
 }
 
-/// Waits before the next try for a lock; false when there must be no other try.
+/// Waits before the next try to take a lock. Returns false when there must be no other try.
 pub(super) fn pause(attempt: u32) -> bool {
     if attempt >= YIELDS || fork::is_pending() {
         return wait();
@@ -92,7 +96,8 @@ fn pause_without_queue(at_most: Duration) {
     thread::sleep(jittered(LONGEST_PAUSE).min(at_most));
 }
 
-/// Between half of a time and all of it, different between processes that started to wait together.
+/// A random time between half of the ceiling and all of it, so that processes which started to wait together
+/// do not try again together.
 fn jittered(ceiling: Duration) -> Duration {
     use std::hash::{BuildHasher, RandomState};
     thread_local!(static STATE: Cell<u32> = {
@@ -112,9 +117,10 @@ fn jittered(ceiling: Duration) -> Duration {
 /// How long turns and sleeps last.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Timing {
-    /// A turn: a dozen of changes, so that the change of hands is not what most of the time is spent on.
+    /// A turn. It is long enough for about a dozen changes, so that handing over the lock does not take most
+    /// of the time.
     pub(super) turn: Duration,
-    /// After which a sleeper looks by itself, in case nobody is left to wake it.
+    /// The time after which a waiter tries by itself, in case no process is left to wake it.
     pub(super) longest_sleep: Duration,
 }
 
@@ -124,10 +130,10 @@ impl Default for Timing {
     }
 }
 
-/// The queue of a database, opened when there is something to wait for.
+/// The queue of a database. It is opened at the first wait.
 #[derive(Default)]
 struct Queue {
-    /// The database, if there is a queue that was not opened yet.
+    /// The database whose queue is still to be opened, if any.
     database: Option<PathBuf>,
     opened: Option<LockQueue>,
     timing: Timing,
@@ -148,10 +154,10 @@ impl Queue {
 
 /// SQLite's write lock, taken in turns.
 ///
-/// Whoever gives the lock back and takes it again at once wins against all that sleep until their next try,
-/// so that with many processes the unluckiest waits until all others are done. Therefore a connection that
-/// had to sleep takes the lock again and again for a short turn only, then wakes the next one and waits once
-/// more.
+/// A process that releases the lock and takes it again at once wins against all processes that sleep until
+/// their next try. With many processes the unluckiest one would wait until all others are done. Therefore a
+/// connection that had to sleep may take the lock repeatedly only for a short turn. Then it wakes the next
+/// waiter and waits again.
 pub(super) struct FairLock {
     queue: RefCell<Queue>,
     state: Cell<State>,
@@ -160,24 +166,24 @@ pub(super) struct FairLock {
 
 #[derive(Clone, Copy)]
 enum State {
-    /// Nobody is known to wait.
+    /// No other waiter is known.
     Uncontended,
-    /// The lock was taken after sleeping for it, and has not been given back since.
+    /// The lock was taken after sleeping for it, and has not been released since.
     TurnBegun,
-    /// The lock was first given back then.
+    /// The turn has begun: the lock was first released at this time.
     TurnSince(Instant),
-    /// The turn is over, and somebody else was woken to take the lock.
+    /// The turn is over, and another waiter was woken to take the lock.
     TurnOver,
 }
 
 impl FairLock {
-    /// Not taken yet. One of a database waits in the database's queue.
+    /// A lock that is not taken. With a database, its users wait in the queue of that database.
     pub(super) fn new(database: Option<&Path>, timing: Timing) -> FairLock {
         let queue = Queue { database: database.map(Path::to_path_buf), opened: None, timing };
         FairLock { queue: RefCell::new(queue), state: Cell::new(State::Uncontended), turn: timing.turn }
     }
 
-    /// To be made before the lock is taken, and dropped when it has been given back.
+    /// Must be created before the lock is taken, and dropped after it was released.
     pub(super) fn turn(&self) -> Turn<'_> {
         Turn(self)
     }
@@ -213,19 +219,19 @@ impl FairLock {
             State::TurnSince(began) if began.elapsed() >= self.turn => true,
             State::Uncontended | State::TurnSince(_) | State::TurnOver => return,
         };
-        // After the first change too, which may have been the only one.
-        let is_somebodys = self.queue.borrow().opened.as_ref().is_some_and(LockQueue::wake_head);
+        // A waiter is woken after the first change too, because it may be the only one of this turn.
+        let woke_another = self.queue.borrow().opened.as_ref().is_some_and(LockQueue::wake_head);
         let since_now = || State::TurnSince(Instant::now());
-        self.state.set(if is_over && is_somebodys { State::TurnOver } else { since_now() });
+        self.state.set(if is_over && woke_another { State::TurnOver } else { since_now() });
     }
 }
 
-/// Part of a turn: the lock is taken through it. When it is dropped the lock has been given back, whatever
-/// was done with it, so it has to outlive the transaction.
+/// Part of a turn, through which the lock is taken. Dropping it means that the lock was released, whether or
+/// not the transaction succeeded, so it has to outlive the transaction.
 pub(super) struct Turn<'l>(&'l FairLock);
 
 impl Turn<'_> {
-    /// Takes the lock by `begin`, when it is this connection's turn.
+    /// Calls `begin` to take the lock, when it is this connection's turn.
     pub(super) fn acquire<T>(&self, begin: impl FnOnce() -> Result<T>) -> Result<T> {
         self.0.acquire(begin)
     }

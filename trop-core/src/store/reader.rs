@@ -1,8 +1,8 @@
 //! A connection that only reads.
 //!
-//! With a log beside the file it takes part in SQLite's locks. Without one not even a lock can be had by
-//! whoever may not write the directory, so the file is read as if nobody else were there, and the look is
-//! made again when it turns out that somebody wrote meanwhile.
+//! With a log beside the file it uses SQLite's locks. Without one, a user who may not write the directory
+//! cannot take a lock at all. The file is then read without locks, and the query is repeated if the file was
+//! written meanwhile.
 
 use std::path::Path;
 use std::time::SystemTime;
@@ -20,21 +20,21 @@ use crate::os::vfs::reusable_wal;
 pub(crate) struct Reader {
     connection: Connection,
     file: DatabaseFile,
-    /// What there was when the file was opened.
+    /// The state of the files when the connection was opened.
     stamp: Stamp,
     /// Whether the file had version 1.
     is_old: bool,
 }
 
 impl Reader {
-    /// Opens a file that has a schema this version serves, or one that can be migrated.
+    /// Opens a file whose schema this version supports or can migrate.
     pub(super) fn open(file: DatabaseFile) -> Attempt<Reader> {
         let mut reader = Reader::connected(file)?;
-        let looked = reader.inspect(|snapshot| match schema::check(snapshot)? {
+        let inspected = reader.inspect(|snapshot| match schema::check(snapshot)? {
             schema::State::Empty => Err(reader.refuse_write()),
             state => Ok(state == schema::State::Old),
         });
-        match looked {
+        match inspected {
             Ok(is_old) => reader.is_old = is_old,
             Err(error) => {
                 if reader.stamp.has_log {
@@ -46,7 +46,7 @@ impl Reader {
         Ok(reader)
     }
 
-    /// Opens a file whatever is in it. It stays as it is, log and all.
+    /// Opens a file, whatever its content. Neither the file nor its log is changed.
     pub(super) fn open_for_inspection(file: DatabaseFile) -> Attempt<Reader> {
         let reader = Reader::connected(file)?;
         leave_log_alone(&reader.connection)?;
@@ -67,20 +67,20 @@ impl Reader {
         &self.file
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         self.inspect(|snapshot| {
             if schema::check(snapshot)? == schema::State::Old {
                 return Err(needs_migration());
             }
-            look(snapshot)
+            query(snapshot)
         })
     }
 
-    pub(super) fn inspect<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+    pub(super) fn inspect<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         self.file.ensure_current()?;
         let seen = Transaction::begin(&self.connection, TransactionMode::Deferred)
-            .and_then(|snapshot| look(&snapshot));
-        // With a log there are locks, and only failures are due to what has changed.
+            .and_then(|snapshot| query(&snapshot));
+        // With a log there are locks, so a change of the files matters only if the query failed.
         let is_in_doubt = !self.stamp.has_log || seen.is_err();
         if is_in_doubt && Stamp::of(&self.file.real) != self.stamp {
             return Err(Failure::Retry);
@@ -88,7 +88,7 @@ impl Reader {
         Ok(seen?)
     }
 
-    /// Why nothing can be changed.
+    /// The error for an attempt to write.
     pub(super) fn refuse_write(&self) -> Error {
         if self.is_old {
             return needs_migration();
@@ -105,8 +105,8 @@ fn needs_migration() -> Error {
     )
 }
 
-/// What changes whenever the database is written: the length and time of the file, and whether there is a
-/// log.
+/// The part of the files' state that changes whenever the database is written: the length and time of the
+/// file, and whether there is a log.
 #[derive(PartialEq)]
 struct Stamp {
     file: Option<(u64, Option<SystemTime>)>,
@@ -121,7 +121,8 @@ impl Stamp {
     }
 }
 
-/// Whether a log with content lies beside the file, of either kind: written ahead, or to roll back.
+/// Whether a write-ahead log or a rollback journal with content lies beside the file. A log that is kept for
+/// reuse has none.
 pub(super) fn has_log(database: &Path) -> bool {
     ["-wal", "-journal"].iter().any(|suffix| {
         let log = beside(database, suffix);

@@ -24,7 +24,7 @@ pub(crate) enum Selection<'a> {
     All,
 }
 
-/// The reservation of a key. Leases are rows too, but nobody's reservations.
+/// The reservation of a key. Rows that belong to leases are not reservations.
 pub(crate) fn by_key(connection: &Connection, key: &Key) -> Result<Option<Reservation>> {
     let mut statement = connection.prepare_cached(select_where!("path = ?1 AND tag = ?2"))?;
     let row = statement.query_row([key.path(), key.tag_text()], |row| Ok(decode(row))).optional()?;
@@ -58,7 +58,7 @@ fn reservations(connection: &Connection, mut rows: Rows<'_>) -> Result<Vec<Reser
     Ok(reservations)
 }
 
-/// Whether a row is a lease. Only those have the last moment there is, so that others cost no look-up.
+/// Whether a row belongs to a lease. Only rows with [`Timestamp::LAST`] can, so other rows cost no query.
 fn is_lease(connection: &Connection, row: &Reservation) -> Result<bool> {
     if row.last_used_at != Timestamp::LAST || !may_have_leases(connection)? {
         return Ok(false);
@@ -66,7 +66,7 @@ fn is_lease(connection: &Connection, row: &Reservation) -> Result<bool> {
     Ok(connection.prepare_cached("SELECT 1 FROM trop_leases WHERE port = ?1")?.exists([row.port.get()])?)
 }
 
-/// Whether there is a table of leases: not while only other programs have written to the file.
+/// Whether the table of leases exists. It is missing while only other programs have written to the file.
 pub(super) fn may_have_leases(connection: &Connection) -> Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'trop_leases'";
     Ok(connection.prepare_cached(sql)?.exists([])?)
@@ -152,7 +152,7 @@ pub(crate) fn select(
     };
     if let (Some(tag), false) = (tag, recursive) {
         let mut statement = connection.prepare_cached(select_where!("path = ?1 AND tag = ?2"))?;
-        // A path may have any number of tags.
+        // A statement of its own, which finds the row by its whole key: a path may have any number of tags.
         return reservations(connection, statement.query([path, tag])?);
     }
     let sql = select_where!(
@@ -164,7 +164,7 @@ pub(crate) fn select(
     reservations(connection, statement.query(params![path, tag, after, before])?)
 }
 
-/// What lies below a path, by components: text between these two, both excluded.
+/// The bounds, both excluded, between which the text of every path below this one lies.
 fn below(path: &str) -> (String, String) {
     let separator = std::path::MAIN_SEPARATOR;
     let stem = path.strip_suffix(separator).unwrap_or(path);
@@ -178,7 +178,7 @@ pub(crate) fn remove(connection: &Connection, key: &Key) -> Result<()> {
     expect_one(statement.execute([key.path(), key.tag_text()])?)
 }
 
-/// Deletes the row of a port that was leased. Should it be gone, the lease has ended all the same.
+/// Deletes the row of a port that was leased. A row that is already gone is no error.
 pub(super) fn remove_leased(connection: &Connection, port: Port) -> Result<()> {
     connection.prepare_cached("DELETE FROM reservations WHERE port = ?1")?.execute([port.get()])?;
     Ok(())

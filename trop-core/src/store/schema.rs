@@ -1,4 +1,4 @@
-//! Which schema a file has, and making the one this version serves.
+//! Determines the schema of a file, and creates the one that this version supports.
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension};
@@ -8,10 +8,10 @@ use crate::model::{Error, PortRange, Result};
 
 const SCHEMA_VERSION: i64 = 2;
 
-/// The version of the additional tables. A newer one that says it is compatible with ours is used untouched.
+/// The version of the additional tables. A newer one that says it is compatible with ours is used unchanged.
 const EXTENSION_VERSION: i64 = 1;
 
-/// What a look at the file says has to be done.
+/// What has to be done before the file can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// Nothing: it can be used.
@@ -20,7 +20,7 @@ pub(super) enum State {
     WithoutExtension,
     /// There is nothing in it yet.
     Empty,
-    /// Version 1: to be migrated by whoever may write.
+    /// Version 1, which a connection that may write has to migrate.
     Old,
 }
 
@@ -29,13 +29,14 @@ pub(super) fn cookie(connection: &Connection) -> Result<i64> {
     Ok(connection.prepare_cached("PRAGMA schema_version")?.query_row([], |row| row.get(0))?)
 }
 
-/// Looks without changing anything.
+/// Determines the state without changing anything.
 ///
 /// # Errors
-/// [`Error::Schema`] for a schema this version does not serve, [`Error::Corrupt`] for a version that is none.
+/// [`Error::Schema`] for a schema that this version does not support, [`Error::Corrupt`] for an invalid
+/// version.
 pub(super) fn check(connection: &Connection) -> Result<State> {
     let Some(version) = version(connection)? else {
-        refuse_strangers(connection)?;
+        refuse_foreign_tables(connection)?;
         return Ok(State::Empty);
     };
     match version {
@@ -66,16 +67,16 @@ pub(super) fn check(connection: &Connection) -> Result<State> {
     }
 }
 
-/// The version that the file says it has, of whatever kind.
+/// The schema version that the file states, supported or not; `None` if it states none.
 pub(super) fn version(connection: &Connection) -> Result<Option<i64>> {
     match metadata(connection, "schema_version") {
-        // There is no such table, or it is not ours: the slower look says which.
+        // Either there is no such table, or it is not ours. The slower query finds out which.
         Err(Error::Corrupt { .. }) if !has_metadata_table(connection)? => Ok(None),
         version => version,
     }
 }
 
-/// Makes what is absent, inside the caller's write transaction. Version 1 is left to
+/// Creates what is missing, inside the caller's write transaction. Version 1 is left to
 /// [`upgrade::run`](super::upgrade).
 pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     let state = check(connection)?;
@@ -85,7 +86,7 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     if state == State::Empty {
         connection
             .execute_batch(include_str!("schema.sql"))
-            .map_err(|error| stranger_or(error, "the schema cannot be created beside what is there"))?;
+            .map_err(|error| as_schema_error(error, "the schema cannot be created beside what is there"))?;
     }
     if state != State::Ready {
         connection.execute_batch(include_str!("extension.sql"))?;
@@ -94,9 +95,9 @@ pub(super) fn bring_up_to_date(connection: &Connection) -> Result<State> {
     Ok(State::Ready)
 }
 
-/// Drops whatever there is, inside the caller's transaction, with foreign keys switched off.
+/// Drops everything, inside the caller's transaction. Foreign keys must be switched off.
 pub(super) fn drop_everything(connection: &Connection) -> Result<()> {
-    // Triggers and views first: what they refer to has to be there.
+    // Triggers and views are dropped first, because what they refer to has to exist.
     for kind in ["trigger", "view", "index", "table"] {
         let mut statement = connection.prepare(
             "SELECT name FROM sqlite_schema WHERE type = ?1 AND sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'",
@@ -109,7 +110,7 @@ pub(super) fn drop_everything(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-fn stranger_or(error: rusqlite::Error, reason: &str) -> Error {
+fn as_schema_error(error: rusqlite::Error, reason: &str) -> Error {
     match Error::from(error) {
         Error::Corrupt { reason: detail, .. } | Error::Conflict { reason: detail } => {
             Error::schema(format!("{reason}: {detail}"))
@@ -145,11 +146,11 @@ const EXTENSION: [&str; 11] = [
     "trop_owners",
 ];
 
-/// Whether nothing of this version's extension is missing: a program that makes `reservations` anew drops its
-/// triggers.
+/// Whether every object of this version's extension exists. A program that creates `reservations` again drops
+/// the triggers on it.
 fn is_complete(connection: &Connection) -> Result<bool> {
-    // Compared here: SQLite makes a table of a list, which costs more than all else when a registry is
-    // opened.
+    // The names are compared here, because SQLite builds a table for a list of values, which costs more than
+    // everything else when a registry is opened.
     let mut statement =
         connection.prepare("SELECT name FROM sqlite_schema WHERE name BETWEEN 'trop_' AND 'trop_z'")?;
     let mut rows = statement.query([])?;
@@ -177,8 +178,8 @@ fn has_metadata_table(connection: &Connection) -> Result<bool> {
     Ok(found)
 }
 
-/// A file with other tables is somebody else's database.
-fn refuse_strangers(connection: &Connection) -> Result<()> {
+/// Returns an error if the file has other tables: then it is another program's database.
+fn refuse_foreign_tables(connection: &Connection) -> Result<()> {
     let mut statement = connection.prepare(
         "SELECT name FROM sqlite_schema WHERE type IN ('table', 'view') AND name <> 'metadata'
          AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY name LIMIT 5",

@@ -1,4 +1,4 @@
-//! What an error of SQLite means to callers.
+//! Translates SQLite's errors into those of this crate.
 
 use std::io;
 use std::path::Path;

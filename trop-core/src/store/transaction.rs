@@ -1,4 +1,5 @@
-//! Transactions whose statements stay prepared: parsing them anew would cost as much as a look-up.
+//! Transactions that begin and end with prepared statements: parsing these each time would cost as much as a
+//! query.
 
 use std::ops::Deref;
 
@@ -9,15 +10,16 @@ use crate::model::Result;
 /// How a transaction begins.
 #[derive(Clone, Copy)]
 pub(super) enum TransactionMode {
-    /// Without a lock: one consistent look.
+    /// Without a lock. All reads see one snapshot.
     Deferred,
-    /// With the write lock: the only one who writes.
+    /// With the write lock. No other connection writes meanwhile.
     Immediate,
-    /// With every lock: nobody else even reads.
+    /// With the exclusive lock. No other connection writes meanwhile, and except in WAL mode none reads
+    /// either.
     Exclusive,
 }
 
-/// An open transaction, undone when it is dropped.
+/// An open transaction. It is rolled back when it is dropped before it was committed.
 pub(super) struct Transaction<'c>(&'c Connection);
 
 impl<'c> Transaction<'c> {
@@ -41,7 +43,7 @@ impl<'c> Transaction<'c> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        // Not after a commit, nor where a failure has undone it already.
+        // Not after a commit, and not after a failure that has already rolled it back.
         if !self.0.is_autocommit() {
             // A connection that could not end its transaction is not used again.
             let _ = run(self.0, "ROLLBACK");

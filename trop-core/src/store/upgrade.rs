@@ -14,7 +14,7 @@ const COLUMNS: [(&str, &[&str]); 2] = [
     ("reservations", &["path", "tag", "port", "project", "task", "created_at", "last_used_at"]),
 ];
 
-/// What version 2 cannot hold, and how to count it. GROUP BY takes NULL for equal to NULL.
+/// What version 2 cannot hold, and how to count it. GROUP BY treats NULL as equal to NULL.
 const FAULTS: [(&str, &str); 9] = [
     (
         "duplicate keys (path and tag)",
@@ -58,7 +58,7 @@ const FAULTS: [(&str, &str); 9] = [
     ),
 ];
 
-/// Rebuilds a version 1 database as version 2, inside the caller's write transaction, and tells the number of
+/// Rebuilds a version 1 database as version 2, inside the caller's write transaction. Returns the number of
 /// reservations.
 ///
 /// # Errors
@@ -113,7 +113,7 @@ fn refuse_unknown_layouts(connection: &Connection) -> Result<()> {
             )));
         }
     }
-    // Rebuilding a table would drop or break what hangs on it.
+    // Rebuilding a table would drop or break what depends on it.
     let strange: i64 = connection.query_row(
         "SELECT count(*) FROM sqlite_schema WHERE type IN ('trigger', 'view')
             OR type = 'index' AND sql IS NOT NULL AND tbl_name IN ('reservations', 'metadata') AND name NOT IN

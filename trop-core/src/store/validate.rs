@@ -1,4 +1,4 @@
-//! Whether a database is one of schema version 2 in every respect, seen without changing anything.
+//! Checks a database of schema version 2 in every respect, without changing anything.
 
 use std::collections::HashSet;
 
@@ -33,7 +33,7 @@ pub(crate) fn validate(connection: &Connection) -> Result<()> {
 
 fn check_version(connection: &Connection) -> Result<()> {
     if schema::version(connection)?.is_none() {
-        // Whatever else is there: nothing of it can be trusted.
+        // Without a version, nothing else in the file can be trusted.
         return Err(Error::corrupt("key=\"schema_version\" is missing"));
     }
     match schema::check(connection)? {
@@ -60,7 +60,7 @@ fn check_columns(connection: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Looked for in the table itself: the indexes that should have prevented them may be missing or wrong.
+/// Reads the table itself, because the indexes that should prevent duplicates may be missing or wrong.
 fn check_duplicates(connection: &Connection) -> Result<()> {
     let mut statement = connection.prepare("SELECT path, tag, port FROM reservations NOT INDEXED")?;
     let mut rows = statement.query([])?;
@@ -114,7 +114,7 @@ fn check_metadata(connection: &Connection) -> Result<()> {
     }
 }
 
-/// A lease is a reservation with a row of its own; one without a reservation would hold nothing.
+/// Every row of `trop_leases` needs a row of `reservations`. Without one it would hold no port.
 fn check_leases(connection: &Connection) -> Result<()> {
     if !table_exists(connection, "trop_leases")? {
         return Ok(());
@@ -141,7 +141,7 @@ fn table_exists(connection: &Connection, table: &str) -> Result<bool> {
 /// The definitions, compared by what they mean: layout, comments and the order of constraints do not matter.
 fn check_tables(connection: &Connection) -> Result<()> {
     let version_2 = schema_of(include_str!("schema.sql"));
-    // Other versions of the extension are not this program's to judge.
+    // This program does not know what other versions of the extension contain.
     let extension = match schema::check(connection)? {
         schema::State::Ready if schema::has_own_extension(connection)? => {
             schema_of(include_str!("extension.sql"))

@@ -13,7 +13,7 @@ use super::{schema, upgrade};
 use crate::model::{Error, Result};
 use crate::os::fs::{is_writable, write_failure};
 
-/// No schema cookie: SQLite's is an unsigned 32-bit number.
+/// A value that no schema cookie has, because SQLite's is an unsigned 32-bit number.
 const NOT_SEEN: i64 = -1;
 
 pub(crate) struct Writer {
@@ -23,10 +23,10 @@ pub(crate) struct Writer {
     schema_cookie: Cell<i64>,
     /// Whether the file had version 1 when it was opened.
     is_old: Cell<bool>,
-    /// Whether the journal mode was found or made right.
+    /// Whether the journal mode is known to be WAL.
     is_in_wal_mode: Cell<bool>,
     fair_lock: FairLock,
-    /// Whether nobody else can have the file open.
+    /// Whether no other connection can have the file open.
     is_exclusive: bool,
 }
 
@@ -34,9 +34,9 @@ impl Writer {
     /// Opens a file and gives it the schema if it is empty.
     pub(super) fn open(file: DatabaseFile) -> Attempt<Writer> {
         let writer = Writer::connected(file, Mode::ReadWrite)?;
-        if let Err(error) = writer.look_at_schema().and_then(|()| Ok(writer.limit_log()?)) {
+        if let Err(error) = writer.inspect_schema().and_then(|()| Ok(writer.limit_log()?)) {
             if has_log(&writer.file.real) {
-                // Perhaps of a program that was killed: closing would write its log into the file.
+                // The log may belong to a program that was killed. Closing would write it into the file.
                 leave_log_alone(&writer.connection)?;
             }
             return Err(error);
@@ -44,7 +44,7 @@ impl Writer {
         Ok(writer)
     }
 
-    /// Opens a file for [`Writer::reset`]. Fails with [`Error::Busy`] while anybody else has it open.
+    /// Opens a file for [`Writer::reset`]. Fails with [`Error::Busy`] while another connection has it open.
     pub(super) fn open_exclusively(file: DatabaseFile) -> Result<Writer> {
         if !is_writable(&file.real) {
             return Err(Error::io("write the database", &file.path, write_failure(&file.real)));
@@ -64,7 +64,7 @@ impl Writer {
         })
     }
 
-    fn look_at_schema(&self) -> Attempt<()> {
+    fn inspect_schema(&self) -> Attempt<()> {
         let (cookie, state) = {
             // One snapshot for both: another process may be creating the schema at this moment.
             let snapshot = Transaction::begin(&self.connection, TransactionMode::Deferred)?;
@@ -75,7 +75,8 @@ impl Writer {
             schema::State::WithoutExtension => {}
             schema::State::Old => self.is_old.set(true),
             schema::State::Empty => {
-                // Small pages make a commit cheaper: each touched page goes to the log whole.
+                // Small pages make a commit cheaper, because every changed page is written to the log as a
+                // whole.
                 self.connection.execute_batch("PRAGMA page_size = 1024")?;
                 self.write(|_| Ok(()))?;
             }
@@ -83,8 +84,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The log is moved into the file when it has some 4 MB. That is SQLite's default too, but as a number of
-    /// pages, and ours are smaller.
+    /// Makes SQLite run a checkpoint when the log has about 4 MB. That is its default too, but expressed as a
+    /// number of pages, and our pages are smaller.
     fn limit_log(&self) -> Result<()> {
         let page: i64 = self.connection.query_row("PRAGMA page_size", [], |row| row.get(0))?;
         let pages = 4_000_000 / page.max(512);
@@ -104,21 +105,21 @@ impl Writer {
         !self.is_exclusive && self.connection.is_autocommit()
     }
 
-    pub(super) fn read<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
-        let mut snapshot = self.begin_look()?;
+    pub(super) fn read<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+        let mut snapshot = self.begin_read()?;
         while self.is_outdated(&snapshot)? {
             drop(snapshot);
             self.upgrade()?;
-            snapshot = self.begin_look()?;
+            snapshot = self.begin_read()?;
         }
-        Ok(look(&snapshot)?)
+        Ok(query(&snapshot)?)
     }
 
-    pub(super) fn inspect<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
-        Ok(look(&*self.begin_look()?)?)
+    pub(super) fn inspect<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
+        Ok(query(&*self.begin_read()?)?)
     }
 
-    fn begin_look(&self) -> Attempt<Transaction<'_>> {
+    fn begin_read(&self) -> Attempt<Transaction<'_>> {
         self.file.ensure_current()?;
         Ok(Transaction::begin(&self.connection, TransactionMode::Deferred)?)
     }
@@ -130,7 +131,7 @@ impl Writer {
 
     pub(super) fn write<T>(&self, change: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         if self.is_old.get() {
-            // Before the journal mode is touched: a refused file stays as it is.
+            // Before the journal mode is changed, so that a refused file stays unchanged.
             self.upgrade()?;
         }
         if !self.is_in_wal_mode.get() {
@@ -162,8 +163,8 @@ impl Writer {
         Ok(value)
     }
 
-    /// Begins a change of the file that the path means now. What is written to one that was replaced, perhaps
-    /// while this waited for the lock, would be lost.
+    /// Begins a write transaction, and checks that the path still leads to this file. What is written to a
+    /// file that was replaced, perhaps while this waited for the lock, would be lost.
     fn begin_change(&self, turn: &Turn<'_>) -> Attempt<Transaction<'_>> {
         let transaction = turn.acquire(|| Transaction::begin(&self.connection, TransactionMode::Immediate));
         self.file.ensure_current()?;
@@ -172,7 +173,8 @@ impl Writer {
 
     /// Migrates version 1, unless another process was faster.
     fn upgrade(&self) -> Attempt<()> {
-        // Nobody can repeat it, so it is to survive a power cut. Cannot be set inside a transaction.
+        // A migration cannot be repeated, so it has to survive a power cut. The setting cannot be changed
+        // inside a transaction.
         self.connection.execute_batch("PRAGMA synchronous = FULL")?;
         let migrated = self.upgrade_durably(&self.fair_lock.turn());
         self.connection.execute_batch("PRAGMA synchronous = NORMAL")?;
@@ -199,7 +201,8 @@ impl Writer {
         Ok(Some(count))
     }
 
-    /// Empties the database, whatever schema it had, in one transaction. It was opened exclusively.
+    /// Empties the database, whatever schema it had, in one transaction. The connection must have been opened
+    /// exclusively.
     pub(super) fn reset(&self) -> Result<()> {
         let transaction = Transaction::begin(&self.connection, TransactionMode::Exclusive)?;
         schema::drop_everything(&transaction)?;
@@ -213,7 +216,8 @@ fn is_wal(connection: &Connection) -> Result<bool> {
     Ok(mode == "wal")
 }
 
-/// Switching can report "busy" without having waited, when several processes open a new file at once.
+/// Switching can report "busy" without calling the busy handler when several processes open a new file at
+/// once, so the wait is made here.
 fn switch_to_wal(connection: &Connection) -> Result<()> {
     for attempt in 0.. {
         let answer = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
@@ -252,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Or others would not be told that it is free.
+    /// Otherwise waiters would not be woken.
     #[test]
     fn a_change_that_fails_ends_its_turn() {
         let directory = tempfile::tempdir().unwrap();
