@@ -1,17 +1,17 @@
-//! Files: which one a path or descriptor means, whether it can be used, and what stands in the way.
+//! Files: their identity, whether they can be read and written, and the file system that they are on.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// The file beside a database that has its name with something appended.
+/// The path of a file beside a database: the database's path with a suffix.
 pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Which file a path or descriptor means, however it is spelled.
+/// The identity of a file, whatever path or descriptor leads to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -26,7 +26,7 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok(FileId { device: metadata.dev(), inode: metadata.ino() })
 }
 
-/// Opens whatever has the name to read it. A pipe would wait for a writer, and is as good as empty here.
+/// Opens a path for reading without blocking: opening a pipe would otherwise wait for a writer.
 pub(crate) fn open_without_waiting(path: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.read(true);
@@ -42,13 +42,13 @@ pub(crate) fn is_linked(file: &fs::File) -> bool {
     file.metadata().is_ok_and(|metadata| metadata.nlink() > 0)
 }
 
-/// Elsewhere a file that is open cannot be removed.
+/// On other systems an open file cannot be removed.
 #[cfg(not(unix))]
 pub(crate) fn is_linked(_file: &fs::File) -> bool {
     true
 }
 
-/// Without file identities every path is its own file: a replaced database is not noticed.
+/// On other systems the path stands for the file, so a replaced database is not noticed.
 #[cfg(not(unix))]
 pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
     use std::hash::{DefaultHasher, Hash, Hasher};
@@ -57,7 +57,7 @@ pub(crate) fn file_id(path: &Path) -> io::Result<FileId> {
     Ok(FileId { device: 0, inode: hasher.finish() })
 }
 
-/// Whether this process has a descriptor on the file, whoever opened it.
+/// Whether this process has a file descriptor on the file, whichever code opened it.
 #[cfg(unix)]
 pub(crate) fn has_descriptor_on(file: FileId) -> bool {
     if let Some(found) = is_among_lowest(file) {
@@ -68,7 +68,8 @@ pub(crate) fn has_descriptor_on(file: FileId) -> bool {
         Ok(entries) => {
             entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
         }
-        // Not mounted, or no descriptor left to list them: try those a process usually has.
+        // The list is not mounted, or no descriptor is left to read it. Try the numbers that a process
+        // usually has.
         Err(_) => (0..4096).collect(),
     };
     numbers.into_iter().any(|descriptor| descriptor_id(descriptor) == Some(file))
@@ -77,12 +78,13 @@ pub(crate) fn has_descriptor_on(file: FileId) -> bool {
 #[cfg(unix)]
 const DESCRIPTORS: &str = "/proc/self/fd";
 
-/// From here on trying numbers one by one takes longer than listing them.
+/// From this number on, trying one descriptor after another takes longer than listing them.
 #[cfg(unix)]
 const MANY_DESCRIPTORS: i32 = 256;
 
-/// The same, where all descriptors have low numbers, as in most processes. None where that cannot be told:
-/// newer Linux says how many there are, see `/proc/pid/fd` in proc(5).
+/// Like [`has_descriptor_on`], but faster, for processes whose descriptors all have low numbers, as most
+/// have. Returns `None` if that is not known. Newer Linux kernels report the number of descriptors as the
+/// size of the directory; see `/proc/pid/fd` in proc(5).
 #[cfg(unix)]
 fn is_among_lowest(file: FileId) -> Option<bool> {
     let count = || fs::metadata(DESCRIPTORS).ok().and_then(|list| usize::try_from(list.len()).ok());
@@ -90,7 +92,7 @@ fn is_among_lowest(file: FileId) -> Option<bool> {
     let mut seen = 0;
     for descriptor in 0..MANY_DESCRIPTORS {
         if seen == all {
-            // Unless another thread has opened or closed some meanwhile.
+            // This is conclusive unless another thread opened or closed a descriptor meanwhile.
             return (seen > 0 && count() == Some(all)).then_some(false);
         }
         if let Some(id) = descriptor_id(descriptor) {
@@ -103,7 +105,7 @@ fn is_among_lowest(file: FileId) -> Option<bool> {
     None
 }
 
-/// Which file a descriptor means.
+/// The identity of the file that a descriptor is open on, if it is open.
 #[cfg(unix)]
 fn descriptor_id(descriptor: i32) -> Option<FileId> {
     let mut status = std::mem::MaybeUninit::<libc::stat>::uninit();
@@ -119,7 +121,7 @@ fn descriptor_id(descriptor: i32) -> Option<FileId> {
     Some(id)
 }
 
-/// Locks do not belong to processes here, so a second copy of SQLite is harmless.
+/// On other systems locks do not belong to processes, so a second copy of SQLite is harmless.
 #[cfg(not(unix))]
 pub(crate) fn has_descriptor_on(_file: FileId) -> bool {
     false
@@ -183,7 +185,7 @@ pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static 
     Ok(None)
 }
 
-/// An error of a kind as the operating system itself would report it, with its number.
+/// An error of this kind with the number that the operating system would report.
 pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     #[cfg(unix)]
     let error = io::Error::from_raw_os_error(match kind {
@@ -198,7 +200,7 @@ pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     error
 }
 
-/// Whether this user may write the database, and beside it what SQLite needs to do so.
+/// Whether this user may write the database and the files that SQLite needs beside it.
 pub(crate) fn is_writable(database: &Path) -> bool {
     writability(database).is_ok()
 }
@@ -223,14 +225,14 @@ fn writability(database: &Path) -> io::Result<()> {
     }
 }
 
-/// Why SQLite could not open a database, which it does not tell: asked without opening it.
+/// Finds out why SQLite could not open a database, which it does not report, without opening the database.
 #[cfg(unix)]
 pub(crate) fn open_failure(database: &Path) -> io::Error {
     // SQLite's limit, with room for the suffixes of its other files.
     if database.as_os_str().len() > 512 - "-journal".len() {
         return io::Error::from_raw_os_error(libc::ENAMETOOLONG);
     }
-    // What is left is mostly a limit on open files, which concerns any file.
+    // The remaining cause is mostly a limit on open files, which affects any file.
     let any = || fs::read_dir(database.parent().unwrap_or(database)).err();
     writability(database).err().or_else(any).unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
 }
@@ -251,7 +253,7 @@ fn access(path: &Path, mode: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Whether symbolic links lead back to themselves.
+/// Whether the error is a loop of symbolic links.
 pub(crate) fn is_link_loop(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_loop = error.raw_os_error() == Some(libc::ELOOP);

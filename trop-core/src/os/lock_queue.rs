@@ -1,14 +1,14 @@
-//! A fair queue for the write lock, shared by processes: a mapped file with three futex words, which the head
-//! of the queue has locked.
+//! A fair queue for the write lock, shared by processes: a mapped file with three futex words. The head of
+//! the queue holds a lock on the file.
 //!
 //! Only a hint for speed: every waiter also times out and tries again by itself, so that a process which is
-//! killed or stopped blocks nobody, and neither does a damaged file. Without the queue many processes wake up
-//! just to look, which takes more time than all that they wait for.
+//! killed or stopped blocks nobody, and neither does a damaged file. Without the queue many processes would
+//! wake up only to find the lock taken, which costs more time than the changes that they wait for.
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{LockQueue, wake_own};
+pub(crate) use linux::{LockQueue, wake_own_threads};
 #[cfg(not(target_os = "linux"))]
-pub(crate) use other::{LockQueue, wake_own};
+pub(crate) use other::{LockQueue, wake_own_threads};
 
 #[cfg(target_os = "linux")]
 mod linux {
@@ -23,44 +23,45 @@ mod linux {
     use std::thread;
     use std::time::Duration;
 
-    /// A waiter behind the head looks by itself after so many turns for each waiter before it.
+    /// A waiter behind the head tries by itself after this many turns for each waiter before it.
     const PATIENCE: u32 = 3;
 
     pub(crate) struct LockQueue {
         file: File,
         shared: NonNull<Shared>,
         is_head: Cell<bool>,
-        /// What `turn_ended` was before the last try for the write lock.
+        /// The value of `turn_ended` before the last try for the write lock.
         seen: Cell<u32>,
         longest_sleep: Duration,
     }
 
-    /// The whole of the file. Whatever is in it, these are valid values.
+    /// The content of the file. Any bytes are valid values.
     #[repr(C)]
     struct Shared {
         /// Changes when the head leaves, so that another waiter can become the head.
         head_changed: AtomicU32,
         /// Changes when a turn ends, so that the head can try for the write lock.
         turn_ended: AtomicU32,
-        /// About how many wait behind the head.
+        /// Approximately how many waiters there are behind the head.
         waiters: AtomicU32,
     }
 
-    // SAFETY: what it points to is shared between processes anyway, and mapped until it is dropped.
+    // SAFETY: `shared` points to atomics that are shared between processes anyway, and it is mapped until
+    // this is dropped.
     unsafe impl Send for LockQueue {}
 
     impl LockQueue {
-        /// Opens the queue's file, and makes it with the rights of the database if it is missing.
-        /// `longest_sleep` bounds every sleep behind the head.
+        /// Opens the file of the queue. If it is missing, it is created with the owner and the mode of the
+        /// database. `longest_sleep` bounds every sleep behind the head.
         pub(crate) fn open(path: &Path, database: &Path, longest_sleep: Duration) -> Result<LockQueue> {
             let mut options = OpenOptions::new();
             options.read(true).write(true).create(true).truncate(false);
             let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
             if file.metadata()?.len() < size_of::<Shared>() as u64 {
-                // Written, not just lengthened: touching a page that has no room on the disk would end the
-                // process.
+                // Written, not only extended: accessing a mapped page for which the disk has no room would
+                // kill the process.
                 file.write_all_at(&[0; size_of::<Shared>()], 0)?;
-                let _ = like(&file, database);
+                let _ = copy_owner_and_mode(&file, database);
             }
             // SAFETY: a new mapping of a file; the kernel checks the arguments.
             let map = unsafe {
@@ -81,19 +82,19 @@ mod linux {
             unsafe { self.shared.as_ref() }
         }
 
-        /// Sleeps until it is time to try for the write lock, at most so long. The head tries when it has
-        /// become the head, when a turn has ended and when one should have; whoever waits behind it only when
-        /// so much time has gone by that something must be out of order.
+        /// Sleeps until it is time to try for the write lock, at most for `at_most`. The head tries when it
+        /// has become the head, when a turn has ended, and when a turn should have ended. A waiter behind the
+        /// head tries only after so much time that something must have gone wrong.
         pub(crate) fn wait(&self, turn: Duration, at_most: Duration) {
             let shared = self.shared();
             if self.is_head.get() {
                 // Returns at once if a turn has ended since the last try.
                 futex_wait(&shared.turn_ended, self.seen.get(), at_most.min(turn));
             } else {
-                // Read before the look for a head: a head that leaves meanwhile changes it.
+                // Read before checking for a head, because a head that leaves meanwhile changes it.
                 let head_changed = shared.head_changed.load(Ordering::SeqCst);
                 let before = shared.waiters.load(Ordering::Relaxed);
-                // Those that have waited for longer come first.
+                // Earlier waiters come first.
                 if before > 0 || !self.become_head() {
                     shared.waiters.fetch_add(1, Ordering::Relaxed);
                     let patience = turn.saturating_mul(PATIENCE.saturating_mul(before.saturating_add(1)));
@@ -102,7 +103,7 @@ mod linux {
                         head_changed,
                         at_most.min(patience).min(self.longest_sleep),
                     );
-                    // It may be 0: a head that left and woke nobody has reset it.
+                    // The count may be 0 already: a head that left and woke no waiter has reset it.
                     let less = |waiting: u32| waiting.checked_sub(1);
                     let _ = shared.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
                     self.become_head();
@@ -111,61 +112,62 @@ mod linux {
             self.seen.set(shared.turn_ended.load(Ordering::SeqCst));
         }
 
-        /// Locks the file if nobody has. The kernel unlocks it however a process ends.
+        /// Becomes the head by locking the file, unless another waiter has locked it. The kernel releases the
+        /// lock however a process ends.
         fn become_head(&self) -> bool {
             self.is_head.set(self.is_head.get() || self.file.try_lock().is_ok());
             self.is_head.get()
         }
 
-        /// Ends the wait of the head, or of a waiter while there is no head, and wakes the one that has
+        /// Ends the wait of the head, or of a waiter while there is no head, and wakes the waiter that has
         /// waited longest.
         pub(crate) fn leave(&self) {
             if self.become_head() {
                 self.is_head.set(false);
-                // Closing would unlock it too.
+                // If this fails, closing the file releases the lock.
                 let _ = self.file.unlock();
                 if !futex_wake(&self.shared().head_changed) {
-                    // Nobody sleeps, so whoever is still counted was killed.
+                    // No waiter sleeps, so those that are still counted were killed.
                     self.shared().waiters.store(0, Ordering::Relaxed);
                 }
             }
         }
 
-        /// Wakes the head to try for the write lock. False if no head sleeps.
+        /// Wakes the head to try for the write lock. Returns false if no head sleeps.
         pub(crate) fn wake_head(&self) -> bool {
             futex_wake(&self.shared().turn_ended)
         }
     }
 
-    /// Gives a new file the owner and the rights of the database, as SQLite does with its own files: other
-    /// users of the database have to be able to wait, too.
-    fn like(file: &File, other: &Path) -> Result<()> {
+    /// Gives a new file the owner and the mode of the database, as SQLite does with its own files, so that
+    /// other users of the database can wait in the queue too.
+    fn copy_owner_and_mode(file: &File, other: &Path) -> Result<()> {
         let other = fs::metadata(other)?;
         if other.uid() != file.metadata()?.uid() {
-            // Which root may do.
+            // Only root may do this.
             fchown(file, Some(other.uid()), Some(other.gid()))?;
         }
         file.set_permissions(other.permissions())
     }
 
-    /// The addresses that threads of this process sleep on, to be woken before a fork. With more sleepers
-    /// than fit in here a fork may have to wait for the longest sleep.
+    /// The addresses that threads of this process sleep on, to be woken before a fork. If more threads sleep
+    /// than fit in here, a fork may have to wait for the longest sleep.
     static SLEEPERS: [AtomicUsize; 32] = [const { AtomicUsize::new(0) }; 32];
 
-    /// Wakes all threads of this process, and few others.
-    pub(crate) fn wake_own() {
+    /// Wakes all threads of this process that sleep in a queue, and perhaps a few of other processes.
+    pub(crate) fn wake_own_threads() {
         for word in SLEEPERS.iter().map(|word| word.load(Ordering::SeqCst)).filter(|word| *word != 0) {
             // SAFETY: futex(2) only compares the address, which may be unmapped by now.
-            unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_BITSET, i32::MAX, 0, 0, own()) };
+            unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_BITSET, i32::MAX, 0, 0, process_bit()) };
         }
     }
 
-    /// The bit by which sleepers of this process are told from those of most others.
-    fn own() -> u32 {
+    /// The futex bit of this process. Most other processes have a different one.
+    fn process_bit() -> u32 {
         1 << (std::process::id() % u32::BITS)
     }
 
-    /// Sleeps while the word is what it was, until it is woken, at most so long.
+    /// Sleeps until it is woken, at most for `at_most`. Returns at once if the word is not `seen` any more.
     fn futex_wait(word: &AtomicU32, seen: u32, at_most: Duration) {
         let address = word.as_ptr().addr();
         let slot = SLEEPERS
@@ -186,7 +188,7 @@ mod linux {
                 seen,
                 until.as_ptr(),
                 0,
-                own(),
+                process_bit(),
             )
         };
         let error = Error::last_os_error().raw_os_error();
@@ -203,7 +205,7 @@ mod linux {
     /// The clock of futex(2)'s timeouts.
     fn monotonic_time() -> Duration {
         let mut now = std::mem::MaybeUninit::<libc::timespec>::zeroed();
-        // SAFETY: zeros are a time, and clock_gettime writes another one.
+        // SAFETY: zeros are a valid timespec, which clock_gettime overwrites.
         let now = unsafe {
             libc::clock_gettime(libc::CLOCK_MONOTONIC, now.as_mut_ptr());
             now.assume_init()
@@ -212,7 +214,8 @@ mod linux {
         Duration::new(now.tv_sec.try_into().unwrap_or(0), now.tv_nsec.try_into().unwrap_or(0))
     }
 
-    /// Changes the word and wakes the one that has slept on it for longest. False if nobody sleeps on it.
+    /// Changes the word and wakes the thread that has slept on it longest. Returns false if none sleeps on
+    /// it.
     fn futex_wake(word: &AtomicU32) -> bool {
         word.fetch_add(1, Ordering::SeqCst);
         // SAFETY: futex(2) uses the address alone.
@@ -227,7 +230,7 @@ mod linux {
     }
 }
 
-/// Elsewhere there is no queue: everybody pauses.
+/// Other systems have no queue. Waiters pause instead.
 #[cfg(not(target_os = "linux"))]
 mod other {
     use std::io::{Error, ErrorKind, Result};
@@ -236,7 +239,7 @@ mod other {
 
     pub(crate) enum LockQueue {}
 
-    pub(crate) fn wake_own() {}
+    pub(crate) fn wake_own_threads() {}
 
     impl LockQueue {
         pub(crate) fn open(_path: &Path, _database: &Path, _longest_sleep: Duration) -> Result<LockQueue> {
@@ -265,18 +268,18 @@ pub(crate) mod tests {
     use std::thread;
     use std::time::Duration;
 
-    use super::{LockQueue, wake_own};
+    use super::{LockQueue, wake_own_threads};
 
-    /// Who was woken is told from who woke up.
+    /// So long that a waiter which returns must have been woken.
     const LONG: Duration = Duration::from_secs(3600);
 
-    /// One test wakes the sleepers of all.
+    /// Held by tests that sleep in a queue, because one of them wakes all sleepers of the process.
     pub(crate) fn alone() -> MutexGuard<'static, ()> {
         static ALONE: Mutex<()> = Mutex::new(());
         ALONE.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A place for a queue, kept as long as the directory is.
+    /// A path for a queue, which exists as long as the directory does.
     fn place() -> (tempfile::TempDir, PathBuf) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("queue");
@@ -287,14 +290,14 @@ pub(crate) mod tests {
         LockQueue::open(path, path, LONG).unwrap()
     }
 
-    /// Three waiters behind a head, and what they will say.
+    /// Three waiters behind a head, and the channel to which they send their names.
     fn waiters(path: &Path) -> ([Sender<()>; 3], Receiver<char>) {
         let (said, names) = channel();
         (['a', 'b', 'c'].map(|name| waiter(path, name, &said)), names)
     }
 
-    /// A thread that waits in the queue, and says a name when it has waited. It stays the head until it is
-    /// told to leave, or this is dropped.
+    /// Starts a thread that waits in the queue and sends its name when it has waited. It stays the head until
+    /// the returned sender is used or dropped.
     fn waiter(path: &Path, name: char, said: &Sender<char>) -> Sender<()> {
         let ((leave, told), (say, thread)) = (channel(), channel());
         let (path, said) = (path.to_path_buf(), said.clone());
@@ -327,7 +330,7 @@ pub(crate) mod tests {
         let _alone = alone();
         let (_directory, path) = place();
         let queue = open(&path);
-        // There is nobody else, so this is to try at once.
+        // There is no other waiter, so this returns at once.
         queue.wait(LONG, LONG);
         let (waiters, names) = waiters(&path);
         queue.leave();
@@ -362,7 +365,7 @@ pub(crate) mod tests {
         let queue = open(&path);
         queue.wait(LONG, LONG);
         let (waiters, names) = waiters(&path);
-        wake_own();
+        wake_own_threads();
         let mut woken = [(); 3].map(|()| names.recv().unwrap());
         woken.sort_unstable();
         assert_eq!(woken, ['a', 'b', 'c']);
@@ -393,7 +396,7 @@ pub(crate) mod tests {
         std::os::unix::fs::symlink("elsewhere", &path).unwrap();
         assert!(LockQueue::open(&path, &path, LONG).is_err());
         std::fs::remove_file(&path).unwrap();
-        // Whatever is in it.
+        // Any content is accepted.
         std::fs::write(&path, [0xff; 100]).unwrap();
         let queue = open(&path);
         queue.wait(LONG, Duration::from_millis(1));

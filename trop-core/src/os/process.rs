@@ -1,6 +1,7 @@
-//! Processes: who started them, whose they are, and what runs around `fork`.
+//! Processes: their parents, their users, and handlers around `fork`.
 
-/// Registers what runs around every `fork` of this process: before it, and after it on both sides.
+/// Registers handlers that run around every `fork` of this process: before it, and after it in the parent and
+/// in the child.
 #[cfg(unix)]
 pub(crate) fn on_fork(
     prepare: unsafe extern "C" fn(),
@@ -12,7 +13,7 @@ pub(crate) fn on_fork(
     unsafe { libc::pthread_atfork(Some(prepare), Some(parent), Some(child)) };
 }
 
-/// The name of the user a process belongs to, if that can be told.
+/// The name of the user that a process belongs to, if it is known.
 #[cfg(target_os = "linux")]
 pub(crate) fn user_of_process(process_id: u32) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
@@ -38,7 +39,8 @@ pub(crate) fn user_of_process(_process_id: u32) -> Option<String> {
     None
 }
 
-/// The process that started another one, if that can be told; its successor where that has ended.
+/// The parent of a process, if it is known. If the process that started it has ended, this is the one that
+/// adopted it.
 #[cfg(target_os = "linux")]
 pub(crate) fn parent_of_process(process_id: u32) -> Option<u32> {
     let status = std::fs::read_to_string(format!("/proc/{process_id}/status")).ok()?;

@@ -1,4 +1,5 @@
-//! The database file: SQLite's own, but not truncated to the length that it has.
+//! The database file. It works as SQLite's own, except that it is not truncated to the length that it already
+//! has.
 //!
 //! After a checkpoint SQLite always sets the file's length, which seldom changes it. The file system counts
 //! that as a change all the same and writes it to its journal, so that the sync takes longer.
@@ -8,7 +9,7 @@ use std::sync::OnceLock;
 
 use rusqlite::ffi::{SQLITE_ERROR, SQLITE_OK, sqlite3_file, sqlite3_int64, sqlite3_io_methods};
 
-/// The methods of database files: as the original VFS has them, and with ours among them.
+/// The methods of database files: those of the original VFS, and a copy of them with our `xTruncate`.
 static METHODS: OnceLock<(&'static sqlite3_io_methods, sqlite3_io_methods)> = OnceLock::new();
 
 /// Gives an open database file our methods, which are called with the original's file.
@@ -21,7 +22,8 @@ pub(super) unsafe fn wrap_methods(file: *mut sqlite3_file) {
         let Some(original) = (*file).pMethods.as_ref() else { return };
         let (known, ours) =
             METHODS.get_or_init(|| (original, sqlite3_io_methods { xTruncate: Some(truncate), ..*original }));
-        // SQLite has a set of methods for each kind of file lock; in practice all files have the same.
+        // SQLite has a set of methods for each kind of file lock; in practice all files have the same. Files
+        // with another set are left as they are.
         if std::ptr::eq(*known, original) {
             (*file).pMethods = ours;
         }

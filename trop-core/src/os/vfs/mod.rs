@@ -1,6 +1,7 @@
-//! How SQLite reads and writes files here: through its own VFS, but a transaction goes to the log (WAL) in
-//! one write, a short log stays for the next program, and a database file is not truncated to the length that
-//! it has. docs/design.md has the argument why no committed reservation can be lost by it.
+//! A VFS that wraps SQLite's own, with three differences: a transaction is written to the write-ahead log
+//! (WAL) in one write, a short log is kept for the next program, and a database file is not truncated to the
+//! length that it already has. docs/design.md has the argument why no committed reservation can be lost by
+//! it.
 
 mod database;
 mod format;
@@ -26,8 +27,8 @@ pub(crate) fn name() -> &'static CStr {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
         // SAFETY: null asks for the default VFS. It lives as long as the process, and so does the copy, which
-        // is never moved. A copy works as the original does: those of SQLite read nothing but `pAppData` and
-        // `mxPathname` from what they are given.
+        // is never moved. A copy works as the original does, because the methods of SQLite's VFS read only
+        // `pAppData` and `mxPathname` of the structure that they are given.
         unsafe {
             let original = sqlite3_vfs_find(std::ptr::null());
             if original.is_null() {
@@ -44,7 +45,7 @@ pub(crate) fn name() -> &'static CStr {
             }
             vfs.szOsFile =
                 vfs.szOsFile.saturating_add(c_int::try_from(size_of::<Wal>()).unwrap_or(c_int::MAX));
-            // If this fails, opening says that there is no such VFS.
+            // If this fails, opening a database reports that there is no such VFS.
             sqlite3_vfs_register(Box::leak(Box::new(vfs)), 0);
         }
     });
@@ -62,8 +63,8 @@ unsafe extern "C" fn open(
     out_flags: *mut c_int,
 ) -> c_int {
     let original = ORIGINAL.load(Ordering::SeqCst);
-    // SAFETY: SQLite gives `szOsFile` bytes, which are enough for the original's file, and behind a `Wal`
-    // too, and a name that is valid for the call.
+    // SAFETY: SQLite passes `szOsFile` bytes, which are enough for a `Wal` with the original's file behind
+    // it, and a name that is valid for the call.
     unsafe {
         let Some(open) = original.as_ref().and_then(|original| original.xOpen) else { return SQLITE_ERROR };
         if flags & SQLITE_OPEN_WAL == 0 {
@@ -80,7 +81,8 @@ unsafe extern "C" fn open(
             if status == SQLITE_OK {
                 Wal::put(file, inner, path(name).map(Path::to_path_buf));
             } else {
-                // SQLite closes what has methods, whatever the status.
+                // SQLite closes any file that has methods, even if opening it failed, so the inner file is
+                // closed here.
                 if let Some(close) = (*inner).pMethods.as_ref().and_then(|methods| methods.xClose) {
                     close(inner);
                 }
@@ -88,7 +90,7 @@ unsafe extern "C" fn open(
             }
             status
         };
-        // A log that stayed is there already; without the flag the original does not sync the directory
+        // A log that was kept exists already. Without the flag the original VFS does not sync the directory
         // either.
         if open(flags & !SQLITE_OPEN_CREATE) == SQLITE_OK {
             if wal::has_mark(file) {
@@ -118,7 +120,7 @@ unsafe extern "C" fn delete(_vfs: *mut sqlite3_vfs, name: *const c_char, sync: c
 /// A file name that SQLite passes: any bytes on Unix, UTF-8 elsewhere.
 ///
 /// # Safety
-/// It is null or ends with a zero byte, and lives as long as is said.
+/// The name is null or NUL-terminated, and it lives for `'n`.
 unsafe fn path<'n>(name: *const c_char) -> Option<&'n Path> {
     if name.is_null() {
         return None;

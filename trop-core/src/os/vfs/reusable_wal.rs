@@ -1,23 +1,24 @@
-//! A log whose room is kept when nobody has the database open any more, for whoever opens it next.
+//! A write-ahead log that is kept after the last connection is closed, for the next program that opens the
+//! database.
 //!
-//! By itself SQLite deletes the log then. Whoever comes next makes a new one, and waits for the disk twice as
-//! often: for the file's name, its room, and for its beginning before the rest. Here the log stays, with a
-//! mark over its beginning. To SQLite that is a log without anything in it, like one whose beginning a
-//! rollback journal that is kept has lost, so other programs may use and delete it, and `trop.db` alone is
-//! the whole database as ever.
+//! By default SQLite deletes the log then. The next program creates a new one, and waits for the disk twice
+//! as often: for the name of the file, for its space, and for its header before the rest. Here the log stays,
+//! and a mark overwrites its header. SQLite takes a log without a valid header for an empty one, so other
+//! programs may use and delete it, and `trop.db` alone is the whole database as always.
 //!
-//! The mark says two more things, and it is written by whoever knows them to be true:
+//! The mark also states two facts. It is written only when both are known to be true:
 //!
-//! - The name of the file survives a power cut: everything in the log was moved into the database, and before
-//!   that SQLite waits for the log and its directory. So they need not be waited for again.
-//! - There was one transaction in the log. When the next ones are written over it, a power cut may leave any
-//!   of the old and any of the new pages. Of the old log that leaves all or nothing, as of any transaction,
-//!   and all of it is in the database already. So the new beginning need not be on the disk before what
-//!   follows it. Of several transactions it could leave the first alone, and SQLite would take the database
-//!   back to it.
+//! - The name of the file survives a power cut. A checkpoint has moved everything in the log into the
+//!   database, and before a checkpoint SQLite syncs the log and its directory. So they need not be synced
+//!   again.
+//! - The log had exactly one transaction. When the next ones overwrite it, a power cut may leave any mixture
+//!   of old and new pages. The old transaction is then read completely or not at all, because of its
+//!   checksums, and all of it is in the database already. So the new header need not be on the disk before
+//!   what follows it. If the old log had several transactions, the first alone could be left, and SQLite
+//!   would take the database back to it.
 //!
-//! Both are true of one database only, so the mark tells which: a copy and a backup that was put back are
-//! others.
+//! Both facts hold for one database file only, so the mark identifies it by its inode and its time of modification.
+//! A copy or a restored backup is a different file.
 
 use std::io::Read;
 use std::path::Path;
@@ -25,10 +26,10 @@ use std::path::Path;
 use super::format::LOG_HEADER;
 use crate::os::fs::open_without_waiting;
 
-/// What stands instead of the header; after this text comes which database it belongs to.
+/// The text with which the mark begins. The identity of the database follows it.
 const TEXT: &[u8; 16] = b"trop: empty log\n";
 
-/// Whether a file is a log that is kept and has nothing in it, of whatever database.
+/// Whether a file is an empty log that was kept, for any database.
 pub(crate) fn is_reusable(log: &Path) -> bool {
     let mut header = [0; LOG_HEADER];
     open_without_waiting(log).and_then(|mut log| log.read_exact(&mut header)).is_ok()
@@ -50,15 +51,16 @@ mod unix {
     use crate::os::vfs::format::{FRAME_HEADER, LOG_HEADER};
     use crate::os::vfs::reusable_wal::TEXT;
 
-    /// Longer ones are deleted, such as that of a new registry. A reservation takes half of it.
+    /// The size in bytes of the longest log that is kept. Longer ones, such as that of a new registry, are
+    /// deleted. A reservation takes half of it.
     const MOST_BYTES: u64 = 16384;
 
-    /// The database that a log belongs to by its name, none if the file is no log.
+    /// The path of the database that a log belongs to; `None` if the name is not that of a log.
     fn database(log: &Path) -> Option<&Path> {
         log.as_os_str().as_bytes().strip_suffix(b"-wal").map(|name| Path::new(OsStr::from_bytes(name)))
     }
 
-    /// The mark that a log has if it was kept with its database as that is now.
+    /// The mark of a log that was kept for its database in the present state.
     pub(in crate::os::vfs) fn mark(log: &Path) -> Option<[u8; LOG_HEADER]> {
         Some(mark_with(&fs::metadata(database(log)?).ok()?))
     }
@@ -72,18 +74,19 @@ mod unix {
         mark
     }
 
-    /// Marks a file that SQLite is about to delete, if it is a log and may be kept. Nobody else has the
-    /// database open.
+    /// Marks a file that SQLite is about to delete, if it is a log and may be kept. Returns whether it is
+    /// kept. No other connection has the database open.
     pub(in crate::os::vfs) fn keep(log: &Path) -> Result<bool> {
         let Some(database) = database(log) else { return Ok(false) };
         let database = fs::metadata(database)?;
         let flags = libc::O_NONBLOCK | libc::O_NOFOLLOW;
         let mut file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(log)?;
         let metadata = file.metadata()?;
-        // SQLite deletes the log of an empty database too, which does not have what is in the log. And nobody
-        // is to be shut out by a log that has kept the owner or the rights that the database once had.
+        // SQLite also deletes the log of an empty database, which does not contain what is in the log. A log
+        // whose owner or mode differs from those of the database is not kept either, because it could lock
+        // other users out.
         let rights = |of: &Metadata| (of.uid(), of.gid(), of.mode());
-        // Nothing for the group, nothing for others.
+        // No permissions for the group and for others.
         let is_private = metadata.mode().trailing_zeros() >= 6 && rights(&metadata) == rights(&database);
         if database.len() == 0 || metadata.len() > MOST_BYTES || !is_private {
             return Ok(false);
@@ -101,8 +104,9 @@ mod unix {
         Ok(has_one)
     }
 
-    /// How many transactions there are in a log; none if it is none. Behind them may be what an earlier log
-    /// has left. Formats are those of "The WAL File Format" at <https://sqlite.org/fileformat2.html>.
+    /// The number of transactions in a log; `None` if it is not a valid log. Frames of an earlier log may
+    /// follow them; their salts differ, so they do not count. For the format see "The WAL File Format" at
+    /// <https://sqlite.org/fileformat2.html>.
     fn transactions(log: &[u8]) -> Option<usize> {
         let (header, frames) = log.split_at_checked(LOG_HEADER)?;
         let number = |at: usize| Some(u32::from_be_bytes(header.get(at..at + 4)?.try_into().ok()?));

@@ -1,8 +1,8 @@
-//! The log (WAL): a transaction goes to it in one write, instead of two for each page.
+//! The write-ahead log (WAL). A transaction is written to it in one write, instead of two for each page.
 //!
-//! By itself SQLite makes two system calls for every page, one for its 24 bytes of header and one for the
-//! page, which is most of what a small transaction costs. Here the bytes are buffered and written at the
-//! latest with the last page of the transaction, before that call returns: nothing is published to other
+//! By default SQLite makes two system calls for every page, one for its header of 24 bytes and one for the
+//! page. They are most of the cost of a small transaction. Here the bytes are buffered. They are written with
+//! the last page of the transaction at the latest, before that call returns, so nothing is published to other
 //! processes, and no lock is released, before it is in the file. The order of the bytes is the same, and so
 //! is every error.
 //!
@@ -19,16 +19,16 @@ use super::format::{FRAME_HEADER, LOG_HEADER};
 #[cfg(unix)]
 use super::reusable_wal;
 
-/// The size of the buffer: that of the largest page there is, because SQLite's Unix VFS cannot write 128 KiB
-/// at once. A larger transaction is written in several pieces.
+/// The size of the buffer in bytes: that of the largest possible page, because SQLite's Unix VFS cannot write
+/// 128 KiB at once. A larger transaction is written in several pieces.
 const MOST_BYTES: usize = 65536;
 
-/// An open log, in memory that SQLite allocates. The original VFS's own part of the file lies behind it.
+/// An open log, in memory that SQLite allocates. The file structure of the original VFS follows it there.
 #[repr(C)]
 pub(super) struct Wal {
     /// The part that SQLite knows; has to come first.
     base: sqlite3_file,
-    /// The file as the original opened it.
+    /// The file of the original VFS.
     file: *mut sqlite3_file,
     /// What is still to be written, and its offset in the file.
     buffer: Vec<u8>,
@@ -38,17 +38,17 @@ pub(super) struct Wal {
     is_last: bool,
     /// The size of a page with its header, once it is known.
     frame: Option<sqlite3_int64>,
-    /// Whether the last write was the log's header, in place of the mark of a log that stayed.
+    /// Whether the last write was a log header that replaced the mark of a kept log.
     replaced_mark: bool,
     path: Option<PathBuf>,
 }
 
 impl Wal {
-    /// Makes an open log out of a file that the original has opened.
+    /// Makes an open log of a file that the original VFS has opened.
     ///
     /// # Safety
-    /// There is room for a `Wal` at `file` and it is SQLite's; the original has opened `inner`, which stays
-    /// where it is.
+    /// `file` is memory from SQLite with room for a `Wal`. The original VFS has opened `inner`, which is
+    /// never moved.
     pub(super) unsafe fn put(file: *mut sqlite3_file, inner: *mut sqlite3_file, path: Option<PathBuf>) {
         let log = Wal {
             base: sqlite3_file { pMethods: &raw const METHODS },
@@ -65,7 +65,7 @@ impl Wal {
         unsafe { file.cast::<Wal>().write(log) };
     }
 
-    /// Calls a method of the original's file, after the buffer was written.
+    /// Writes the buffer, then calls a method of the original VFS.
     fn call(
         &mut self,
         method: impl FnOnce(&sqlite3_io_methods, *mut sqlite3_file) -> Option<c_int>,
@@ -122,7 +122,7 @@ impl Wal {
         }
     }
 
-    /// The mark that a log which stayed with this database has.
+    /// The mark of a log that was kept for this database.
     fn mark(&self) -> Option<[u8; LOG_HEADER]> {
         #[cfg(unix)]
         return reusable_wal::mark(self.path.as_deref()?);
@@ -140,8 +140,8 @@ impl Wal {
         status == SQLITE_OK && self.mark().is_some_and(|mark| header == mark)
     }
 
-    /// Waits until everything is on the disk. A header in place of a mark need not be there before what
-    /// follows it; see [`reusable_wal`].
+    /// Syncs the log. A header that replaced a mark is not synced, because it need not be on the disk before
+    /// what follows it; see [`reusable_wal`].
     fn sync(&mut self, flags: c_int) -> c_int {
         if std::mem::take(&mut self.replaced_mark) {
             return SQLITE_OK;
@@ -150,7 +150,7 @@ impl Wal {
         self.call(|methods, file| unsafe { Some(methods.xSync?(file, flags)) })
     }
 
-    /// Whether a page's header may stand at an offset. Not every write of that length is a header: with some
+    /// Whether a page's header can be at this offset. Not every write of that length is a header: with some
     /// settings a transaction is padded to a whole sector, and the padding is written in two parts.
     fn may_begin_frame(&self, offset: sqlite3_int64) -> bool {
         let header = sqlite3_int64::try_from(LOG_HEADER).unwrap_or(0);
@@ -163,7 +163,8 @@ impl Wal {
         (length > 0).then_some(self.start + length)
     }
 
-    /// Writes the buffer, which is empty afterwards even if that failed: the transaction fails with it.
+    /// Writes and empties the buffer. It is emptied even if the write fails, because the transaction fails
+    /// then.
     fn flush(&mut self) -> c_int {
         if self.buffer.is_empty() {
             return SQLITE_OK;
@@ -205,10 +206,10 @@ static METHODS: sqlite3_io_methods = sqlite3_io_methods {
     xUnfetch: None,
 };
 
-/// The log at a file of SQLite's.
+/// Returns the log that SQLite refers to by `file`.
 ///
 /// # Safety
-/// It was made by [`Wal::put`], and nobody else uses it meanwhile, which SQLite guarantees.
+/// The log was made by [`Wal::put`], and no other thread uses it meanwhile, which SQLite guarantees.
 unsafe fn log<'f>(file: *mut sqlite3_file) -> &'f mut Wal {
     // SAFETY: as above.
     unsafe { &mut *file.cast::<Wal>() }
@@ -302,7 +303,7 @@ mod tests {
         connection.query_row("SELECT count(*) FROM t", [], |row| row.get(0)).unwrap()
     }
 
-    /// Far more than the cache has room for, and than is written in one piece.
+    /// Far more rows than fit into the cache or are written in one piece.
     const MANY: u32 = 2000;
 
     #[test]
@@ -336,13 +337,13 @@ mod tests {
         assert_eq!(count(&other), 0);
         one.execute_batch("COMMIT").unwrap();
         assert_eq!(count(&other), MANY);
-        // As a program finds it that has no other way to the log.
+        // As another program reads it, through SQLite's own VFS.
         let plain = Connection::open(&path).unwrap();
         assert_eq!(count(&plain), MANY);
     }
 
-    /// As when a commit is padded to a whole sector: the last frame comes again, in two parts with a sync
-    /// between them, and the second part is as short as a header.
+    /// As when a commit is padded to a whole sector: the last frame is written again, in two parts with a
+    /// sync between them, and the second part is as short as a header.
     #[test]
     fn what_is_as_short_as_a_header_need_not_be_one() {
         let directory = tempfile::tempdir().unwrap();
