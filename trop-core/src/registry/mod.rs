@@ -31,15 +31,15 @@ pub struct Registry(Arc<Inner>);
 
 struct Inner {
     state: Arc<RegistryState>,
-    /// What it was opened with, for what is configured by another project file.
+    /// The options it was opened with, from which the configuration with another project file is resolved.
     options: RegistryOptions,
     configuration: Configuration,
-    /// The physical working directory when the registry was opened, the base of the path guard.
+    /// The physical working directory when the registry was opened, to which paths have to be related.
     base: Option<PathBuf>,
     poisoned: AtomicBool,
 }
 
-/// The connection, the leases taken through it, which end with it, and what spares it some looks.
+/// The connection, the leases taken through it, which end with it, and two caches.
 struct RegistryState {
     connection: ConnectionSlot,
     session: LeaseSession,
@@ -73,8 +73,8 @@ impl Registry {
         Ok(registry)
     }
 
-    /// As [`Registry::open`], except that the database is opened at the first use: for callers that must not
-    /// wait here. The data directory, the working directory and the configuration are those of now.
+    /// Like [`Registry::open`], but the database is opened at the first use, for callers that must not wait
+    /// here. The data directory, the working directory and the configuration are determined now.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::Io`] without a
@@ -82,7 +82,8 @@ impl Registry {
     pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
         let mut directory = data_dir(options.data_dir.as_deref())?;
         if directory.is_relative() {
-            // The handle means the same directory after the process has changed its own.
+            // Made absolute, so that the handle keeps its directory when the process changes its working
+            // directory.
             directory = paths::current_dir()?.join(directory);
         }
         let configuration = Configuration::resolve(options.clone(), &directory)?;
@@ -115,16 +116,16 @@ impl Registry {
         Registry::shared_in(None)
     }
 
-    /// As [`Registry::shared`], in a data directory that a language with an environment of its own looked up;
-    /// none means `TROP_DATA_DIR`, else `~/.trop`.
+    /// Like [`Registry::shared`], with a data directory that the caller looked up, for languages with an
+    /// environment of their own; none means `TROP_DATA_DIR`, else `~/.trop`.
     ///
     /// # Errors
     /// As [`Registry::open_lazily`].
     pub fn shared_in(directory: Option<&Path>) -> Result<Registry> {
         /// The data directory and the working directory.
         type Directories = (PathBuf, Option<PathBuf>);
-        /// The most recently used first. Bounded, because each keeps files open and programs change
-        /// directories.
+        /// The most recently used first. Bounded, because each registry keeps files open and a program may
+        /// change its directory often.
         static SHARED: Mutex<Vec<(Directories, Registry)>> = Mutex::new(Vec::new());
         const MOST: usize = 8;
 
@@ -149,8 +150,8 @@ impl Registry {
         Ok(opened)
     }
 
-    /// A registry in memory that starts as a copy of this one: what is done with it shows exactly what the
-    /// same request would do here, and changes nothing. It needs no lock and creates no files.
+    /// Returns a registry in memory that starts as a copy of this one. A request to it has exactly the result
+    /// that it would have here, and changes nothing here. It takes no lock and creates no files.
     ///
     /// # Errors
     /// As [`Registry::open`].
@@ -159,8 +160,8 @@ impl Registry {
         Ok(self.derived(Arc::new(state), self.configuration().clone()))
     }
 
-    /// This registry as a project file configures it: with the same connection, leases, lock wait and base of
-    /// the path guard.
+    /// Returns this registry with the configuration of another project file, but with the same connection,
+    /// leases, lock wait and base of related paths.
     ///
     /// # Errors
     /// As [`Configuration::resolve`].
@@ -170,7 +171,7 @@ impl Registry {
         Ok(self.derived(Arc::clone(&self.0.state), configuration))
     }
 
-    /// A registry elsewhere, or with other settings, that was opened as this one was.
+    /// A registry with another state or configuration, and otherwise like this one.
     fn derived(&self, state: Arc<RegistryState>, configuration: Configuration) -> Registry {
         Registry(Arc::new(Inner {
             state,
@@ -206,7 +207,7 @@ impl Registry {
         result
     }
 
-    /// Whether it was closed, through whichever clone.
+    /// Whether it was closed, through any of its clones.
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.connection().is_closed()
@@ -253,22 +254,24 @@ impl Registry {
         &self.0.state.recent_keys
     }
 
-    /// What ends the leases of dead owners, inside the caller's write transaction.
+    /// Returns the reaper, which ends the leases of dead owners, inside the caller's write transaction.
     pub(crate) fn reaper<'a>(&'a self, connection: &'a Connection) -> Reaper<'a> {
         Reaper { connection, directory: self.data_dir(), is_dry_run: self.connection().is_copy() }
     }
 
-    /// One consistent look at the database, without any lock that writers would notice. It may be made again.
+    /// Runs a query on one snapshot of the database, without a lock that blocks writers. The query may run
+    /// more than once.
     pub(crate) fn read<T>(&self, mut query: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
         self.connection().run(|database| database.read(&mut query))
     }
 
-    /// One change, complete or not at all. Leases that were closed while the database was busy end with it.
+    /// Runs a change in one write transaction, which is committed completely or not at all. The transaction
+    /// also ends the leases that were closed while the database was busy. The change may run more than once.
     pub(crate) fn write<T>(&self, change: impl FnMut(&Connection) -> Result<T>) -> Result<T> {
         self.write_within(self.connection().timeout(), change)
     }
 
-    /// As [`Registry::write`], with another bound for all waits.
+    /// Like [`Registry::write`], with another bound for all waits.
     pub(crate) fn write_within<T>(
         &self,
         wait: Duration,
@@ -305,7 +308,8 @@ impl Registry {
     }
 
     pub(crate) fn base(&self) -> Result<&Path> {
-        // What went wrong when the registry was opened is still wrong, or it is not known any more.
+        // Reports why there is no working directory now. If there is one again, the reason is not known any
+        // more.
         self.0.base.as_deref().ok_or_else(|| {
             let gone = || Error::io_of(None, "resolve", Path::new("."), std::io::ErrorKind::NotFound.into());
             paths::working_directory().err().unwrap_or_else(gone)

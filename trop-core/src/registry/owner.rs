@@ -1,6 +1,6 @@
-//! Owners of leases. An owner is an open registry in one process, with the children that process forks. It is
-//! alive while a lock is held on a file of its own, which the kernel releases however the last of these
-//! processes ends.
+//! Owners of leases. An owner is an open registry in one process and in the children that this process forks.
+//! It is alive while it holds a lock on its own lock file. The kernel releases the lock when the last of
+//! these processes ends, however it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -14,7 +14,7 @@ use crate::model::{Error, Port, Result};
 use crate::os::fs::{is_linked, open_without_waiting};
 use crate::store;
 
-/// What the names of owner files begin with.
+/// What the names of lock files begin with.
 const PREFIX: &str = "owner-";
 
 /// The longest command line that is stored, in characters.
@@ -22,15 +22,16 @@ const MAX_COMMAND: usize = 200;
 
 /// This process as an owner.
 pub(super) struct Owner {
-    /// Its row, as long as that has this owner's file.
+    /// The id of its row, which is valid as long as that row has this owner's file.
     pub(super) id: i64,
     file: String,
-    /// Holds the lock until it is closed. Never unlocked: that would end it for forked children too.
+    /// Holds the lock until it is closed. It is never unlocked explicitly, because that would release the
+    /// lock for forked children too.
     lock: File,
 }
 
 impl Owner {
-    /// Makes the file, locks it, and stores the row, inside the caller's write transaction.
+    /// Creates the file, locks it, and stores the row, inside the caller's write transaction.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where files cannot be locked, [`Error::Io`], and every error of the database.
@@ -49,16 +50,16 @@ impl Owner {
         match id {
             Ok(id) => Ok(Owner { id, file, lock }),
             Err(error) => {
-                // Nobody knows of it.
+                // The owner was not stored, so no other process knows its file.
                 let _ = fs::remove_file(&path);
                 Err(error)
             }
         }
     }
 
-    /// Its id and the name of its file. It is stored while the database has a row with both: the database may
-    /// have been replaced, or the transaction that stored it undone. None if its file was removed, so that
-    /// others take it for dead.
+    /// Returns its id and the name of its file. The owner is stored only if the database has a row with both,
+    /// because the database may have been replaced, or the transaction rolled back that stored it. Returns
+    /// `None` if the file was removed, because other processes then take the owner for dead.
     pub(super) fn key(&self) -> Option<(i64, String)> {
         is_linked(&self.lock).then(|| (self.id, self.file.clone()))
     }
@@ -72,7 +73,8 @@ impl Owner {
         Ok(())
     }
 
-    /// Keeps the lock until this process ends: the process it was forked from is not done with it.
+    /// Keeps the lock of the parent process until this forked child ends, because the leases of the parent
+    /// are shared with its children.
     pub(super) fn inherit(self) {
         std::mem::forget(self.lock);
     }
@@ -96,43 +98,44 @@ fn command() -> String {
     } else {
         words.join(" ")
     };
-    // Shown on terminals.
+    // Control characters are replaced, because the text is shown on terminals.
     line.chars()
         .map(|character| if character.is_control() { ' ' } else { character })
         .take(MAX_COMMAND)
         .collect()
 }
 
-/// Whether the owner with this file is alive. What cannot be told counts as alive; a file that is missing
-/// does not.
+/// Whether the owner with this file is alive. If that cannot be determined, it counts as alive. It is dead if
+/// the file is missing, or if the name is not that of a lock file.
 pub(crate) fn is_alive(directory: &Path, file: &str) -> bool {
     if !is_name(file) {
         return false;
     }
-    // Shared, so that others who look at the same moment are not taken for the owner. Closing lets go of it.
+    // A shared lock, so that processes which check at the same moment do not take each other for the owner.
+    // Closing the file releases it.
     match open_without_waiting(&directory.join(file)) {
         Ok(opened) => opened.try_lock_shared().is_err(),
         Err(error) => error.kind() != ErrorKind::NotFound,
     }
 }
 
-/// Whether text from the database is the name of a file in the data directory, and of no other.
+/// Whether text from the database is a name of a lock file, which cannot lead out of the data directory.
 fn is_name(file: &str) -> bool {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
     file.starts_with(PREFIX) && file.len() <= 100 && file.bytes().all(is_plain)
 }
 
-/// Ends the leases of dead owners, as part of the transaction that wants ports.
+/// Ends the leases of dead owners, as part of the transaction that allocates ports.
 pub(crate) struct Reaper<'a> {
     pub(super) connection: &'a Connection,
     pub(super) directory: &'a Path,
-    /// In a dry run the copy in memory is changed as the database would be, but the files are not the copy's.
+    /// In a dry run the copy in memory is changed as the database would be, but no lock files are removed.
     pub(super) is_dry_run: bool,
 }
 
 impl Reaper<'_> {
-    /// Looks at up to 8 owners, those that follow `after` and then from the first on, and reaps those that
-    /// are dead. Returns the last one. `own` is known to be alive.
+    /// Checks up to 8 owners, in the order of their ids from the one after `after` and then from the lowest,
+    /// and reaps those that are dead. Returns the id of the last one. `own` is known to be alive.
     pub(super) fn reap_next(&self, after: i64, own: Option<i64>) -> Result<i64> {
         const MOST: usize = 8;
         let mut dead = BTreeMap::new();
@@ -153,7 +156,7 @@ impl Reaper<'_> {
         Ok(last)
     }
 
-    /// Reaps every dead owner. Returns whether a lease ended with one of them.
+    /// Reaps every dead owner and every lease without an owner. Returns whether a lease ended.
     pub(crate) fn reap_all(&self) -> Result<bool> {
         let mut dead = BTreeMap::new();
         let mut last = i64::MIN;
@@ -183,8 +186,8 @@ impl Reaper<'_> {
         }
     }
 
-    /// Removes files of owners that were never stored, because their process was killed in mid-transaction.
-    /// Looks at no more than `most` files.
+    /// Removes lock files of owners that were never stored, because their process was killed during the
+    /// transaction. Checks no more than `most` files.
     pub(super) fn remove_orphaned_lock_files(&self, most: usize) -> Result<()> {
         if self.is_dry_run {
             return Ok(());

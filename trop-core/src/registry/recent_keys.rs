@@ -6,13 +6,14 @@ use std::sync::Mutex;
 use crate::fork;
 use crate::model::{Key, Timestamp};
 
-/// A key in here most likely still has its reservation, so that git need not be asked about it. Within the
-/// same second nothing about its row would change, because the time of last use is a whole second.
+/// The keys that a registry has stored lately. Such a key most likely still has its reservation, so git need
+/// not be asked about it. Within the same second its row would not change at all, because the time of last
+/// use is stored in whole seconds.
 #[derive(Default)]
 pub(crate) struct RecentKeys(Mutex<BTreeMap<Key, Timestamp>>);
 
 impl RecentKeys {
-    /// How many keys are remembered. A key that was forgotten only costs a look at the database.
+    /// The largest number of keys. A key that was forgotten only costs a query.
     const MOST: usize = 1024;
 
     /// When a key was last stored.

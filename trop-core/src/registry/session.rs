@@ -1,4 +1,4 @@
-//! What an open registry has to do with leases: the owner it is, and the list of leases it has.
+//! The lease session of an open registry: the owner that it is, and the list of its leases.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
@@ -12,17 +12,17 @@ use crate::fork;
 use crate::model::{Error, LeaseId, Port, Result};
 use crate::store::{self, ConnectionSlot, data_dir};
 
-/// How many lock files are looked at when an owner is made, to find those of owners that were never stored.
+/// How many lock files are checked when an owner is created, to find those of owners that were never stored.
 const LOCK_FILES: usize = 16;
 
-/// The owner a registry is, and its leases. Only locked through [`fork::locked_on`], so that no forked child
-/// inherits it locked.
+/// The owner that a registry is, and its leases. Only locked through [`fork::locked_on`], so that no forked
+/// child inherits it locked.
 #[derive(Default)]
 pub(crate) struct LeaseSession(Mutex<State>);
 
 struct State {
-    /// Of the process this is the state of. A forked child starts with a new state, or it would use the
-    /// serial numbers of its siblings.
+    /// The fork generation of the process that this state belongs to. A forked child starts with a new state,
+    /// because it would otherwise use the same serial numbers as its siblings.
     generation: u64,
     owner: Option<Owner>,
     /// The serial numbers of the leases that have not been closed.
@@ -30,17 +30,17 @@ struct State {
     /// Leases that were closed and are still in the database; the next change removes them.
     to_remove: BTreeSet<LeaseId>,
     last_serial: i64,
-    /// The last owner that [`LeaseSession::reap_next`] looked at.
+    /// The id of the last owner that [`LeaseSession::reap_next`] checked.
     last_reaped: i64,
-    /// When that was.
-    last_look: Option<Instant>,
-    /// Whether the registry was closed: nothing is leased any more.
+    /// When it was checked.
+    last_check: Option<Instant>,
+    /// Whether the registry was closed. It gives no leases any more.
     closed: bool,
 }
 
 impl Default for State {
     fn default() -> State {
-        // Somewhere in the positive numbers, far from where any other owner started.
+        // A random positive number, so that owners start far from each other.
         let start = RandomState::new().hash_one(std::process::id()) >> 2;
         State {
             generation: fork::generation(),
@@ -49,7 +49,7 @@ impl Default for State {
             to_remove: BTreeSet::new(),
             last_serial: start.cast_signed(),
             last_reaped: i64::MIN,
-            last_look: None,
+            last_check: None,
             closed: false,
         }
     }
@@ -68,14 +68,14 @@ impl LeaseSession {
         })
     }
 
-    /// For a copy of the registry in memory, in which the same leases are this registry's.
+    /// Returns the session for a copy of the registry in memory. It has the same leases as this one.
     pub(crate) fn dry_run(&self) -> LeaseSession {
         let (live, to_remove) = self.with(|state| (state.live.clone(), state.to_remove.clone()));
         LeaseSession(Mutex::new(State { live, to_remove, ..State::default() }))
     }
 
-    /// The id of the owner this registry is, inside the caller's write transaction. The first lease makes
-    /// one.
+    /// Returns the id of the owner that this registry is, inside the caller's write transaction. The first
+    /// lease creates the owner.
     pub(crate) fn owner(&self, reaper: &Reaper<'_>) -> Result<i64> {
         let (connection, directory) = (reaper.connection, reaper.directory);
         let known = self.with(|state| {
@@ -90,13 +90,13 @@ impl LeaseSession {
             return Ok(id);
         }
         reaper.remove_orphaned_lock_files(LOCK_FILES)?;
-        // They would become the leases of whoever is given that id.
+        // Otherwise these leases would become those of the next owner that gets the same id.
         reaper.remove_ownerless_leases()?;
         let owner = Owner::create(connection, directory)?;
         let id = owner.id;
-        // The former owner is not stored: its transaction failed, or the database was replaced. Or its file
-        // was removed, which has ended its leases for everybody else. And the new one is of no use if another
-        // thread has closed the registry meanwhile.
+        // A former owner is useless. It is not stored, because its transaction failed or the database was
+        // replaced, or its file was removed, which ended its leases for all other processes. The new owner is
+        // useless if another thread has closed the registry meanwhile.
         let (useless, closed) = self.with(|state| {
             state.live.clear();
             state.to_remove.clear();
@@ -117,29 +117,29 @@ impl LeaseSession {
         })
     }
 
-    /// What every allocation does first: looks at a few owners and reaps those that are dead. Where
-    /// allocations follow each other closely the next look can wait, so that most of them are spared it.
+    /// Checks a few owners and reaps those that are dead. Every allocation does this first, unless it was
+    /// done within the last millisecond.
     pub(crate) fn reap_next(&self, reaper: &Reaper<'_>) -> Result<()> {
         const INTERVAL: Duration = Duration::from_millis(1);
-        let look = self.with(|state| {
-            let is_due = state.last_look.is_none_or(|last| last.elapsed() >= INTERVAL);
+        let due = self.with(|state| {
+            let is_due = state.last_check.is_none_or(|last| last.elapsed() >= INTERVAL);
             is_due.then(|| (state.last_reaped, state.owner.as_ref().map(|owner| owner.id)))
         });
-        if let Some((last, own)) = look {
+        if let Some((last, own)) = due {
             let last = reaper.reap_next(last, own)?;
-            self.with(|state| (state.last_reaped, state.last_look) = (last, Some(Instant::now())));
+            self.with(|state| (state.last_reaped, state.last_check) = (last, Some(Instant::now())));
         }
         Ok(())
     }
 
-    /// Notes what was leased and is committed. Fails if another thread has closed the registry meanwhile: the
-    /// owner and the rows are gone then.
+    /// Adds leases that were committed. Fails if another thread has closed the registry meanwhile, because
+    /// the owner and the rows are gone then.
     pub(crate) fn add(&self, owner: i64, leases: impl Iterator<Item = LeaseId>) -> Result<()> {
         self.with(|state| {
             if state.closed {
                 return Err(Error::Closed);
             }
-            // Another owner has another database, where these are unknown.
+            // If another thread has replaced the owner meanwhile, the leases of the former one have ended.
             if state.owner.as_ref().is_some_and(|current| current.id == owner) {
                 state.live.extend(leases.map(|lease| (lease.port, lease.serial)));
             }
@@ -147,12 +147,12 @@ impl LeaseSession {
         })
     }
 
-    /// Whether a lease is one of this registry in this process, and was not closed.
+    /// Whether a lease belongs to this registry in this process and was not closed.
     pub(crate) fn has(&self, lease: LeaseId) -> bool {
         self.with(|state| state.live.get(&lease.port) == Some(&lease.serial))
     }
 
-    /// Notes that a lease is to end with the next change. Returns whether it was live.
+    /// Marks a lease to be ended by the next change. Returns whether it was live.
     pub(crate) fn close_lease(&self, lease: LeaseId) -> bool {
         self.with(|state| {
             let was_live = state.live.get(&lease.port) == Some(&lease.serial);
@@ -178,7 +178,7 @@ impl LeaseSession {
         Ok(closed)
     }
 
-    /// Forgets leases that have ended, when that is committed.
+    /// Forgets leases whose end was committed.
     pub(crate) fn forget(&self, ended: &BTreeSet<LeaseId>) {
         if ended.is_empty() {
             return;
@@ -189,11 +189,12 @@ impl LeaseSession {
         });
     }
 
-    /// Ends the owner with all its leases, for good. Never waits: what the database is too busy for, others
-    /// do when they find that the lock is gone.
+    /// Ends the owner with all its leases, for good. Never waits: if the database is busy, other processes
+    /// remove the leases when they find that the lock is released.
     pub(super) fn close(&self, slot: &ConnectionSlot) {
         if fork::is_broken() {
-            // Forked from inside an operation: another thread may have been in here, and nobody lets it out.
+            // In a process that was forked from inside an operation, the state may be locked by a thread that
+            // does not exist here.
             return;
         }
         let owner = self.with(|state| {
