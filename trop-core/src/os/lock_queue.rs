@@ -158,7 +158,9 @@ mod linux {
     pub(crate) fn wake_own_threads() {
         for word in SLEEPERS.iter().map(|word| word.load(Ordering::SeqCst)).filter(|word| *word != 0) {
             // SAFETY: futex(2) only compares the address, which may be unmapped by now.
-            unsafe { libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_BITSET, i32::MAX, 0, 0, process_bit()) };
+            unsafe {
+                libc::syscall(libc::SYS_futex, word, libc::FUTEX_WAKE_BITSET, i32::MAX, 0, 0, process_bit())
+            };
         }
     }
 

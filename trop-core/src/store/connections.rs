@@ -158,7 +158,11 @@ impl ConnectionSlot {
     }
 
     fn register(directory: PathBuf, timeout: Duration, purpose: Purpose) -> ConnectionSlot {
-        fork::protect(fork::Handlers { is_any_in_use, wake_sleepers: lock_queue::wake_own_threads, close_all });
+        fork::protect(fork::Handlers {
+            is_any_in_use,
+            wake_sleepers: lock_queue::wake_own_threads,
+            close_all,
+        });
         let id = NEXT_ID.fetch_add(1, Ordering::Relaxed);
         if !fork::is_broken() {
             let slot = Slot { file: None, state: State::Cold, closing: false };

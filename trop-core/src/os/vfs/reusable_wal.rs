@@ -17,8 +17,8 @@
 //!   what follows it. If the old log had several transactions, the first alone could be left, and SQLite
 //!   would take the database back to it.
 //!
-//! Both facts hold for one database file only, so the mark identifies it by its inode and its time of modification.
-//! A copy or a restored backup is a different file.
+//! Both facts hold for one database file only, so the mark identifies it by its inode and its time of
+//! modification. A copy or a restored backup is another file.
 
 use std::io::Read;
 use std::path::Path;
