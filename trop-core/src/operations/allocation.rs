@@ -1,4 +1,4 @@
-//! Whether a port may be given out: the one place that decides it, and the clean-up of an exhausted range.
+//! The only code that decides whether a port may be given out, and the clean-up of an exhausted range.
 
 use rusqlite::Connection;
 
@@ -17,14 +17,14 @@ pub(super) struct Allocation<'a> {
     connection: &'a Connection,
     range: PortRange,
     probes: ProbeCache,
-    /// Every reserved port, once it was read: whoever wants several ports asks about the same ones again and
-    /// again.
+    /// Every reserved port, once they were read: an allocation of several ports tests the same ones
+    /// repeatedly.
     reserved: Option<PortSet>,
-    /// The ports that [`Allocation::obstacle`] was asked about since then.
+    /// The ports that [`Allocation::obstacle`] has tested since then.
     tested: Option<PortSet>,
 }
 
-/// Which obstacles count. Being reserved always does.
+/// Which obstacles are checked. A reserved port always has one.
 #[derive(Clone, Copy)]
 pub(super) struct ObstacleChecks {
     pub(super) range: bool,
@@ -47,8 +47,8 @@ impl<'a> Allocation<'a> {
         Allocation { registry, connection, range, probes, reserved: None, tested: None }
     }
 
-    /// Reads every reserved port at once, for whoever wants several ports. Of the ports in `wanted` those are
-    /// freed first that dead owners lease.
+    /// Reads every reserved port at once, for an allocation of several ports. Ports in `wanted` that dead
+    /// owners lease are freed first.
     pub(super) fn read_reserved(&mut self, wanted: impl IntoIterator<Item = Port>) -> Result<()> {
         for port in wanted {
             self.registry.reaper(self.connection).reap_port(port)?;
@@ -58,7 +58,7 @@ impl<'a> Allocation<'a> {
         Ok(())
     }
 
-    /// The first obstacle of a port, if there is one. A lease that has ended is none.
+    /// Returns the first obstacle of a port, if there is one. A lease that has ended is no obstacle.
     pub(super) fn obstacle(&mut self, port: Port, checks: ObstacleChecks) -> Result<Option<Refusal>> {
         if let Some(tested) = &mut self.tested {
             tested.insert(port);
@@ -104,8 +104,7 @@ impl<'a> Allocation<'a> {
         self.probes.note_occupied(port);
     }
 
-    /// The error for a range in which several ports were looked for, with the obstacles of those that were
-    /// tested.
+    /// The error after a search for several ports, with the obstacles of those that were tested.
     pub(super) fn exhausted(&mut self) -> Error {
         let tested = self.tested.take().unwrap_or_default();
         self.exhausted_because(|port| tested.contains(port))
@@ -150,9 +149,10 @@ impl AutoCleanup {
     pub(super) const ALL: AutoCleanup = AutoCleanup { prune: true, expire: true };
 }
 
-/// Makes an attempt to allocate ports. When the range is exhausted, ends the leases of dead owners, then
-/// cleans up as far as request and configuration permit, and tries again, all in the caller's transaction,
-/// which has to be rolled back after an error. Returns what was removed, if anything had to be.
+/// Makes an attempt to allocate ports. If the range is exhausted, ends the leases of dead owners and tries
+/// again. If it is still exhausted, cleans up as far as the request and the configuration permit, and tries
+/// once more. All of this is part of the caller's transaction, which has to be rolled back after an error.
+/// Returns the result of the clean-up, if there was one.
 pub(super) fn with_cleanup_retry<T>(
     registry: &Registry,
     connection: &Connection,
@@ -162,7 +162,7 @@ pub(super) fn with_cleanup_retry<T>(
     let reaper = registry.reaper(connection);
     registry.session().reap_next(&reaper)?;
     let mut result = attempt();
-    // Leases that have ended are not in the way, so this is no retry of a clean-up.
+    // Leases that have ended do not block ports, so this does not count as the retry after a clean-up.
     if matches!(result, Err(Error::Exhausted { .. })) && reaper.reap_all()? {
         result = attempt();
     }

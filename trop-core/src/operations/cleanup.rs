@@ -27,7 +27,7 @@ pub struct Cleanup {
     pub preserved: Vec<Preserved>,
     /// The age limit in days of 86400 seconds.
     pub days: u32,
-    /// The moment ages were counted from.
+    /// The time from which ages were counted.
     pub now: Timestamp,
 }
 
@@ -53,7 +53,7 @@ impl Cleanup {
     }
 }
 
-/// A path of which nobody can tell whether its directory is gone.
+/// A path for which it is not known whether its directory is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Preserved {
@@ -72,9 +72,9 @@ pub(super) struct Scope {
 }
 
 impl Registry {
-    /// Removes the reservations whose path certainly is no directory any more, all or none.
+    /// Removes the reservations whose path is certainly not a directory any more, all or none.
     ///
-    /// Directories are inspected, with links followed, before the database is locked.
+    /// Directories are inspected, with symbolic links followed, before the database is locked.
     ///
     /// # Errors
     /// [`Error::Busy`] and every error of the database. Nothing is changed then.
@@ -125,8 +125,8 @@ impl Registry {
 
     fn remove(&self, scope: Scope, survey: &Survey) -> Result<Cleanup> {
         self.write(|transaction| {
-            // Only what was found missing is looked at again: a directory that hangs must not be met under
-            // the lock.
+            // Only directories that were found missing are inspected again: one that hangs must not be
+            // accessed under the lock.
             let mut again = Inspection::default();
             sweep(transaction, scope, |row| match survey.paths.known(row.key.path()) {
                 Some(DirectoryState::Gone) if survey.rows.get(&row.key) == Some(row) => {
@@ -139,7 +139,7 @@ impl Registry {
     }
 }
 
-/// What was found before the lock.
+/// The rows and directories as they were before the lock was taken.
 #[derive(Default)]
 struct Survey {
     rows: BTreeMap<Key, Reservation>,
@@ -152,7 +152,8 @@ pub(super) fn remove_now(connection: &Connection, scope: Scope) -> Result<Cleanu
     sweep(connection, scope, |row| inspection.inspect(row.key.path()).clone())
 }
 
-/// Selects and removes in one go. `judge` is asked about rows only if directories matter.
+/// Selects rows and removes them. `judge` returns the state of a row's directory; it is called only if
+/// `scope` prunes.
 fn sweep(
     connection: &Connection,
     scope: Scope,
@@ -184,13 +185,13 @@ fn sweep(
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum DirectoryState {
     Present,
-    /// There is none, or something else has its name, or the name cannot exist here.
+    /// There is no directory, or it is something else, or its name is not valid on this system.
     Gone,
-    /// It could not be looked at, for this reason.
+    /// It could not be inspected, for this reason.
     Unknown(String),
 }
 
-/// Each path is looked at once.
+/// The states of directories. Each path is inspected once.
 #[derive(Default)]
 struct Inspection(BTreeMap<String, DirectoryState>);
 
@@ -204,7 +205,8 @@ impl Inspection {
     }
 }
 
-/// Only a definite answer makes a reservation removable: a mount that is away for a moment is none.
+/// Only a definite answer makes a reservation removable. A mount that is unavailable for a moment does not
+/// give one.
 fn state_of(found: io::Result<fs::Metadata>) -> DirectoryState {
     use io::ErrorKind as Kind;
     let error = match found {
@@ -250,7 +252,7 @@ mod tests {
         for request in &requests {
             registry.reserve(request).unwrap();
         }
-        // All of them look old, so that asking again changes the row.
+        // All of them look old, so that another reservation of the same key changes the row.
         let age = |connection: &Connection| {
             for row in store::list(connection)? {
                 let last_used_at = Timestamp::from_seconds(1000).unwrap_or(row.last_used_at);

@@ -1,4 +1,4 @@
-//! `exclude`: keeping ports from being given out, in a configuration file.
+//! `exclude`: adds ports to the exclusions of a configuration file.
 
 use std::path::PathBuf;
 
@@ -13,11 +13,11 @@ pub enum ExclusionFile {
     /// The project's `trop.local.yaml`, else its `trop.yaml`, as the registry found them.
     #[default]
     Project,
-    /// `config.yaml` in the data directory, made if it is missing.
+    /// `config.yaml` in the data directory, which is created if it is missing.
     Global,
 }
 
-/// What to exclude, and where that is written down.
+/// What to exclude, and in which file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ExcludeRequest {
@@ -25,12 +25,12 @@ pub struct ExcludeRequest {
     pub ports: PortRange,
     /// The file to edit.
     pub file: ExclusionFile,
-    /// Whether ports that somebody has may be excluded.
+    /// Whether ports that are reserved or leased may be excluded.
     pub force: bool,
 }
 
 impl ExcludeRequest {
-    /// Excludes ports in the project's file, unless somebody has one of them.
+    /// Excludes ports in the project's file, unless one of them is reserved or leased.
     #[must_use]
     pub fn new(ports: PortRange) -> ExcludeRequest {
         ExcludeRequest { ports, file: ExclusionFile::Project, force: false }
@@ -64,7 +64,7 @@ impl Registry {
     /// file is unchanged then.
     pub fn exclude(&self, request: &ExcludeRequest) -> Result<ExclusionEdit> {
         let path = self.exclusion_file(request.file)?;
-        // Asked in any case: a database that cannot answer is no "not reserved".
+        // Read in any case: a failure of the database must not be taken for "not reserved".
         let reserved = self.taken_ports(request.ports)?;
         let first = reserved.iter().next().filter(|_| !request.force);
         if let Some(port) = first {

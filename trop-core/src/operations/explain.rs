@@ -1,4 +1,4 @@
-//! `explain`: why a port is not to be had, and what to do about it.
+//! `explain`: why a port is not available, and what to do about it.
 
 use std::fmt::{self, Write};
 
@@ -18,7 +18,7 @@ pub struct Explanation {
     pub port: Port,
     /// Who has it in the registry.
     pub holder: Option<Holder>,
-    /// Who has it in the operating system, as far as the registry's occupancy policy asks.
+    /// Who has it in the operating system, as far as the probes of the registry's occupancy policy show.
     pub occupancy: PortOccupancy,
     /// The registry's range.
     pub range: PortRange,
@@ -49,9 +49,9 @@ impl Explanation {
         self.occupancy.probes.iter().any(|(_, verdict)| *verdict == Verdict::Occupied)
     }
 
-    /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless that has it),
-    /// `occupied`, `process_id`, `process_name` and `user` of who has it bound (null if unknown), `in_range`,
-    /// `excluded`, and `text`, the sentences.
+    /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless one of them has it),
+    /// `occupied`, `process_id`, `process_name` and `user` of the process that has it bound (null if
+    /// unknown), `in_range`, `excluded`, and `text`, the sentences.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (reservation, lease) = match &self.holder {
@@ -150,7 +150,7 @@ impl fmt::Display for Explanation {
             if index > 0 {
                 f.write_str("\n")?;
             }
-            // Command lines and paths are other programs' text, and this goes to terminals.
+            // Command lines and paths come from other programs, and this text is shown on terminals.
             for character in line.chars() {
                 if character.is_control() {
                     write!(f, "{}", character.escape_debug())?;

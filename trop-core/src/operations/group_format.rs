@@ -13,7 +13,7 @@ use crate::model::{Error, Result};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Shell {
-    /// `sh`, `bash` and whatever else knows `export`.
+    /// `sh`, `bash` and other shells with `export`.
     Bash,
     /// `zsh`.
     Zsh,
@@ -24,7 +24,8 @@ pub enum Shell {
 }
 
 impl Shell {
-    /// The shell of a name, in any case: `bash` or `sh`, `zsh`, `fish`, `powershell`, `pwsh` or `ps`.
+    /// Returns the shell with this name, in any case: `bash` or `sh`, `zsh`, `fish`, `powershell`, `pwsh` or
+    /// `ps`.
     ///
     /// # Errors
     /// [`Error::UnknownShell`], which does not repeat the name.
@@ -38,8 +39,8 @@ impl Shell {
         }
     }
 
-    /// The shell that started this process, as far as its variables tell, else `bash`; and the name of the
-    /// login shell if that is one for which `bash` is only a guess.
+    /// Returns the shell that started this process, as far as the environment variables show it, else `bash`.
+    /// The second value is the name of the login shell if `bash` is only a guess for it.
     #[must_use]
     pub fn detect() -> (Shell, Option<String>) {
         Shell::detect_in(|variable| env::var_os(variable))
@@ -86,12 +87,12 @@ pub enum GroupFormat {
 }
 
 impl ReservedGroup {
-    /// The ports as text, ordered by tag, with a line end; the same text for the same ports.
+    /// Returns the ports as text, ordered by tag, with a line end. The same ports always give the same text.
     ///
     /// # Errors
     /// As [`ReservedGroup::ports_by`].
     pub fn format(&self, format: GroupFormat) -> Result<String> {
-        // Looked at in every format: which one is asked for must not decide whether a group is sound.
+        // Checked for every format, so that the format does not decide whether a group is valid.
         let variables = self.ports_by(GroupKey::Variable)?;
         let line = |(name, port)| match format {
             GroupFormat::Export(Shell::Bash | Shell::Zsh) => format!("export {name}={port}\n"),
@@ -105,7 +106,7 @@ impl ReservedGroup {
         let ports = self.ports_by(key)?;
         let object: Map<_, _> =
             ports.into_iter().map(|(name, port)| (name.to_owned(), Value::from(port.get()))).collect();
-        // The alternate form is the pretty one.
+        // The alternate form is indented.
         Ok(format!("{:#}\n", Value::Object(object)))
     }
 }
@@ -136,7 +137,7 @@ mod tests {
             (&[windows, login], Shell::PowerShell),
             (&[zsh, login], Shell::Zsh),
             (&[login], Shell::Fish),
-            // Set, but to nothing.
+            // Set to empty text.
             (&[("ZSH_VERSION", ""), ("FISH_VERSION", ""), ("PSModulePath", ""), login], Shell::Fish),
             (&[("SHELL", "")], Shell::Bash),
             (&[("SHELL", "/")], Shell::Bash),
@@ -189,7 +190,7 @@ mod tests {
         }
     }
 
-    /// A group nobody has checked.
+    /// A group that was not validated.
     fn group(members: &[(&str, &str, u16)]) -> ReservedGroup {
         let now = Timestamp::now();
         let member = |(tag, variable, port): &(&str, &str, u16)| Member {
@@ -242,7 +243,7 @@ mod tests {
         );
     }
 
-    /// Traps 1, 2, 3, 4: every format looks at every name once more, and nothing is made safe by quoting.
+    /// Traps 1, 2, 3, 4: every format checks every name again, and does not rely on quoting.
     #[test]
     fn names_are_checked_again_where_they_are_written() {
         let long = "A".repeat(256);

@@ -42,7 +42,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] when there is a database that is not to be replaced, [`Error::Corrupt`] when
-    /// something else has its name, [`Error::Io`].
+    /// something that is not a file has its name, [`Error::Io`].
     pub fn dry_run_init(&self, request: &InitRequest) -> Result<Initialized> {
         let directory = self.data_dir();
         let exists = data_dir::exists(directory)?;
@@ -70,15 +70,15 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::dry_run_init`]; [`Error::Busy`] while another process has the database open, and every
-    /// error of the database. An old database is as it was then.
+    /// error of the database. An old database is unchanged then.
     pub fn init(&self, request: &InitRequest) -> Result<Initialized> {
         let mut plan = self.dry_run_init(request)?;
         let directory = self.data_dir();
         if !plan.replaced_database {
             data_dir::prepare(directory, true)?;
         }
-        // Complete before the database is touched: afterwards nothing should fail any more.
-        let config = (plan.wrote_config == Some(true)).then(|| stage_config(directory)).transpose()?;
+        // Written before the database is changed, because nothing should fail afterwards.
+        let config = (plan.wrote_config == Some(true)).then(|| write_config_aside(directory)).transpose()?;
         if plan.replaced_database {
             self.replace_database()?;
         } else {
@@ -93,7 +93,7 @@ impl Registry {
     fn replace_database(&self) -> Result<()> {
         let directory = self.data_dir();
         let result = self.connection().for_replacement().run(|database| match database.reset() {
-            // Its exclusive lock is kept meanwhile.
+            // The exclusive lock on the damaged file is held meanwhile.
             Err(Failure::Error(Error::Corrupt { .. })) => {
                 database.forget_files()?;
                 Ok(replace_file(directory)?)
@@ -101,19 +101,19 @@ impl Registry {
             result => result,
         });
         match result {
-            // Not even opened, so that nobody else can use it either.
+            // The database could not even be opened, so no other program can use it either.
             Err(Error::Corrupt { .. }) => replace_file(directory),
             result => result,
         }
     }
 }
 
-/// Puts a new database in the place of one that cannot be used, and takes its companions away: a log that was
-/// left would be written into the new one.
+/// Replaces a database that cannot be used by a new file. The files beside it are moved away, because a log
+/// that was left would be written into the new database.
 fn replace_file(directory: &Path) -> Result<()> {
     let fail = |source| Error::io("replace the database in", directory, source);
     let aside = Builder::new().prefix(".trop-init-").tempdir_in(directory).map_err(fail)?;
-    // No setting matters here, as to `init` as a whole: not even that databases are not to be made.
+    // No settings are read: `init` creates a database even if they forbid that.
     let options = RegistryOptions {
         data_dir: Some(aside.path().to_path_buf()),
         discovery: Discovery::Off,
@@ -127,7 +127,7 @@ fn replace_file(directory: &Path) -> Result<()> {
         .and_then(|()| fs::rename(aside.path().join(DATABASE), directory.join(DATABASE)));
     if let Err(source) = result {
         for (from, to) in moved {
-            // Nothing better is left to be done for it.
+            // If this fails too, nothing else can be done.
             let _ = fs::rename(to, from);
         }
         return Err(fail(source));
@@ -152,8 +152,8 @@ fn move_companions(
     Ok(())
 }
 
-/// Readable by the user alone, as tempfile makes it.
-fn stage_config(directory: &Path) -> Result<NamedTempFile> {
+/// Writes the configuration file under a temporary name. Only the user can read it, as `tempfile` creates it.
+fn write_config_aside(directory: &Path) -> Result<NamedTempFile> {
     let write = || {
         let mut file = Builder::new().prefix(".trop-config-").tempfile_in(directory)?;
         file.write_all(TEMPLATE.as_bytes())?;
@@ -163,7 +163,7 @@ fn stage_config(directory: &Path) -> Result<NamedTempFile> {
     write().map_err(|source| Error::io("write the configuration file in", directory, source))
 }
 
-/// False if another process has made one meanwhile.
+/// Gives the configuration file its name. Returns false if another process has created one meanwhile.
 fn publish_config(config: NamedTempFile, directory: &Path) -> Result<bool> {
     let path = directory.join(USER_FILE);
     match config.persist_noclobber(&path) {

@@ -1,4 +1,4 @@
-//! Looking at the registry without changing it.
+//! Reads the registry without changing it.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::model::{Key, Port, Reservation, Result, paths};
 use crate::registry::Registry;
 use crate::store;
 
-/// Which reservations are meant; what is not given excludes nothing, and what is given must all hold.
+/// Which reservations to return: those that match every field that is given.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Filter {
@@ -15,7 +15,8 @@ pub struct Filter {
     pub project: Option<String>,
     /// Exactly this tag, untrimmed.
     pub tag: Option<String>,
-    /// This path and everything below it, as text or with the links of both followed. It need not exist.
+    /// This path and everything below it, compared as text or with the symbolic links of both followed. It
+    /// need not exist.
     pub path: Option<PathBuf>,
 }
 
@@ -47,7 +48,7 @@ impl Registry {
         self.read(store::list)
     }
 
-    /// The reservations a filter lets through, in the order of [`Registry::list`].
+    /// The reservations that match a filter, in the order of [`Registry::list`].
     ///
     /// # Errors
     /// As [`Key::new`] for the filter's path, and every error of the database.
@@ -61,13 +62,13 @@ impl Registry {
                     .as_deref()
                     .is_none_or(|tag| reservation.key.tag().is_some_and(|stored| stored.as_str() == tag))
         });
-        // Outside the transaction: links are followed on file systems that may hang.
+        // Done outside the transaction, because following symbolic links can hang on some file systems.
         if let Some(below) = below {
             let mut last: Option<(String, bool)> = None;
             reservations.retain(|reservation| {
                 let path = reservation.key.path();
                 match &last {
-                    // Ordered by path, so each one is resolved once.
+                    // The rows are ordered by path, so each path is resolved once.
                     Some((previous, answer)) if previous == path => *answer,
                     _ => last.insert((path.to_owned(), below.contains(Path::new(path)))).1,
                 }

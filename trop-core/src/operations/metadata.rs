@@ -8,19 +8,19 @@ use crate::model::{Error, Reservation, Result, Timestamp, identifier};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Field {
-    /// Nothing: the registry's setting counts; without one an existing reservation keeps what it has and a
-    /// new one gets what git says.
+    /// Nothing. The registry's setting applies; without one an existing reservation keeps its value, and a
+    /// new one gets the name that git gives.
     #[default]
     Omitted,
     /// This text, which follows the rule of [`identifier`](crate::identifier).
     Set(String),
-    /// None, whatever settings and git say.
+    /// No value, whatever the settings and git say.
     Clear,
 }
 
 impl Field {
-    /// What two options mean, of which at most one may say something: a text, and the wish to store none,
-    /// which is the option called `clear`.
+    /// Combines two options, of which at most one may be given: the text to store, and a switch to store
+    /// none. `clear` is the name of the switch in the error.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for `clear` when both are given.
@@ -34,18 +34,19 @@ impl Field {
     }
 }
 
-/// The project and the task a request stores, with everything decided that does not depend on the database.
+/// The project and the task that a request asks for, with everything decided that does not depend on the
+/// database.
 pub(super) struct Metadata {
     pub(super) project: Field,
     pub(super) task: Field,
     may_change_project: bool,
     may_change_task: bool,
-    /// What git said, once it was asked.
+    /// The names that git gives, once they were looked up.
     inferred: Option<Inferred>,
 }
 
 impl Metadata {
-    /// What a request asks for and the configuration adds; `may_change` says what the request permits.
+    /// Combines the request and the configuration. `may_change` says which changes the request permits.
     pub(super) fn new(
         configuration: &Configuration,
         project: &Field,
@@ -61,12 +62,12 @@ impl Metadata {
         })
     }
 
-    /// Whether git has something to say about a new key and was not asked yet.
+    /// Whether a new key needs the names that git gives, and they were not looked up yet.
     pub(super) fn needs_git(&self) -> bool {
         self.inferred.is_none() && (self.project == Field::Omitted || self.task == Field::Omitted)
     }
 
-    /// Asks git about a path, which may be slow.
+    /// Looks up the names that git gives for a path, which may be slow.
     pub(super) fn ask_git(&mut self, checkouts: &CheckoutCache, path: &str) {
         self.inferred = Some(checkouts.names_for(path.as_ref()));
     }
@@ -79,7 +80,7 @@ impl Metadata {
         (initial(&self.project, project), initial(&self.task, task))
     }
 
-    /// Whether using an existing reservation now would leave it as it is.
+    /// Whether a request at `now` would leave an existing reservation unchanged.
     pub(super) fn keeps(&self, stored: &Reservation, now: Timestamp) -> bool {
         let keeps = |asked: &Field, stored: Option<&str>| match asked {
             Field::Omitted => true,
@@ -91,7 +92,7 @@ impl Metadata {
             && keeps(&self.task, stored.task.as_deref())
     }
 
-    /// An existing reservation as it is after being used now.
+    /// Returns an existing reservation as it is after a request at `now`.
     ///
     /// # Errors
     /// [`Error::StickyField`] for a change that is not permitted.
@@ -110,7 +111,7 @@ pub(super) struct MayChange {
     pub(super) task: bool,
 }
 
-/// What the request or the setting says, trimmed; omitted if neither says anything.
+/// The value of the request, else of the setting, trimmed; omitted if neither is given.
 fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result<Field> {
     let text = match (asked, setting) {
         (Field::Set(text), _) => text,
@@ -120,7 +121,7 @@ fn explicit(field: &'static str, asked: &Field, setting: Option<&str>) -> Result
     Ok(Field::Set(identifier(field, text)?.to_owned()))
 }
 
-/// What a new key gets.
+/// The value for a new key.
 fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
     match asked {
         Field::Omitted => inferred.map(str::to_owned),
@@ -129,7 +130,7 @@ fn initial(asked: &Field, inferred: Option<&str>) -> Option<String> {
     }
 }
 
-/// What an existing key gets.
+/// The value for an existing key.
 fn changed(
     field: &'static str,
     stored: Option<&str>,

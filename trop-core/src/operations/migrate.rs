@@ -17,7 +17,7 @@ pub struct MigrateRequest {
     pub from: PathBuf,
     /// The path they are moved to.
     pub to: PathBuf,
-    /// Whether those of all paths below `from` are moved along; false by default.
+    /// Whether the reservations of all paths below `from` are moved too; false by default.
     pub recursive: bool,
     /// Whether reservations that hold a key at the destination are removed; false by default.
     pub force: bool,
@@ -30,7 +30,8 @@ impl MigrateRequest {
         MigrateRequest { from: from.into(), to: to.into(), recursive: false, force: false }
     }
 
-    /// Fixes both paths to what they mean now, for requests that are carried out later or on another thread.
+    /// Replaces both paths by the absolute paths that they mean now, for requests that are executed later or
+    /// on another thread.
     ///
     /// # Errors
     /// [`Error::UnresolvablePath`] and [`Error::InvalidArgument`] for a path that cannot be resolved or
@@ -45,13 +46,14 @@ impl MigrateRequest {
 impl Registry {
     /// Moves reservations to another path: port, tag, project, task and both times stay as they are.
     ///
-    /// Trees that overlap end as if all rows were lifted out first and then placed. A source that is the
-    /// destination is no error, and neither is a recursive move of nothing.
+    /// If source and destination overlap, the result is as if all rows were removed first and then inserted.
+    /// A source that is the destination is no error, and neither is a recursive move of nothing.
     ///
     /// # Errors
-    /// [`Error::NotFound`] when there is nothing at exactly the source, [`Error::MigrationConflict`] with the
-    /// plan when keys at the destination are taken and it is not forced, [`Error::UnresolvablePath`],
-    /// [`Error::Busy`], and every error of the database. Nothing is changed then.
+    /// [`Error::NotFound`] when there is nothing at exactly the source and the move is not recursive,
+    /// [`Error::MigrationConflict`] with the plan when keys at the destination are taken and it is not
+    /// forced, [`Error::UnresolvablePath`], [`Error::Busy`], and every error of the database. Nothing is
+    /// changed then.
     pub fn migrate(&self, request: &MigrateRequest) -> Result<Migration> {
         let from = paths::normalise("from", &request.from)?;
         let to = paths::normalise("to", &request.to)?;
@@ -74,7 +76,8 @@ impl Registry {
 }
 
 fn plan(connection: &Connection, from: String, to: String, recursive: bool) -> Result<Migration> {
-    // By components, in memory: no pattern over text can tell `/a/b` from `/a/bc` and take `%` as it is.
+    // Compared by components and in memory: a pattern in SQL cannot distinguish `/a/b` from `/a/bc` and also
+    // take `%` literally.
     let (moving, staying): (Vec<_>, Vec<_>) = store::list(connection)?.into_iter().partition(|row| {
         let path = row.key.path();
         path == from || recursive && Path::new(path).starts_with(&from)
@@ -90,14 +93,14 @@ fn plan(connection: &Connection, from: String, to: String, recursive: bool) -> R
     Ok(Migration { from, to, moves, conflicts })
 }
 
-/// The destination with what the path has below the source.
+/// The new path: the destination with the part of the path that is below the source.
 fn moved(path: &str, from: &str, to: &str) -> Result<String> {
     let rest = Path::new(path).strip_prefix(from).unwrap_or(Path::new(""));
     let target = if rest.as_os_str().is_empty() { PathBuf::from(to) } else { Path::new(to).join(rest) };
     paths::normalise("to", &target)
 }
 
-/// Lifts all rows out, then places them, so that no order of single steps can make one collide with another.
+/// Removes all rows, then inserts them, so that they cannot collide with each other in any order.
 fn execute(connection: &Connection, migration: &Migration) -> Result<()> {
     for row in &migration.conflicts {
         store::remove(connection, &row.key)?;

@@ -1,5 +1,5 @@
-//! What can be done with a registry, a file an operation: the request, the result and the method of
-//! [`Registry`](crate::Registry), with its steps in order.
+//! The operations of a registry, one per file: the request, the result, and the method of
+//! [`Registry`](crate::Registry) with its steps in order.
 
 mod allocation;
 mod cleanup;

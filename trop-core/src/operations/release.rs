@@ -17,7 +17,7 @@ pub struct ReleaseRequest {
     pub tag: Option<Tag>,
     /// Only the reservation without a tag.
     pub untagged_only: bool,
-    /// The same of every path below it.
+    /// Whether the same is released of every path below it.
     pub recursive: bool,
     /// Whether the path may be unrelated to the working directory; true by default.
     pub allow_unrelated_path: bool,
@@ -36,7 +36,8 @@ impl Default for ReleaseRequest {
 }
 
 impl ReleaseRequest {
-    /// Fixes the path to what it means now, for requests that are carried out later or on another thread.
+    /// Replaces the path by the absolute path that it means now, for requests that are executed later or on
+    /// another thread.
     ///
     /// # Errors
     /// As [`Key::new`].
@@ -46,8 +47,8 @@ impl ReleaseRequest {
 }
 
 impl Registry {
-    /// Releases a port, whatever its path, and tells who had it; nobody is no error. A lease is ended by
-    /// force only, unless its owner is dead or this registry.
+    /// Releases a port, whatever its path. Returns who had it; a port that nobody has is no error. A lease is
+    /// ended only with `force`, unless its owner is dead or is this registry.
     ///
     /// # Errors
     /// [`Error::Leased`], [`Error::Busy`] and every error of the database. Nothing is changed then.
@@ -75,7 +76,7 @@ impl Registry {
         Ok(released)
     }
 
-    /// Releases the selected reservations, all or none, and tells how many there were; none is no error.
+    /// Releases the selected reservations, all or none. Returns how many there were; 0 is no error.
     ///
     /// # Errors
     /// As [`Registry::release_listed`].
@@ -83,7 +84,7 @@ impl Registry {
         Ok(self.release_listed(request)?.len())
     }
 
-    /// As [`Registry::release`], and tells which they were, ordered by path, then tag.
+    /// Like [`Registry::release`], but returns the reservations, ordered by path, then tag.
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] when both a tag and `untagged_only` are given, [`Error::Busy`],

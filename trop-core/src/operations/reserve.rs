@@ -26,15 +26,15 @@ pub struct ReserveRequest {
     pub project: Field,
     /// The task to store.
     pub task: Field,
-    /// A wish for a new key; an existing one keeps its port, unless it is overwritten.
+    /// The preferred port of a new key. An existing key keeps its port, unless it is overwritten.
     pub preferred: Option<Port>,
     /// Replaces the lower end of the registry's range.
     pub min: Option<Port>,
     /// Replaces the upper end of the registry's range.
     pub max: Option<Port>,
-    /// Probes to leave out or to add, beside what the registry's own policy says.
+    /// Probes to leave out or to add, in addition to the registry's own policy.
     pub occupancy: OccupancyPolicy,
-    /// Whether an existing key is given a port anew, as if it had none.
+    /// Whether a port is allocated for an existing key again, as if it had none.
     pub overwrite: bool,
     /// Whether the preferred port may be in use.
     pub ignore_occupied: bool,
@@ -48,9 +48,9 @@ pub struct ReserveRequest {
     pub allow_task_change: bool,
     /// All of `overwrite`, `ignore_occupied`, `ignore_exclusions` and the three permissions.
     pub force: bool,
-    /// Whether an exhausted range is left with the reservations of missing directories.
+    /// Whether reservations of missing directories are kept when the range is exhausted.
     pub disable_autoprune: bool,
-    /// Whether an exhausted range is left with the reservations that were not used for long.
+    /// Whether reservations that were not used for long are kept when the range is exhausted.
     pub disable_autoexpire: bool,
 }
 
@@ -79,7 +79,8 @@ impl Default for ReserveRequest {
 }
 
 impl ReserveRequest {
-    /// Fixes the path to what it means now, for requests that are carried out later or on another thread.
+    /// Replaces the path by the absolute path that it means now, for requests that are executed later or on
+    /// another thread.
     ///
     /// # Errors
     /// As [`Key::new`].
@@ -106,8 +107,8 @@ pub struct Reserved {
 struct Plan<'r> {
     request: &'r ReserveRequest,
     key: Key,
-    /// Whether the path may be used. Found out before the lock, because directories may hang, and reported
-    /// after it, because a locked database comes first.
+    /// Whether the path may be used. Determined before the lock is taken, because directories may hang, and
+    /// reported afterwards, because the error for a locked database has priority.
     is_permitted: bool,
     range: PortRange,
     metadata: Metadata,
@@ -121,16 +122,17 @@ impl Plan<'_> {
     }
 }
 
-/// What executing a plan came to.
+/// The result of executing a plan.
 enum Outcome {
     Done(Reserved),
-    /// The key is a new one. Git has to be asked about it first, without the lock; nothing was changed.
+    /// The key is new, and the names that git gives have to be looked up first, without the lock. Nothing was
+    /// changed.
     NeedsGit,
 }
 
 impl Registry {
-    /// The port of a key: the one it has, else its preferred one if usable, else the lowest usable one of the
-    /// range.
+    /// Reserves the port of a key: the one it has, else the preferred one if usable, else the lowest usable
+    /// one of the range.
     ///
     /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
     ///
@@ -175,8 +177,8 @@ impl Registry {
         Ok(Plan { request, key, is_permitted, range, metadata, occupancy })
     }
 
-    /// The reservation of a key that this registry stored in the current second, if nothing about it would
-    /// change: found by a look, without the write lock.
+    /// Returns the reservation of a key that this registry stored in the current second, if nothing about it
+    /// would change. It is read without the write lock.
     fn unchanged(&self, plan: &Plan<'_>, last_stored: Option<Timestamp>) -> Result<Option<Reservation>> {
         let now = Timestamp::now();
         if !plan.is_permitted || plan.reallocates() || last_stored != Some(now) {
@@ -186,8 +188,8 @@ impl Registry {
         Ok(stored.filter(|stored| plan.metadata.keeps(stored, now)))
     }
 
-    /// Asks git about a key that seems to be new, which may be slow: so that it need not be asked between two
-    /// transactions.
+    /// Looks up the names that git gives for a key that seems to be new. This may be slow, and would
+    /// otherwise be done between two transactions.
     fn prepare(&self, plan: &mut Plan<'_>) -> Result<()> {
         if plan.is_permitted && plan.metadata.needs_git() {
             let stored = self
@@ -223,7 +225,7 @@ impl Registry {
         };
         let reservation = metadata.used(&stored, now)?;
         if plan.reallocates() {
-            // Lifted out first, so that its own port is a candidate like any other. A failure puts it back.
+            // Removed first, so that its own port is a candidate like any other. A failure rolls this back.
             store::remove(connection, &plan.key)?;
             let moved = |port| Reservation { port, ..reservation.clone() };
             return self.allocate_and_insert(connection, plan, false, moved).map(Outcome::Done);
@@ -252,7 +254,7 @@ impl Registry {
         Ok(Reserved { reservation, created, refusal, cleanup })
     }
 
-    /// The preferred port, else the lowest usable one and what spoke against the preferred one.
+    /// The preferred port, else the lowest usable one and why the preferred one was not used.
     fn allocate(&self, connection: &Connection, plan: &Plan<'_>) -> Result<(Port, Option<Refusal>)> {
         let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
         let mut refusal = None;

@@ -19,12 +19,13 @@ use crate::store::{self, Selection};
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub struct GroupRequest {
-    /// The file that defines the group; none means the project files of the registry's configuration. Of a
-    /// file named here the whole configuration counts, except for the lock wait and what may be created.
+    /// The file that defines the group; none means the project files of the registry's configuration. With a
+    /// file named here, the configuration is resolved again with this file, except for the lock wait and what
+    /// may be created.
     pub file: Option<PathBuf>,
-    /// The task to store; none means the registry's, else what is stored, else what git says.
+    /// The task to store; none means the registry's, else the stored one, else the name that git gives.
     pub task: Option<String>,
-    /// Probes to leave out or to add, beside what the configuration says.
+    /// Probes to leave out or to add, in addition to the policy of the configuration.
     pub occupancy: OccupancyPolicy,
     /// Whether the path may be unrelated to the working directory; true by default.
     pub allow_unrelated_path: bool,
@@ -32,7 +33,7 @@ pub struct GroupRequest {
     pub allow_project_change: bool,
     /// Whether the stored task may be changed.
     pub allow_task_change: bool,
-    /// All three permissions, and the replacement of stored reservations that are not this group.
+    /// All three permissions, and the replacement of stored reservations that do not match the group.
     pub force: bool,
 }
 
@@ -51,7 +52,8 @@ impl Default for GroupRequest {
 }
 
 impl GroupRequest {
-    /// Fixes the file to what it means now, for requests that are carried out later or on another thread.
+    /// Replaces the file by the absolute path that it means now, for requests that are executed later or on
+    /// another thread.
     ///
     /// # Errors
     /// [`Error::Io`] without a working directory.
@@ -111,13 +113,13 @@ impl Member {
 pub enum GroupOutcome {
     /// There were none.
     Created,
-    /// They are the group's and keep their ports.
+    /// They match the group and keep their ports.
     Kept,
-    /// They were not this group's and were replaced, by force.
+    /// They did not match the group and were replaced, because the request was forced.
     Replaced,
 }
 
-/// What the ports of a group are called.
+/// By what the ports of a group are named.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GroupKey {
@@ -132,8 +134,8 @@ impl ReservedGroup {
     /// The ports by name, in the order of the tags.
     ///
     /// # Errors
-    /// [`Error::Config`] when a variable's name is not fit for a shell, or not the only one of its kind. The
-    /// configuration has seen to that; this is the second look at the place where it matters.
+    /// [`Error::Config`] when the name of a variable is not valid for a shell, or not unique. The
+    /// configuration was checked for this; the check is repeated where it matters.
     pub fn ports_by(&self, key: GroupKey) -> Result<Vec<(&str, Port)>> {
         let mut seen = HashSet::new();
         self.members
@@ -167,21 +169,21 @@ struct Plan<'r> {
 type Ports = Vec<(Port, Option<Refusal>)>;
 
 impl Registry {
-    /// The ports of a group: those it has, else its preferred ones as far as they can be had, and for the
-    /// rest the lowest ones that lie at their offsets from a common base.
+    /// Reserves the ports of a group: those it has, else the preferred ones that are available, and for the
+    /// other services the lowest ones that lie at their offsets from a common base.
     ///
     /// An exhausted range is cleaned up, as far as that is not switched off, and tried once more.
     ///
     /// # Errors
     /// [`Error::NoProjectFile`], [`Error::NoGroup`], [`Error::GroupConflict`] when the tagged reservations of
-    /// the path are not this group, [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`],
+    /// the path do not match the group, [`Error::Exhausted`], [`Error::Busy`], [`Error::UnrelatedPath`],
     /// [`Error::StickyField`], [`Error::InvalidArgument`] for a missing file or a bad task, [`Error::Config`]
     /// for a bad file, and every error of the database. Nothing is changed then.
     pub fn reserve_group(&self, request: &GroupRequest) -> Result<ReservedGroup> {
         Ok(self.reserve_group_with(request, |_| Ok(()))?.0)
     }
 
-    /// As [`Registry::reserve_group`], with a `format` that runs before anything is committed: when it fails,
+    /// Like [`Registry::reserve_group`], but calls `format` before anything is committed. When that fails,
     /// nothing is changed. It may run more than once.
     ///
     /// # Errors
@@ -209,7 +211,7 @@ impl Registry {
             metadata: Metadata::new(settings, &Field::Omitted, &task, may_change)?,
             occupancy: settings.occupancy.with(request.occupancy),
         };
-        // As for a single reservation: looked at before the lock, reported after it.
+        // As for a single reservation, this is determined before the lock is taken and reported afterwards.
         let related = request.allow_unrelated_path || request.force || self.is_related(&plan.path)?;
         let read_rows = || self.read(|snapshot| tagged(snapshot, &plan.path));
         if related && plan.metadata.needs_git() && read_rows()?.is_empty() {
@@ -225,7 +227,7 @@ impl Registry {
         })
     }
 
-    /// The group the configuration defines, fit to be reserved.
+    /// The group that the configuration defines, checked so that it can be reserved.
     ///
     /// # Errors
     /// As [`Configuration::group`](crate::Configuration::group), [`Error::Io`] when the working directory, in
@@ -243,7 +245,7 @@ impl Registry {
         Ok(group)
     }
 
-    /// Keeps, refuses or replaces what is stored.
+    /// Creates, keeps or replaces the stored reservations, or refuses to.
     fn reconcile(&self, connection: &Connection, plan: &Plan<'_>) -> Result<ReservedGroup> {
         let rows = tagged(connection, &plan.path)?;
         if rows.is_empty() {
@@ -307,7 +309,7 @@ impl Registry {
             let pinned = service.preferred.filter(|_| refusal.is_none());
             ports.push((pinned, refusal));
         }
-        // What one service was given must not be found at the offset of another.
+        // A port that one service was given must not be used at the offset of another.
         ports.iter().filter_map(|(port, _)| *port).for_each(|port| allocation.note_given(port));
         let offsets: Vec<u16> = services
             .iter()
@@ -330,7 +332,7 @@ impl Registry {
 }
 
 impl Plan<'_> {
-    /// Uses what is stored.
+    /// Uses the stored reservations.
     fn keep(&self, connection: &Connection, rows: Vec<Reservation>) -> Result<ReservedGroup> {
         let now = Timestamp::now();
         let mut members = Vec::with_capacity(rows.len());
@@ -366,8 +368,8 @@ fn tagged(connection: &Connection, path: &str) -> Result<Vec<Reservation>> {
     Ok(rows)
 }
 
-/// What keeps the stored rows from being this group, without a word of what is stored. Both are ordered by
-/// tag.
+/// Describes why the stored rows do not match the group; `None` if they do. It repeats no stored text. Both
+/// are ordered by tag.
 fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<String> {
     let services = &group.services;
     let defined: BTreeSet<&Tag> = services.iter().map(|service| &service.tag).collect();
@@ -410,7 +412,7 @@ fn difference(group: &Group, rows: &[Reservation], range: PortRange) -> Option<S
     None
 }
 
-/// What a replacement stores: what was asked for, else what all the old rows have.
+/// The project or the task that a replacement stores: the requested one, else the one that all old rows have.
 fn common<'r>(
     field: &'static str,
     path: &str,

@@ -1,4 +1,4 @@
-//! `scan`: which ports of a range something on this machine has bound, and what is known of one port.
+//! `scan`: which ports of a range programs on this machine have bound, and the same for a single port.
 
 use std::fmt;
 
@@ -28,7 +28,7 @@ pub struct Finding {
     pub reserved: bool,
     /// The probe.
     pub probe: Probe,
-    /// Whose socket it is, as far as can be told.
+    /// The process that has the socket, as far as it is known.
     pub owner: Owner,
 }
 
@@ -39,7 +39,8 @@ impl Finding {
         if self.reserved { "occupied (reserved)" } else { "occupied" }
     }
 
-    /// The object that every language and the command show, in the contract's names; the unknown is null.
+    /// The finding as a JSON object, in the names that every language and the command use; unknown values are
+    /// null.
     #[must_use]
     pub fn to_json(&self) -> Value {
         json!({
@@ -58,7 +59,7 @@ impl Finding {
     }
 }
 
-/// A probe that could not tell: the port is possibly occupied.
+/// An inconclusive probe: the port may be occupied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Doubt {
@@ -85,12 +86,12 @@ pub struct Scan {
     /// One for each occupied probe, by port, then in the order of
     /// [`OccupancyPolicy::probes`](crate::OccupancyPolicy::probes).
     pub findings: Vec<Finding>,
-    /// One for each probe that could not tell, in the same order.
+    /// One for each inconclusive probe, in the same order.
     pub doubts: Vec<Doubt>,
 }
 
 impl Scan {
-    /// The occupied ports that nobody has reserved.
+    /// The occupied ports that are neither reserved nor leased.
     #[must_use]
     pub fn unreserved(&self) -> PortSet {
         let mut ports = PortSet::default();
@@ -108,15 +109,16 @@ impl Scan {
 pub struct PortOccupancy {
     /// Each probe and its verdict.
     pub probes: Vec<(Probe, Verdict)>,
-    /// Whose socket makes the first occupied probe fail, as far as can be told.
+    /// The process whose socket makes the first occupied probe fail, as far as it is known.
     pub owner: Owner,
 }
 
 impl Registry {
-    /// Probes every port of a range as the registry's occupancy policy says. One failing probe is a doubt,
-    /// not an error.
+    /// Probes every port of a range as the registry's occupancy policy says. An inconclusive probe is
+    /// returned as a doubt, not as an error.
     ///
-    /// It answers for the moment it looked: a port that is free now may be bound before it is used.
+    /// The result holds only for the moment of the scan: a port that is free now may be bound before it is
+    /// used.
     ///
     /// # Errors
     /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the
@@ -137,7 +139,7 @@ impl Registry {
                 }
             }
         }
-        // The probes of an allocation elsewhere bind ports for an instant.
+        // Probed again, because the probes of other allocations bind ports for an instant.
         found.retain(|(port, probe)| probe.run(*port) == Verdict::Occupied);
         let reserved = self.taken_ports(range)?;
         let owners = if found.is_empty() { Owners::default() } else { Owners::snapshot() };
@@ -150,7 +152,7 @@ impl Registry {
         Ok(Scan { range, findings: found.into_iter().map(finding).collect(), doubts })
     }
 
-    /// Probes one port as the registry's occupancy policy says. The database is not asked.
+    /// Probes one port as the registry's occupancy policy says. The database is not read.
     #[must_use]
     pub fn port_occupancy(&self, port: Port) -> PortOccupancy {
         let policy = self.configuration().occupancy;

@@ -1,4 +1,4 @@
-//! Whether the database is sound.
+//! `validate`: checks the database.
 
 use crate::model::{Error, Result};
 use crate::registry::Registry;
@@ -9,7 +9,7 @@ impl Registry {
     /// Whether the data directory exists. Nothing is created.
     ///
     /// # Errors
-    /// [`Error::Io`] when that cannot be told.
+    /// [`Error::Io`] when that cannot be determined.
     pub fn has_data_dir(&self) -> Result<bool> {
         use std::io::ErrorKind::{NotADirectory, NotFound};
         match std::fs::metadata(self.data_dir()) {
@@ -31,7 +31,7 @@ impl Registry {
     pub fn validate(&self) -> Result<()> {
         let database = self.data_dir().join(data_dir::DATABASE);
         let check = || {
-            // The connection is another one than the registry's.
+            // The check opens a connection of its own, which does not know whether the registry was closed.
             if self.is_closed() {
                 return Err(Error::Closed);
             }

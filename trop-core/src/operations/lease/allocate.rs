@@ -16,20 +16,20 @@ use crate::store;
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LeaseRequest {
-    /// A wish for the port, or for the first of several.
+    /// The preferred port; for adjacent ports, the first of them.
     pub preferred: Option<Port>,
     /// Replaces the lower end of the registry's range.
     pub min: Option<Port>,
     /// Replaces the upper end of the registry's range.
     pub max: Option<Port>,
-    /// Probes to leave out or to add, beside what the registry's own policy says.
+    /// Probes to leave out or to add, in addition to the registry's own policy.
     pub occupancy: OccupancyPolicy,
     /// What it is for, for people reading lists; follows the rule of [`identifier`](crate::identifier).
     pub label: Option<String>,
-    /// Whether several ports have to be neighbours.
+    /// Whether several ports have to be adjacent.
     pub contiguous: bool,
-    /// Whether the lease keeps a socket bound to the port, so that the kernel picks it for nobody else. A
-    /// server that sets `SO_REUSEADDR` can listen on it all the same, one that does not cannot. Linux only.
+    /// Whether the lease keeps a socket bound to the port, so that the kernel assigns it to no other program.
+    /// A server can then listen on it only if it sets `SO_REUSEADDR`. Linux only.
     pub hold: bool,
 }
 
@@ -40,7 +40,7 @@ struct Plan<'r> {
     range: PortRange,
     label: Option<&'r str>,
     occupancy: OccupancyPolicy,
-    /// The path of the row: the data directory, which always exists and is nobody's project.
+    /// The path of the row: the data directory, which always exists and belongs to no project.
     path: String,
     /// The working directory.
     directory: String,
@@ -53,12 +53,12 @@ struct Chosen {
 }
 
 impl Plan<'_> {
-    /// Binds the port if it is to be held. None if somebody was faster.
+    /// Binds the port if it is to be held. Returns `None` if another program has bound it.
     fn hold(&self, port: Port) -> Result<Option<HoldingSockets>> {
         if self.request.hold { HoldingSockets::bind(port) } else { Ok(Some(HoldingSockets::default())) }
     }
 
-    /// The neighbours that begin with the preferred port, as far as they lie in the range.
+    /// The adjacent ports that begin with the preferred one; `None` unless all of them lie in the range.
     fn preferred_run(&self) -> Option<PortRange> {
         let first = self.request.preferred?;
         let last = first.plus(u16::try_from(self.count - 1).ok()?)?;
@@ -69,7 +69,7 @@ impl Plan<'_> {
     fn insert(&self, connection: &Connection, lease: LeaseId, owner: i64) -> Result<()> {
         let reservation = Reservation {
             port: lease.port,
-            // Nobody can have reserved a key that nobody knows.
+            // Serial numbers start at a random number, so no reservation has this key.
             key: Key::stored(self.path.clone(), Some(Tag::new(&format!("lease-{:x}", lease.serial))?)),
             project: None,
             task: None,
@@ -82,8 +82,8 @@ impl Plan<'_> {
 }
 
 impl Registry {
-    /// A port of one's own: the preferred one if usable, else the lowest usable one of the range. Two leases
-    /// never have the same port, whoever asks.
+    /// Leases a port: the preferred one if usable, else the lowest usable one of the range. No port is ever
+    /// leased twice at the same time, by whatever processes.
     ///
     /// # Errors
     /// As [`Registry::lease_many`].
@@ -92,16 +92,17 @@ impl Registry {
         leases.pop().ok_or(Error::Closed)
     }
 
-    /// Several ports, all or none, in ascending order unless the preferred one is among them, which comes
-    /// first.
+    /// Leases several ports, all or none. They are in ascending order, except that the preferred one comes
+    /// first if it is among them.
     ///
     /// An exhausted range is cleaned up as for [`Registry::reserve`].
     ///
     /// # Errors
     /// [`Error::InvalidArgument`] for a count of 0 or above the size of the range and for a bad label,
-    /// [`Error::Exhausted`], also when there are ports enough but no neighbours, [`Error::Unsupported`] where
-    /// files cannot be locked or ports not held, [`Error::Busy`], [`Error::Config`] when only one end of the
-    /// range is given and does not fit the other, and every error of the database. Nothing is changed then.
+    /// [`Error::Exhausted`], also when enough ports are usable but they are not adjacent,
+    /// [`Error::Unsupported`] where files cannot be locked or ports cannot be held, [`Error::Busy`],
+    /// [`Error::Config`] when only one end of the range is given and does not fit the other, and every error
+    /// of the database. Nothing is changed then.
     pub fn lease_many(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Lease>> {
         let range = self.range(request.min, request.max)?;
         if count == 0 || count > range.count() {
@@ -163,7 +164,7 @@ impl Registry {
                     plan.insert(connection, id, owner)?;
                     chosen.push(Chosen { id, sockets });
                 }
-                // Somebody bound it since it was probed.
+                // Another program has bound it since it was probed.
                 None => allocation.note_occupied(port),
             }
         }
@@ -192,7 +193,7 @@ impl Registry {
         })
     }
 
-    /// The lowest run of a range.
+    /// The lowest run of usable ports in a range.
     fn find_run(
         &self,
         plan: &Plan<'_>,
@@ -217,7 +218,8 @@ impl Registry {
     }
 }
 
-/// Ends what an attempt that failed had stored: there may be another one in the same transaction.
+/// Removes the leases that a failed attempt has stored, because another attempt may follow in the same
+/// transaction.
 fn give_back(connection: &Connection, chosen: &[Chosen]) -> Result<()> {
     for lease in chosen {
         store::remove_lease(connection, lease.id)?;

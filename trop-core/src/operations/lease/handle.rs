@@ -1,4 +1,4 @@
-//! A lease in the hands of the process that took it.
+//! A lease, as the process has it that took it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -61,8 +61,7 @@ impl Lease {
         self.label.as_deref()
     }
 
-    /// Whether it has not ended: neither it nor its registry was closed. In a forked child it lasts as the
-    /// parent's does.
+    /// Whether neither the lease nor its registry was closed. Always true in a forked child.
     #[must_use]
     pub fn is_open(&self) -> bool {
         if self.generation != fork::generation() {
@@ -71,20 +70,20 @@ impl Lease {
         !self.closed.load(Ordering::SeqCst) && self.registry.session().has(self.id)
     }
 
-    /// Gives the port back. Closing twice is no error, and neither is closing what a fork made another's.
+    /// Gives the port back. Closing twice is no error. Closing it in a forked child does nothing.
     ///
     /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. The lease has ended all the same
-    /// as far as this process is concerned: the port is given back by the next call, or by whoever wants it
-    /// once the process has ended.
+    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. For this process the lease has
+    /// ended all the same. The port is given back by the next call, or after the process has ended by another
+    /// program that allocates ports.
     pub fn close(&self) -> Result<()> {
         self.end(self.registry.connection().timeout())
     }
 
-    /// Gives the port back as dropping it does: without waiting for a busy database. What cannot be done at
-    /// once is done by the next call.
+    /// Gives the port back without waiting for a busy database, as dropping the lease does. If the database
+    /// is busy, the next call gives it back.
     pub fn end_without_waiting(&self) {
-        // Put off, not lost.
+        // After a failure the next change ends the lease.
         let _ = self.end(Duration::ZERO);
     }
 
@@ -94,7 +93,7 @@ impl Lease {
         }
         *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = HoldingSockets::default();
         let was_live = self.registry.session().close_lease(self.id);
-        // Without a database there is nothing to give back, and none must be made.
+        // Without a database there is nothing to give back, and none must be created.
         if !was_live || matches!(data_dir::exists(self.registry.data_dir()), Ok(false)) {
             return Ok(());
         }

@@ -1,4 +1,4 @@
-//! Sockets that keep the kernel from giving a leased port away.
+//! Sockets that keep the kernel from assigning a leased port to other programs.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -9,13 +9,14 @@ use crate::machine::Protocol;
 use crate::model::{Error, Port, Result};
 use crate::os::net::is_family_missing;
 
-/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides a server can listen
-/// beside them, once; connecting clients are refused until then, and the kernel picks the port for nobody.
+/// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides one server can
+/// listen beside them. Until then clients are refused, and the kernel assigns the port to no other program.
 #[derive(Default)]
 pub(super) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
 
 impl HoldingSockets {
-    /// Binds the loopback addresses of the families this host has; none if somebody has the port bound.
+    /// Binds the loopback addresses of the families that this host has. Returns `None` if another program has
+    /// the port bound.
     pub(super) fn bind(port: Port) -> Result<Option<HoldingSockets>> {
         let mut sockets = Vec::new();
         for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
@@ -43,8 +44,8 @@ pub(super) fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socke
         Protocol::Udp => Type::DGRAM,
     };
     let socket = Socket::new(Domain::for_address(address), kind, None)?;
-    // Beside a socket that holds the port, and after connections of a former server. Elsewhere it would let
-    // two programs listen.
+    // Allows binding beside a socket that holds the port, and after connections of a former server. On other
+    // systems it would let two programs listen.
     #[cfg(unix)]
     if protocol == Protocol::Tcp {
         socket.set_reuse_address(true)?;

@@ -1,4 +1,4 @@
-//! Waiting until something of the lease's owner accepts connections on its port.
+//! Waits until a process of the lease's owner accepts connections on the port.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::thread;
@@ -9,25 +9,25 @@ use crate::machine::{Owners, Process};
 use crate::model::{Error, Result};
 use crate::os::process::parent_of_process;
 
-/// Between two looks at a port that refuses connections.
+/// The pause between two attempts to connect.
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Lease {
-    /// How long every language waits for a listener unless told otherwise.
+    /// The default timeout for a listener, in every language.
     pub const WAIT: Duration = Duration::from_secs(10);
 
-    /// Returns when something accepts TCP connections on the loopback address of the port and, as far as the
-    /// operating system tells, belongs to the process that has the lease or to one of its descendants.
+    /// Returns when a process accepts TCP connections on a loopback address of the port. As far as the
+    /// operating system reports it, that has to be the process that has the lease or one of its descendants.
     ///
     /// # Errors
-    /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when somebody else listens there, and after
-    /// `timeout` when nobody does.
+    /// [`Error::LeaseClosed`]; [`Error::NotListening`] at once when another process listens there, and after
+    /// `timeout` when none does.
     pub fn wait_listening(&self, timeout: Duration) -> Result<()> {
         self.wait_listening_while(timeout, || true)
     }
 
-    /// As [`Lease::wait_listening`], and ends as if time had run out when `go_on`, asked between two looks,
-    /// says no.
+    /// Like [`Lease::wait_listening`], but also gives up, as after the timeout, when `go_on` returns false.
+    /// It is called between two attempts.
     ///
     /// # Errors
     /// As [`Lease::wait_listening`].
@@ -50,14 +50,14 @@ impl Lease {
         }
     }
 
-    /// Whether a connection is accepted. One that has no answer yet is given a moment.
+    /// Whether a connection is accepted. An attempt without an answer is given up after a moment.
     fn accepts(&self, left: Option<Duration>) -> bool {
         const MOMENT: Duration = Duration::from_millis(500);
         let wait = left.unwrap_or(MOMENT).clamp(Duration::from_millis(1), MOMENT);
         [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)].into_iter().any(|address| {
             let address = SocketAddr::new(address, self.port().get());
-            // From the port itself where the kernel gives out such numbers: a connection to nobody but
-            // itself.
+            // If the kernel chooses the leased port for the client side, the socket connects to itself. That
+            // is no listener.
             TcpStream::connect_timeout(&address, wait)
                 .is_ok_and(|stream| stream.local_addr().is_ok_and(|own| own != address))
         })
@@ -68,7 +68,7 @@ impl Lease {
         // A forked child has the lease as well.
         let owners = [self.pid(), std::process::id()];
         let is_ours = |process: &Process| owners.iter().any(|owner| descends(process.id, *owner));
-        // Nobody can be named where the operating system does not tell.
+        // Without a list from the operating system the process cannot be checked.
         if listeners.is_empty() || listeners.iter().any(is_ours) {
             return Ok(());
         }
@@ -83,9 +83,9 @@ impl Lease {
     }
 }
 
-/// Whether a process is another one or was started by it, directly or through others.
+/// Whether a process is `ancestor` or was started by it, directly or through others.
 fn descends(mut process: u32, ancestor: u32) -> bool {
-    // Parents are other processes' business and may change meanwhile: no endless walk.
+    // Bounded, because parents may change meanwhile.
     for _ in 0..1000 {
         if process == ancestor {
             return true;
@@ -93,7 +93,7 @@ fn descends(mut process: u32, ancestor: u32) -> bool {
         match parent_of_process(process) {
             Some(0) => return false,
             Some(parent) => process = parent,
-            // Where it cannot be told, it is not held against anybody.
+            // An unknown parent does not make the listener a foreign one.
             None => return true,
         }
     }

@@ -11,7 +11,7 @@ use crate::model::{LeaseId, Port, PortRange, PortSet, Reservation, Result, Times
 use crate::registry::{Registry, is_alive};
 use crate::store::{self, LeaseRow};
 
-/// A lease of anybody, as others see it.
+/// A lease of any process, as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LeaseInfo {
@@ -19,10 +19,10 @@ pub struct LeaseInfo {
     pub port: Port,
     /// What it is for.
     pub label: Option<String>,
-    /// Whether its owner is alive. An ended lease is in nobody's way and disappears with the next
+    /// Whether its owner is alive. An ended lease blocks no port and is removed by one of the next
     /// allocations.
     pub alive: bool,
-    /// The id of the process that took it, in that process's own view; none if nobody knows any more.
+    /// The id of the process that took it, as that process itself sees it; none if it is not known any more.
     pub pid: Option<u32>,
     /// The command line of that process.
     pub command: Option<String>,
@@ -86,7 +86,7 @@ pub enum Holder {
 }
 
 impl Registry {
-    /// Every lease of everybody, by port, also those that have ended and were not yet cleared away.
+    /// Every lease of every process, by port, including those that have ended and were not yet removed.
     ///
     /// # Errors
     /// Every error of the database.
@@ -106,7 +106,7 @@ impl Registry {
         Ok(leases)
     }
 
-    /// Who has a port; an ended lease is told as such.
+    /// Returns who has a port, if anyone. A lease that has ended is returned too, as not alive.
     ///
     /// # Errors
     /// Every error of the database.
@@ -122,7 +122,7 @@ impl Registry {
         })
     }
 
-    /// The ports of a range that somebody has; not those of leases that have ended.
+    /// The ports of a range that are reserved or leased, without those of leases that have ended.
     pub(crate) fn taken_ports(&self, range: PortRange) -> Result<PortSet> {
         let (mut ports, leases) = self.read(|snapshot| {
             Ok((store::reserved_ports(snapshot, range)?, store::leases(snapshot, range)?))
@@ -141,7 +141,7 @@ impl Registry {
     }
 }
 
-/// What tells which leases have ended. Each owner is looked at once.
+/// Determines which leases have ended. Each owner is checked once.
 struct View<'r> {
     directory: &'r Path,
     alive: BTreeMap<String, bool>,

@@ -1,4 +1,4 @@
-//! Leases: ports that live exactly as long as whoever asked for them.
+//! Leases: ports that are given back at the latest when the process that asked for them ends.
 
 mod allocate;
 mod handle;

@@ -11,14 +11,14 @@ use crate::machine::Protocol;
 use crate::model::{Error, Result};
 
 impl Lease {
-    /// Where every language listens unless told otherwise.
+    /// The default host, in every language.
     pub const HOST: &str = "127.0.0.1";
 
-    /// How many connections may wait to be accepted, in every language, unless told otherwise.
+    /// The default number of connections that may wait to be accepted, in every language.
     pub const BACKLOG: i32 = 128;
 
-    /// A socket that listens on the leased port, so that there is no moment between the choice of the port
-    /// and its use. It is the caller's to close; the lease lasts independently of it.
+    /// Returns a socket that listens on the leased port, so that no other program can take the port between
+    /// its choice and its use. The caller has to close it; the lease does not depend on it.
     ///
     /// `host` is an address or a name, such as `127.0.0.1`; `backlog` is how many connections may wait to be
     /// accepted.
@@ -35,7 +35,8 @@ impl Lease {
         Ok(socket.into())
     }
 
-    /// A socket bound to the leased port. It is the caller's to close; the lease lasts independently of it.
+    /// Returns a socket bound to the leased port. The caller has to close it; the lease does not depend on
+    /// it.
     ///
     /// # Errors
     /// As [`Lease::listen`].
