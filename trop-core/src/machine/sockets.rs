@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(Owners::default().of(port, probe), Owner::default());
     }
 
-    /// However many sockets there are, only those of the port are looked at. Trap 101.
+    /// However many sockets there are, only those of the port are examined. Trap 101.
     #[test]
     fn a_look_up_does_not_get_slower_with_the_number_of_sockets() {
         let probe = crate::OccupancyPolicy::default().probes().next().unwrap();

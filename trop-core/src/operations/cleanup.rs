@@ -1,4 +1,4 @@
-//! `prune`, `expire` and both at once: removing reservations nobody needs any more.
+//! `prune`, `expire` and both at once: remove reservations that are not needed any more.
 
 use std::collections::BTreeMap;
 use std::fs;

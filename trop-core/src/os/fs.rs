@@ -288,7 +288,7 @@ mod tests {
         // Also where the number is far from the others.
         for lowest in [MANY_DESCRIPTORS - 1, MANY_DESCRIPTORS, 2 * MANY_DESCRIPTORS] {
             let file = fs::File::open(&path).unwrap();
-            // SAFETY: a plain system call on an open descriptor; the new one is nobody else's.
+            // SAFETY: a plain system call on an open descriptor. The new one is used only here.
             let far =
                 unsafe { OwnedFd::from_raw_fd(libc::fcntl(file.as_raw_fd(), libc::F_DUPFD_CLOEXEC, lowest)) };
             drop(file);

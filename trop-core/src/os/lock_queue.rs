@@ -226,7 +226,7 @@ mod linux {
 
     impl Drop for LockQueue {
         fn drop(&mut self) {
-            // SAFETY: mapped by `open`, and nobody else has the address.
+            // SAFETY: mapped by `open`, and no reference to it is left.
             unsafe { libc::munmap(self.shared.as_ptr().cast(), size_of::<Shared>()) };
         }
     }

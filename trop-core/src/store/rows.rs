@@ -201,7 +201,7 @@ fn decode(row: &Row<'_>) -> Result<Reservation> {
     })
 }
 
-/// The key of a row that cannot be decoded, escaped, as far as it is text.
+/// The key of a row that cannot be decoded, as escaped text. Columns that are not text are left out.
 fn described(row: &Row<'_>) -> String {
     let mut key = String::new();
     for (column, name) in [(0, "path"), (1, "tag")] {

@@ -1,4 +1,4 @@
-//! Version 1 becomes version 2: every row is kept as it is, or nothing is changed.
+//! Migrates version 1 to version 2: every row is kept unchanged, or nothing is changed.
 
 use rusqlite::Connection;
 

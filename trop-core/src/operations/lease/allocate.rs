@@ -82,8 +82,8 @@ impl Plan<'_> {
 }
 
 impl Registry {
-    /// Leases a port: the preferred one if usable, else the lowest usable one of the range. No port is ever
-    /// leased twice at the same time, by whatever processes.
+    /// Leases a port: the preferred one if usable, else the lowest usable one of the range. No port is leased
+    /// twice at the same time, not even by different processes.
     ///
     /// # Errors
     /// As [`Registry::lease_many`].

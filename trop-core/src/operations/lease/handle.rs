@@ -1,4 +1,4 @@
-//! A lease, as the process has it that took it.
+//! A lease in the process that took it.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -74,8 +74,8 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Busy`](crate::Error::Busy) and every error of the database. For this process the lease has
-    /// ended all the same. The port is given back by the next call, or after the process has ended by another
-    /// program that allocates ports.
+    /// ended all the same. The port is given back by the next call or, once the process has ended, by the
+    /// next allocation that needs it.
     pub fn close(&self) -> Result<()> {
         self.end(self.registry.connection().timeout())
     }

@@ -1,4 +1,4 @@
-//! Who has leases, and who has a port.
+//! Finds out who has leases, and who has a port.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;

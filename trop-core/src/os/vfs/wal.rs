@@ -225,7 +225,7 @@ pub(super) unsafe fn has_mark(file: *mut sqlite3_file) -> bool {
 }
 
 pub(super) unsafe extern "C" fn close(file: *mut sqlite3_file) -> c_int {
-    // SAFETY: as for `log`; SQLite uses the file no more.
+    // SAFETY: as for `log`; SQLite does not use the file any more.
     unsafe {
         let log = file.cast::<Wal>().read();
         // The buffer is empty, or has part of a transaction that was rolled back.
@@ -239,7 +239,7 @@ unsafe extern "C" fn write(
     size: c_int,
     offset: sqlite3_int64,
 ) -> c_int {
-    // SAFETY: as for `log`; SQLite gives as many bytes as it says.
+    // SAFETY: as for `log`; SQLite passes `size` valid bytes.
     unsafe {
         let size = usize::try_from(size).unwrap_or(0);
         log(file).write(std::slice::from_raw_parts(bytes.cast(), size), offset)
@@ -255,7 +255,7 @@ unsafe extern "C" fn sync(file: *mut sqlite3_file, flags: c_int) -> c_int {
 macro_rules! forward {
     ($($name:ident = $method:ident($($argument:ident: $type:ty),*);)*) => {$(
         unsafe extern "C" fn $name(file: *mut sqlite3_file $(, $argument: $type)*) -> c_int {
-            // SAFETY: as for `log`; the arguments are handed on as they are.
+            // SAFETY: as for `log`; the arguments are passed on unchanged.
             unsafe { log(file).call(|methods, file| Some(methods.$method?(file $(, $argument)*))) }
         }
     )*};
