@@ -7,8 +7,6 @@ mod help;
 mod logger;
 mod occupancy;
 mod output;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod start;
 
 use std::process::ExitCode;
 
