@@ -69,8 +69,8 @@ libtrop: native-tools ## Build libtrop only
 	cargo build --release -p trop-ffi
 	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
 
-# A command that has the C library inside, and needs no relocation, starts in two thirds of the time. Not every system has
-# a C library to put there.
+# With the C library linked in statically, and no relocation, the command starts in two thirds of the time. Not
+# every system has a static C library.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 cli: native-tools ## Build the trop command only
 	cargo rustc --release -p trop-cli --bin trop -- $(if $(HAS_STATIC_LIBC),$(STATIC))

@@ -1,11 +1,9 @@
-//! The command model that parser and help share, with each option's variable in its help text.
+//! The help texts name the environment variable of each option that has one.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use trop_core::Setting;
 
-use crate::args::Cli;
-
-/// The options that have a variable, by their long names; `list`'s format is the only one that depends on the subcommand.
+/// The options that have a variable, by their long names. Only that of `--format` depends on the subcommand.
 const OPTIONS: [(&str, Setting); 21] = [
     ("data-dir", Setting::DataDir),
     ("path", Setting::Path),
@@ -30,9 +28,9 @@ const OPTIONS: [(&str, Setting); 21] = [
     ("check-all-interfaces", Setting::CheckAllInterfaces),
 ];
 
-/// The whole command.
-pub(crate) fn command() -> Command {
-    Cli::command().mut_args(|option| document("", option)).mut_subcommands(|subcommand| {
+/// The command, with the variable of each option in the option's help text.
+pub(crate) fn with_variables(command: Command) -> Command {
+    command.mut_args(|option| document("", option)).mut_subcommands(|subcommand| {
         let name = subcommand.get_name().to_owned();
         subcommand.mut_args(|option| document(&name, option))
     })
