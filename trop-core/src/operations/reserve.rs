@@ -155,9 +155,12 @@ impl Registry {
                     self.recent_keys().add(plan.key, reserved.reservation.last_used_at);
                     return Ok(reserved);
                 }
-                Outcome::NeedsGit => plan.metadata.ask_git(self.checkouts(), plan.key.path()),
+                Outcome::NeedsGit => {
+                    // What git takes is no wait for the database.
+                    wait = wait.saturating_sub(began.elapsed());
+                    plan.metadata.ask_git(self.checkouts(), plan.key.path());
+                }
             }
-            wait = wait.saturating_sub(began.elapsed());
         }
     }
 

@@ -117,7 +117,7 @@ impl Database {
     pub(crate) fn inspect<T>(&self, look: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         match self {
             Database::Writer(writer) => writer.inspect(look),
-            Database::Reader(reader) => reader.read(look),
+            Database::Reader(reader) => reader.inspect(look),
             Database::Copy(copy) => Ok(copy.read(look)?),
         }
     }
