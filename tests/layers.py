@@ -3,8 +3,8 @@
 In the other crates only circles count.
 
 Reads what the files name as `crate::...`, `super::...` and `self::...`, in `use` lines and elsewhere, outside
-of their test modules. A folder stands for all of its files; a name that a folder's `mod.rs` re-exports counts as
-an import of that `mod.rs`.
+of their test modules. A folder stands for all of its files; a name that a folder's `mod.rs` re-exports counts
+as an import of that `mod.rs`.
 """
 
 from __future__ import annotations
