@@ -20,7 +20,7 @@ CFLAGS_STRICT := -std=c99 -O1 -g -Wall -Wextra -pedantic -Werror
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## *\(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
-# ---- what has to be there ---------------------------------------------------------------------------------------
+# ---- what has to be there ----------------------------------------------------------------------------------
 
 need = command -v $(1) >/dev/null 2>&1 || { echo "make: $(2) is missing ($(1))" >&2; exit 1; }
 deny = { echo "make: $(1)" >&2; exit 1; }
@@ -60,7 +60,7 @@ $(NODE_EXAMPLES): examples/%/node_modules/.package-lock.json: examples/%/package
 	cd examples/$* && npm ci --no-audit --no-fund
 	@touch $@
 
-# ---- building ---------------------------------------------------------------------------------------------------
+# ---- building ----------------------------------------------------------------------------------------------
 
 .PHONY: build libtrop cli python node go examples agents
 build: tools libtrop cli python node go examples ## Build the library, the bindings, the command and the examples
@@ -69,8 +69,8 @@ libtrop: native-tools ## Build libtrop only
 	cargo build --release -p trop-ffi
 	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
 
-# A command that has the C library inside, and needs no relocation, starts in two thirds of the time. Not every system has
-# a C library to put there.
+# With the C library linked in statically, and no relocation, the command starts in two thirds of the time. Not
+# every system has a static C library.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 cli: native-tools ## Build the trop command only
 	cargo rustc --release -p trop-cli --bin trop -- $(if $(HAS_STATIC_LIBC),$(STATIC))
@@ -95,18 +95,18 @@ agents: libtrop
 		-L$(RELEASE) -ltrop "-Wl,-rpath,$(CURDIR)/$(RELEASE)"
 	cd tests/agents/go && go build -o ../../../target/agents/go-agent .
 
-# ---- the main job -----------------------------------------------------------------------------------------------
+# ---- the main job ------------------------------------------------------------------------------------------
 
 .PHONY: demo
 demo: build ## Build everything and run every example at once against one registry
 	$(PYTHON) examples/demo.py
 
-# ---- checking ---------------------------------------------------------------------------------------------------
+# ---- checking ----------------------------------------------------------------------------------------------
 
 # A test that forgets to bring a data directory fails, instead of using that of whoever runs it.
 test-%: export TROP_DATA_DIR := /dev/null/every-test-has-its-own
 
-.PHONY: test lint traps test-rust test-c test-go test-python test-node test-examples test-together
+.PHONY: test lint traps layers comments test-rust test-c test-go test-python test-node test-examples test-together
 test: lint test-rust test-c test-go test-python test-node test-examples test-together ## Format checks, lints and all tests
 
 lint: tools build agents ## Format checks, lints and type checks of every language
@@ -123,10 +123,16 @@ lint: tools build agents ## Format checks, lints and type checks of every langua
 	cd tests/agents/go && go vet ./...
 	cd bench/go && go vet ./...
 	cd bindings/node && npm run --silent lint
-	@$(MAKE) --no-print-directory traps
+	@$(MAKE) --no-print-directory traps layers comments
 
 traps: python-tools ## List the known traps that no test names
 	python3 tests/traps.py
+
+layers: python-tools ## Imports of the core that break its layers
+	python3 tests/layers.py
+
+comments: python-tools ## Comments that are too long
+	python3 tests/comments.py
 
 test-rust: native-tools ## Tests of the core, the C interface in Rust, and the command
 	cargo test --workspace --exclude trop-cli
@@ -192,7 +198,7 @@ bench-workers: libtrop go-tools
 bless: native-tools ## Write the golden files anew; read the difference before committing it
 	TROP_BLESS=1 cargo test -p trop-ffi --quiet
 
-# ---- installing -------------------------------------------------------------------------------------------------
+# ---- installing --------------------------------------------------------------------------------------------
 
 .PHONY: install clean
 SHARE := $(DESTDIR)$(PREFIX)/share

@@ -36,7 +36,9 @@ def too_long(text: str, comment: re.Pattern[str]) -> list[int]:
 
 def main() -> int:
     """0 if no comment is too long."""
-    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
     wrong = 0
     for name in filter(None, listed.split("\0")):
         path = ROOT / name

@@ -1,4 +1,4 @@
-//! Standing in for a command that was started: its signals, and its exit status.
+//! The command that `trop run` starts: signals are forwarded to it, and its exit status becomes that of trop.
 
 use std::io;
 use std::process::{Child, ExitStatus};
@@ -20,14 +20,14 @@ mod unix {
     use signal_hook::iterator::{Handle, SignalsInfo};
     use signal_hook::low_level::siginfo::{Cause, Origin};
 
-    /// What is forwarded. Not what stops and continues: it keeps its usual effect, so that a shell, which sends it to
-    /// all processes of a job, can stop and continue trop and the command together.
+    /// The signals that are forwarded. Those that stop and continue are not: a shell sends them to all
+    /// processes of a job, and their usual effect stops and continues trop together with the command.
     const FORWARDED: [c_int; 7] = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH];
 
     /// Catches the signals meant for the command, and passes them on from its start to its end.
     ///
-    /// The command is not told to end when trop is killed (`PR_SET_PDEATHSIG`): that would reach this one process and none
-    /// that it starts, and not even this one once it changes its user.
+    /// `PR_SET_PDEATHSIG`, which would end the command when trop is killed, is not used: it reaches only this
+    /// one process and none of its children, and not even this one after it has changed its user.
     pub(crate) struct Forwarder {
         command: Sender<Pid>,
         signals: Handle,
@@ -35,16 +35,16 @@ mod unix {
     }
 
     impl Forwarder {
-        /// To be made before the command is started: what arrives in between is passed on, too.
+        /// Starts to catch signals: before the command is started, so that none is lost in between.
         pub(crate) fn new() -> io::Result<Forwarder> {
             let ignored = ignored();
             let caught = FORWARDED.into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
-            // Exit statuses are lost if whoever started trop ignored this one.
+            // SIGCHLD too: if trop inherited it as ignored, the system would discard the exit status.
             let mut signals = SignalsInfo::<WithOrigin>::new(caught.chain([SIGCHLD]))?;
             let handle = signals.handle();
             let (sender, receiver) = mpsc::channel();
             let thread = thread::Builder::new().spawn(move || {
-                // Nothing comes if the command could not be started.
+                // The sender is dropped without a message if the command could not be started.
                 if let Ok(command) = receiver.recv() {
                     signals.forever().for_each(|origin| forward(&origin, command));
                 }
@@ -52,12 +52,12 @@ mod unix {
             Ok(Forwarder { command: sender, signals: handle, thread })
         }
 
-        /// Waits until the command ends.
+        /// Waits until the command ends, and returns how.
         pub(crate) fn wait(self, mut child: Child) -> io::Result<ExitStatus> {
             let command = Pid::from_child(&child);
-            // The receiver waits for nothing else.
+            // Cannot fail: the thread is waiting for this message.
             let _ = self.command.send(command);
-            // Its id stays its own until the last signal is passed on.
+            // Not reaped yet: no other process can get its id while signals are still sent to it.
             let ended = rustix::io::retry_on_intr(|| {
                 waitid(WaitId::Pid(command), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT)
             });
@@ -69,46 +69,47 @@ mod unix {
     }
 
     fn forward(origin: &Origin, command: Pid) {
-        // The terminal sends its signals to all processes of the job, so the command has them already. What the
-        // command sends to its parent, or to all of its job, is not meant to come back.
+        // A terminal, whose signals come from the kernel, has signalled all processes of the job already. And
+        // what the command sends to its parent, or to its whole job, must not come back to it.
         let is_for_command = origin.cause != Cause::Kernel
             && origin.process.is_none_or(|sender| sender.pid != command.as_raw_nonzero().get());
         if origin.signal != SIGCHLD
             && is_for_command
             && let Some(signal) = Signal::from_named_raw(origin.signal)
         {
-            // It may have ended.
+            // The command may have ended.
             let _ = kill_process(command, signal);
         }
     }
 
-    /// The signals ignored so far, a bit each, as under `nohup`: the command inherits that unless they are caught.
+    /// The signals that trop ignores since its start, one bit each, as under `nohup`. They are not caught, so
+    /// that the command inherits that they are ignored.
     fn ignored() -> u64 {
-        // Other systems do not tell without unsafe code.
+        // Linux only: other systems need unsafe code for it, and there nothing counts as ignored.
         let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
         let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
         mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0)
     }
 }
 
-/// Nothing to forward: a console sends its events to all of its programs.
+/// There is nothing to forward: a console sends its events to all of its programs.
 #[cfg(not(unix))]
 pub(crate) struct Forwarder;
 
 #[cfg(not(unix))]
 impl Forwarder {
-    #[allow(clippy::unnecessary_wraps, reason = "as elsewhere")]
+    #[allow(clippy::unnecessary_wraps, reason = "as on Unix")]
     pub(crate) fn new() -> io::Result<Forwarder> {
         Ok(Forwarder)
     }
 
-    #[allow(clippy::unused_self, reason = "as elsewhere")]
+    #[allow(clippy::unused_self, reason = "as on Unix")]
     pub(crate) fn wait(self, mut child: Child) -> io::Result<ExitStatus> {
         child.wait()
     }
 }
 
-/// The exit status a shell would report: the command's own, or 128 and the number of the signal that ended it.
+/// The exit status a shell would report: the command's own, or 128 plus the signal that ended it.
 pub(crate) fn status(ended: ExitStatus) -> u8 {
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&ended);

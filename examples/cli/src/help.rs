@@ -1,38 +1,11 @@
-//! The command model that parser and help share, with each option's variable in its help text.
+//! The help texts name the environment variable of each option that has one.
 
-use clap::{Arg, Command, CommandFactory};
+use clap::{Arg, Command};
 use trop_core::Setting;
 
-use crate::args::Cli;
-
-/// The options that have a variable, by their long names; `list`'s format is the only one that depends on the subcommand.
-const OPTIONS: [(&str, Setting); 21] = [
-    ("data-dir", Setting::DataDir),
-    ("path", Setting::Path),
-    ("project", Setting::Project),
-    ("task", Setting::Task),
-    ("min", Setting::PortMin),
-    ("max", Setting::PortMax),
-    ("days", Setting::ExpireAfterDays),
-    ("busy-timeout", Setting::BusyTimeout),
-    ("disable-autoinit", Setting::DisableAutoinit),
-    ("disable-autoprune", Setting::DisableAutoprune),
-    ("disable-autoexpire", Setting::DisableAutoexpire),
-    ("allow-unrelated-path", Setting::AllowUnrelatedPath),
-    ("allow-change", Setting::AllowChange),
-    ("allow-project-change", Setting::AllowChangeProject),
-    ("allow-task-change", Setting::AllowChangeTask),
-    ("skip-occupancy-check", Setting::SkipOccupancyCheck),
-    ("skip-tcp", Setting::SkipTcp),
-    ("skip-udp", Setting::SkipUdp),
-    ("skip-ipv4", Setting::SkipIpv4),
-    ("skip-ipv6", Setting::SkipIpv6),
-    ("check-all-interfaces", Setting::CheckAllInterfaces),
-];
-
-/// The whole command.
-pub(crate) fn command() -> Command {
-    Cli::command().mut_args(|option| document("", option)).mut_subcommands(|subcommand| {
+/// The command, with the variable of each option in the option's help text.
+pub(crate) fn with_variables(command: Command) -> Command {
+    command.mut_args(|option| document("", option)).mut_subcommands(|subcommand| {
         let name = subcommand.get_name().to_owned();
         subcommand.mut_args(|option| document(&name, option))
     })
@@ -43,8 +16,8 @@ fn document(subcommand: &str, option: Arg) -> Arg {
     let variable = match (subcommand, long) {
         ("list", "format") => name(Setting::OutputFormat).to_owned(),
         (_, "quiet" | "verbose") => format!("{}={long}", name(Setting::LogMode)),
-        _ => match OPTIONS.iter().find(|(option, _)| *option == long) {
-            Some((_, setting)) => name(*setting).to_owned(),
+        _ => match Setting::ALL.into_iter().find(|setting| is_option(*setting, long)) {
+            Some(setting) => name(setting).to_owned(),
             None => return option,
         },
     };
@@ -52,6 +25,11 @@ fn document(subcommand: &str, option: Arg) -> Arg {
         .map(|help| help.map(|help| format!("{help} [env: {variable}]")));
     let option = if let Some(help) = short { option.help(help) } else { option };
     if let Some(help) = full { option.long_help(help) } else { option }
+}
+
+/// Whether a long option of the command says the same as a setting.
+fn is_option(setting: Setting, long: &str) -> bool {
+    setting.option().is_some_and(|option| option.replace('_', "-") == long)
 }
 
 fn name(setting: Setting) -> &'static str {

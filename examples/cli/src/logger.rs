@@ -1,20 +1,20 @@
-//! What the core logs, on standard error: warnings, and details with `--verbose`.
+//! Prints what the core logs on standard error: warnings, and details with `--verbose`.
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
-use crate::args::Global;
+use crate::args::GlobalOptions;
 use crate::output;
 
 struct Logger;
 
-/// Starts logging as much as the options ask for.
-pub(crate) fn start(global: &Global) {
+/// Starts logging, at the level that the options ask for.
+pub(crate) fn start(global: &GlobalOptions) {
     let level = match (global.quiet, global.verbose) {
         (true, _) => LevelFilter::Off,
         (false, true) => LevelFilter::Trace,
         (false, false) => LevelFilter::Warn,
     };
-    // It fails only when there is a logger already.
+    // This fails only if there is a logger already.
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(level);
     }
@@ -27,10 +27,10 @@ impl Log for Logger {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            // The line of a failure is the last one and only printed by `main`.
+            // Never "Error": that is the last line of a failed run, which only `main` prints.
             let label = if record.level() <= Level::Warn { "Warning" } else { "Detail" };
             let text = record.args().to_string();
-            // In other programs the core says who is speaking.
+            // The core puts its name in front for the sake of other programs.
             output::line(&format!("{label}: {}", text.strip_prefix("trop: ").unwrap_or(&text)));
         }
     }

@@ -1,32 +1,33 @@
-//! The `trop` command: clap definitions, printing and exit codes. What it does is decided by `trop-core`.
+//! The `trop` command: options, printing and exit codes. All decisions are made by `trop-core`.
 
 mod args;
 mod child;
+mod cli;
 mod commands;
 mod help;
 mod logger;
 mod occupancy;
 mod output;
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-mod start;
+mod subcommand;
 
 use std::process::ExitCode;
 
 use trop_core::{Code, Error};
 
+use crate::cli::Cli;
 use crate::output::Failure;
 
 fn main() -> ExitCode {
-    let cli = match args::Cli::read() {
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(answer) => return output::help_or_usage(answer).unwrap_or_else(|error| fail(&error)),
     };
-    let quiet = cli.global.quiet;
-    logger::start(&cli.global);
-    let report = trop_core::contain(|| cli.command.run(cli.global));
+    let quiet = cli.context.global.quiet;
+    logger::start(&cli.context.global);
+    let report = trop_core::contain(|| cli.command.run(cli.context));
     match report.and_then(|report| report.print(quiet)) {
         Ok(None) => ExitCode::SUCCESS,
-        Ok(Some(Failure::Refusal { findings, summary })) => {
+        Ok(Some(Failure::Negative { findings, summary })) => {
             for finding in &findings {
                 output::line(finding);
             }
@@ -35,7 +36,7 @@ fn main() -> ExitCode {
         }
         Ok(Some(Failure::Status(status, failure))) => {
             if let Some(error) = failure {
-                tell(&error);
+                print_error(&error);
             }
             ExitCode::from(status)
         }
@@ -43,12 +44,14 @@ fn main() -> ExitCode {
     }
 }
 
+/// Prints the error, and returns its exit code.
 fn fail(error: &Error) -> ExitCode {
-    tell(error);
+    print_error(error);
     ExitCode::from(exit_code(error))
 }
 
-fn tell(error: &Error) {
+/// Prints the error, and which option would help.
+fn print_error(error: &Error) {
     let advice = match error {
         Error::UnrelatedPath { .. } => " (--allow-unrelated-path)",
         Error::MigrationConflict { .. }
@@ -64,11 +67,11 @@ fn tell(error: &Error) {
     output::line(&format!("Error: {error}{advice}"));
 }
 
-/// The one mapping from errors to exit codes. Syntax errors, which clap finds, exit with 2.
+/// The exit code of an error. Syntax errors, which clap finds, exit with 2.
 fn exit_code(error: &Error) -> u8 {
     match error {
         Error::UnresolvablePath { .. } | Error::UnknownShell => return 6,
-        // No plain input or output failure.
+        // Its code is that of input and output, but the database is at fault.
         error if error.is_unopened_database() => return 6,
         Error::NoProjectFile { .. } => return 4,
         _ => {}

@@ -1,4 +1,4 @@
-//! The flags that say how to find out whether something has a port, and what was found.
+//! Whether a program has bound a port: the options for the probes, and how their results are printed.
 
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
@@ -7,11 +7,11 @@ use trop_core::{Finding, OccupancyPolicy, PortOccupancy, Result, Verdict};
 
 use crate::output::{Format, Listing, escape};
 
-/// Each switches one kind of probe off or on.
+/// Options that each switch one kind of probe off or on.
 #[derive(Args)]
 #[command(next_help_heading = "Occupancy options")]
 #[allow(clippy::struct_excessive_bools, reason = "each is a switch of its own")]
-pub(crate) struct Probes {
+pub(crate) struct ProbeOptions {
     /// Do not look for TCP sockets
     #[arg(long)]
     skip_tcp: bool,
@@ -33,8 +33,8 @@ pub(crate) struct Probes {
     check_all_interfaces: bool,
 }
 
-impl Probes {
-    /// A switch only adds to what the settings say.
+impl ProbeOptions {
+    /// Adds these options to what the settings say; none takes anything back.
     pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
         policy.skip_tcp |= self.skip_tcp;
         policy.skip_udp |= self.skip_udp;
@@ -48,26 +48,26 @@ impl Probes {
     }
 }
 
-/// The same, and a switch for all of them: for commands that do more than looking.
+/// As [`ProbeOptions`], and an option that switches all probes off.
 #[derive(Args)]
 #[command(next_help_heading = "Occupancy options")]
-pub(crate) struct Occupancy {
+pub(crate) struct OccupancyOptions {
     /// Make no probe at all
     #[arg(long)]
     skip_occupancy_check: bool,
 
     #[command(flatten)]
-    probes: Probes,
+    probes: ProbeOptions,
 }
 
-impl Occupancy {
-    /// A switch only adds to what the settings say.
+impl OccupancyOptions {
+    /// Adds these options to what the settings say; none takes anything back.
     pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
         policy.skip |= self.skip_occupancy_check;
         self.probes.apply(policy);
     }
 
-    /// Whether any is given.
+    /// Whether any of them is given.
     pub(crate) fn any(&self) -> bool {
         self.skip_occupancy_check || self.probes.any()
     }
@@ -91,7 +91,7 @@ const HEADINGS: [&str; 11] = [
     "Port", "Status", "Reserved", "Protocol", "Family", "Scope", "Address", "PID", "Process", "User", "Owner",
 ];
 
-/// What a scan found, in one format.
+/// The result of a scan in one format.
 pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> {
     let listing = Listing {
         columns: &COLUMNS,
@@ -103,7 +103,7 @@ pub(crate) fn findings(findings: &[Finding], format: Format) -> Result<Vec<u8>> 
     listing.print(format)
 }
 
-/// What is known of one port, in lines.
+/// The result of the probes of one port, in lines.
 pub(crate) fn describe(found: &PortOccupancy) -> String {
     let mut text = String::from("\nOccupancy:\n");
     if found.probes.is_empty() {

@@ -1,4 +1,4 @@
-//! What is printed: results on standard output, everything else on standard error.
+//! Printing: results on standard output, everything else on standard error.
 
 use std::borrow::Cow;
 use std::io::{self, Write};
@@ -9,8 +9,6 @@ use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue};
 use serde_json::Value;
 use trop_core::{Error, LeaseInfo, OutputFormat, Reservation, Result, Tag};
-
-use crate::help;
 
 /// How a list is printed.
 #[derive(Clone, Copy, ValueEnum)]
@@ -32,7 +30,7 @@ impl From<OutputFormat> for Format {
     }
 }
 
-/// What a command has to say.
+/// What a subcommand prints, and how it ends.
 #[derive(Default)]
 pub(crate) struct Report {
     result: Vec<u8>,
@@ -40,15 +38,13 @@ pub(crate) struct Report {
     failure: Option<Failure>,
 }
 
-/// How a command ends that has something to say before it fails.
+/// How a subcommand ends that does not succeed.
 pub(crate) enum Failure {
     /// A negative answer: what was found, which `--quiet` does not suppress, and a line that sums it up.
-    Refusal {
-        findings: Vec<String>,
-        summary: String,
-    },
+    Negative { findings: Vec<String>, summary: String },
+    /// It failed after printing notes.
     Error(Error),
-    /// As the program that was run ended, or why it was not.
+    /// The exit status of `trop run`, and the error if the program could not be run.
     Status(u8, Option<Error>),
 }
 
@@ -59,21 +55,21 @@ impl Report {
     }
 
     /// A negative answer: what was found, which `--quiet` does not suppress, and a line that sums it up.
-    pub(crate) fn refusal(findings: Vec<String>, summary: String) -> Report {
-        Report { failure: Some(Failure::Refusal { findings, summary }), ..Report::default() }
+    pub(crate) fn negative(findings: Vec<String>, summary: String) -> Report {
+        Report { failure: Some(Failure::Negative { findings, summary }), ..Report::default() }
     }
 
-    /// The answer to an assertion is no, and why.
+    /// The negative answer to an assertion, with its reason.
     pub(crate) fn failed_assertion(reason: &str) -> Report {
-        Report::refusal(Vec::new(), format!("Assertion failed: {reason}"))
+        Report::negative(Vec::new(), format!("Assertion failed: {reason}"))
     }
 
-    /// Ends with another program's exit status, or with why that was not run.
+    /// Ends with this exit status, and prints the error if there is one.
     pub(crate) fn status(status: u8, failure: Option<Error>) -> Report {
         Report { failure: Some(Failure::Status(status, failure)), ..Report::default() }
     }
 
-    /// Ends with a failure after the notes.
+    /// Lets it end with an error, which is printed after the notes.
     pub(crate) fn fail(&mut self, error: Error) {
         self.failure = Some(Failure::Error(error));
     }
@@ -86,10 +82,11 @@ impl Report {
     /// Prints the result, then the notes, and returns the failure there may be.
     ///
     /// # Errors
-    /// [`Error::Io`] when the result could not be written. A closed pipe is no error: the reader has seen enough.
+    /// [`Error::Io`] if the result could not be written. A closed pipe is no error: whoever reads may stop
+    /// early.
     pub(crate) fn print(self, quiet: bool) -> Result<Option<Failure>> {
         let mut stdout = io::stdout().lock();
-        written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
+        check_written(stdout.write_all(&self.result).and_then(|()| stdout.flush()))?;
         if !quiet {
             self.notes.iter().for_each(|note| line(note));
         }
@@ -97,12 +94,12 @@ impl Report {
     }
 }
 
-/// Prints one line on standard error. There is nobody left to tell when that fails.
+/// Prints one line on standard error. Nothing is left to report it on if that fails.
 pub(crate) fn line(text: &str) {
     let _ = io::stderr().write_all(format!("{}\n", escape(text)).as_bytes());
 }
 
-/// Prints what clap answers instead of running a command: help, the version, or what is wrong with the syntax.
+/// Prints what clap answers instead of running a subcommand: help, the version, or a syntax error.
 ///
 /// # Errors
 /// [`Error::Io`] when help could not be written.
@@ -124,17 +121,15 @@ pub(crate) fn help_or_usage(mut answer: clap::Error) -> Result<ExitCode> {
     for (kind, value) in hostile {
         answer.insert(kind, value);
     }
-    if answer.use_stderr() && answer.get(ContextKind::Usage).is_none() {
-        answer.insert(ContextKind::Usage, ContextValue::StyledStr(help::command().render_usage()));
-    }
     let printed = answer.print();
     if !answer.use_stderr() {
-        written(printed)?;
+        check_written(printed)?;
     }
     Ok(ExitCode::from(u8::try_from(answer.exit_code()).unwrap_or(2)))
 }
 
-fn written(result: io::Result<()>) -> Result<()> {
+/// Whether it was written; a closed pipe counts as success.
+fn check_written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot_write(error)),
         _ => Ok(()),
@@ -148,12 +143,12 @@ pub(crate) fn cannot_write(source: io::Error) -> Error {
 /// Records for people and for programs, in the order of their columns.
 pub(crate) struct Listing<'l> {
     pub(crate) columns: &'l [&'l str],
-    /// What stands above them in the table; capitals of the columns if there are none.
+    /// The headings of the table; if there are none, the names of the columns in capitals.
     pub(crate) headings: &'l [&'l str],
-    /// What stands for an absent value in the table, and in csv and tsv.
+    /// The text for an absent value in the table, and the one in csv and tsv.
     pub(crate) absent: [&'l str; 2],
     pub(crate) records: Vec<Value>,
-    /// A column of paths in which the table writes this home directory as `~`.
+    /// A column of paths, and the home directory that the table writes as `~` in it.
     pub(crate) shortened: Option<(&'l str, PathBuf)>,
 }
 
@@ -254,7 +249,7 @@ pub(crate) fn describe_lease(lease: &LeaseInfo) -> String {
     ])
 }
 
-/// What is known, a line each.
+/// A line for each value that is known.
 fn labelled(lines: [(&str, Option<String>); 8]) -> String {
     let mut text = String::new();
     for (label, value) in lines {
@@ -265,7 +260,7 @@ fn labelled(lines: [(&str, Option<String>); 8]) -> String {
     text
 }
 
-/// Text that stays on its line and cannot drive a terminal.
+/// The text with escapes for whatever would break its line or control a terminal.
 pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return text.into();
@@ -281,8 +276,9 @@ pub(crate) fn escape(text: &str) -> Cow<'_, str> {
     safe.into()
 }
 
-/// Whether a character controls terminals, breaks lines, or turns the direction of what follows.
+/// Whether a character controls terminals, breaks lines, or changes the writing direction.
 fn is_unsafe(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}')
+        || matches!(character, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -2,7 +2,7 @@
 
 /// Declares [`Setting`], the list of all settings and the table, from one row per setting.
 macro_rules! settings {
-    ($( $(#[$doc:meta])* $setting:ident: $name:literal, $variables:expr, $uses:expr, $files:ident, $kind:expr; )*) => {
+    ($( $(#[$doc:meta])* $setting:ident { $($row:tt)* } )*) => {
         /// Something that can be configured. [`Setting::ALL`] has all of them.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[non_exhaustive]
@@ -14,8 +14,7 @@ macro_rules! settings {
 
             const fn row(self) -> Row {
                 match self {
-                    $( Setting::$setting =>
-                        Row { name: $name, variables: $variables, uses: $uses, files: Files::$files, kind: $kind }, )*
+                    $( Setting::$setting => Row { $($row)* }, )*
                 }
             }
         }
@@ -24,11 +23,17 @@ macro_rules! settings {
 
 /// A row of the table.
 struct Row {
+    /// The name in messages, which is the key in files.
     name: &'static str,
+    /// The option of a call or a command that sets the same, if any.
+    option: Option<&'static str>,
+    /// The environment variables. The first one that is set wins.
     variables: &'static [&'static str],
     /// Which uses of a registry need it; none if it is not part of the configuration.
     uses: Option<Uses>,
+    /// In which files it may stand.
     files: Files,
+    /// What values it takes.
     kind: Kind,
 }
 
@@ -70,70 +75,267 @@ pub(super) const MAX_LOCK_WAIT: u64 = 2_147_483;
 const DAYS: Kind = Kind::Number { min: 1, max: u32::MAX as u64 };
 const OFFSET: Kind = Kind::Number { min: 1, max: 65534 };
 
-// The columns are: the name in messages, which is also the key in files; the environment variables, of which
-// the first that is set wins; which uses need it; in which files it may stand; its kind of value. The keys of
-// files are read and listed in this order.
+// Files are read, and their keys are listed in messages, in this order.
 settings! {
     /// The project of new reservations.
-    Project: "project", &["TROP_PROJECT"], Some(Uses::METADATA), Project, Kind::Identifier;
+    Project {
+        name: "project",
+        option: Some("project"),
+        variables: &["TROP_PROJECT"],
+        uses: Some(Uses::METADATA),
+        files: Files::Project,
+        kind: Kind::Identifier,
+    }
+
     /// The lowest port.
-    PortMin: "ports.min", &["TROP_PORT_MIN"], Some(Uses::PORTS), All, Kind::Port;
+    PortMin {
+        name: "ports.min",
+        option: Some("min"),
+        variables: &["TROP_PORT_MIN"],
+        uses: Some(Uses::PORTS),
+        files: Files::All,
+        kind: Kind::Port,
+    }
+
     /// The highest port.
-    PortMax: "ports.max", &["TROP_PORT_MAX"], Some(Uses::PORTS), All, Kind::Port;
+    PortMax {
+        name: "ports.max",
+        option: Some("max"),
+        variables: &["TROP_PORT_MAX"],
+        uses: Some(Uses::PORTS),
+        files: Files::All,
+        kind: Kind::Port,
+    }
+
     /// The highest port, counted from the lowest.
-    PortMaxOffset: "ports.max_offset", &["TROP_PORT_MAX_OFFSET"], Some(Uses::PORTS), All, OFFSET;
+    PortMaxOffset {
+        name: "ports.max_offset",
+        option: None,
+        variables: &["TROP_PORT_MAX_OFFSET"],
+        uses: Some(Uses::PORTS),
+        files: Files::All,
+        kind: OFFSET,
+    }
+
     /// Ports never to choose.
-    ExcludedPorts: "excluded_ports", &["TROP_EXCLUDED_PORTS"], Some(Uses::PORTS), All, Kind::Ports;
+    ExcludedPorts {
+        name: "excluded_ports",
+        option: None,
+        variables: &["TROP_EXCLUDED_PORTS"],
+        uses: Some(Uses::PORTS),
+        files: Files::All,
+        kind: Kind::Ports,
+    }
+
     /// After how many days without use a reservation expires.
-    ExpireAfterDays: "cleanup.expire_after_days", &["TROP_EXPIRE_AFTER_DAYS"], Some(Uses::EXPIRY), All, DAYS;
+    ExpireAfterDays {
+        name: "cleanup.expire_after_days",
+        option: Some("days"),
+        variables: &["TROP_EXPIRE_AFTER_DAYS"],
+        uses: Some(Uses::EXPIRY),
+        files: Files::All,
+        kind: DAYS,
+    }
+
     /// Whether no probe is made.
-    SkipOccupancyCheck:
-        "occupancy_check.skip", &["TROP_SKIP_OCCUPANCY_CHECK"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    SkipOccupancyCheck {
+        name: "occupancy_check.skip",
+        option: Some("skip_occupancy_check"),
+        variables: &["TROP_SKIP_OCCUPANCY_CHECK"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether no IPv4 probe is made.
-    SkipIpv4: "occupancy_check.skip_ip4", &["TROP_SKIP_IPV4"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    SkipIpv4 {
+        name: "occupancy_check.skip_ip4",
+        option: Some("skip_ipv4"),
+        variables: &["TROP_SKIP_IPV4"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether no IPv6 probe is made.
-    SkipIpv6: "occupancy_check.skip_ip6", &["TROP_SKIP_IPV6"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    SkipIpv6 {
+        name: "occupancy_check.skip_ip6",
+        option: Some("skip_ipv6"),
+        variables: &["TROP_SKIP_IPV6"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether no TCP probe is made.
-    SkipTcp: "occupancy_check.skip_tcp", &["TROP_SKIP_TCP"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    SkipTcp {
+        name: "occupancy_check.skip_tcp",
+        option: Some("skip_tcp"),
+        variables: &["TROP_SKIP_TCP"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether no UDP probe is made.
-    SkipUdp: "occupancy_check.skip_udp", &["TROP_SKIP_UDP"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    SkipUdp {
+        name: "occupancy_check.skip_udp",
+        option: Some("skip_udp"),
+        variables: &["TROP_SKIP_UDP"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether the wildcard addresses are probed too.
-    CheckAllInterfaces:
-        "occupancy_check.check_all_interfaces", &["TROP_CHECK_ALL_INTERFACES"], Some(Uses::OCCUPANCY), All, Kind::Switch;
+    CheckAllInterfaces {
+        name: "occupancy_check.check_all_interfaces",
+        option: Some("check_all_interfaces"),
+        variables: &["TROP_CHECK_ALL_INTERFACES"],
+        uses: Some(Uses::OCCUPANCY),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// The group of services. It has no variable.
-    Reservations: "reservations", &[], None, Project, Kind::Group;
+    Reservations {
+        name: "reservations",
+        option: None,
+        variables: &[],
+        uses: None,
+        files: Files::Project,
+        kind: Kind::Group,
+    }
+
     /// Whether a missing database is an error.
-    DisableAutoinit: "disable_autoinit", &["TROP_DISABLE_AUTOINIT"], Some(Uses::OPENING), All, Kind::Switch;
+    DisableAutoinit {
+        name: "disable_autoinit",
+        option: Some("disable_autoinit"),
+        variables: &["TROP_DISABLE_AUTOINIT"],
+        uses: Some(Uses::OPENING),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether reservations are not pruned when the range is exhausted.
-    DisableAutoprune: "disable_autoprune", &["TROP_DISABLE_AUTOPRUNE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
+    DisableAutoprune {
+        name: "disable_autoprune",
+        option: Some("disable_autoprune"),
+        variables: &["TROP_DISABLE_AUTOPRUNE"],
+        uses: Some(Uses::AUTOCLEAN),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether old reservations are not expired when the range is exhausted.
-    DisableAutoexpire: "disable_autoexpire", &["TROP_DISABLE_AUTOEXPIRE"], Some(Uses::AUTOCLEAN), All, Kind::Switch;
+    DisableAutoexpire {
+        name: "disable_autoexpire",
+        option: Some("disable_autoexpire"),
+        variables: &["TROP_DISABLE_AUTOEXPIRE"],
+        uses: Some(Uses::AUTOCLEAN),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether paths may be unrelated to the working directory.
-    AllowUnrelatedPath: "allow_unrelated_path", &["TROP_ALLOW_UNRELATED_PATH"], Some(Uses::PATHS), All, Kind::Switch;
+    AllowUnrelatedPath {
+        name: "allow_unrelated_path",
+        option: Some("allow_unrelated_path"),
+        variables: &["TROP_ALLOW_UNRELATED_PATH"],
+        uses: Some(Uses::PATHS),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether the project may be changed.
-    AllowChangeProject:
-        "allow_change_project", &["TROP_ALLOW_PROJECT_CHANGE", "TROP_ALLOW_CHANGE_PROJECT"], Some(Uses::METADATA), All,
-        Kind::Switch;
+    AllowChangeProject {
+        name: "allow_change_project",
+        option: Some("allow_project_change"),
+        variables: &["TROP_ALLOW_PROJECT_CHANGE", "TROP_ALLOW_CHANGE_PROJECT"],
+        uses: Some(Uses::METADATA),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether the task may be changed.
-    AllowChangeTask:
-        "allow_change_task", &["TROP_ALLOW_TASK_CHANGE", "TROP_ALLOW_CHANGE_TASK"], Some(Uses::METADATA), All,
-        Kind::Switch;
+    AllowChangeTask {
+        name: "allow_change_task",
+        option: Some("allow_task_change"),
+        variables: &["TROP_ALLOW_TASK_CHANGE", "TROP_ALLOW_CHANGE_TASK"],
+        uses: Some(Uses::METADATA),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// Whether project and task may be changed.
-    AllowChange: "allow_change", &["TROP_ALLOW_CHANGE"], Some(Uses::METADATA), All, Kind::Switch;
+    AllowChange {
+        name: "allow_change",
+        option: Some("allow_change"),
+        variables: &["TROP_ALLOW_CHANGE"],
+        uses: Some(Uses::METADATA),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// How long to wait for a lock.
-    BusyTimeout:
-        "maximum_lock_wait_seconds", &["TROP_BUSY_TIMEOUT", "TROP_MAXIMUM_LOCK_WAIT_SECONDS"], Some(Uses::OPENING), All,
-        Kind::LockWait;
+    BusyTimeout {
+        name: "maximum_lock_wait_seconds",
+        option: Some("busy_timeout"),
+        variables: &["TROP_BUSY_TIMEOUT", "TROP_MAXIMUM_LOCK_WAIT_SECONDS"],
+        uses: Some(Uses::OPENING),
+        files: Files::All,
+        kind: Kind::LockWait,
+    }
+
     /// The format of lists.
-    OutputFormat: "output_format", &["TROP_OUTPUT_FORMAT"], Some(Uses::LISTS), All, Kind::OutputFormat;
+    OutputFormat {
+        name: "output_format",
+        option: None,
+        variables: &["TROP_OUTPUT_FORMAT"],
+        uses: Some(Uses::LISTS),
+        files: Files::All,
+        kind: Kind::OutputFormat,
+    }
+
     /// The task of new reservations.
-    Task: "task", &["TROP_TASK"], Some(Uses::METADATA), None, Kind::Identifier;
+    Task {
+        name: "task",
+        option: Some("task"),
+        variables: &["TROP_TASK"],
+        uses: Some(Uses::METADATA),
+        files: Files::None,
+        kind: Kind::Identifier,
+    }
+
     /// The data directory.
-    DataDir: "data_dir", &["TROP_DATA_DIR"], None, None, Kind::Elsewhere;
+    DataDir {
+        name: "data_dir",
+        option: Some("data_dir"),
+        variables: &["TROP_DATA_DIR"],
+        uses: None,
+        files: Files::None,
+        kind: Kind::Elsewhere,
+    }
+
     /// The path of a reservation.
-    Path: "path", &["TROP_PATH"], None, None, Kind::Elsewhere;
+    Path {
+        name: "path",
+        option: Some("path"),
+        variables: &["TROP_PATH"],
+        uses: None,
+        files: Files::None,
+        kind: Kind::Elsewhere,
+    }
+
     /// How much a program reports besides its results.
-    LogMode: "log_mode", &["TROP_LOG_MODE"], None, None, Kind::Elsewhere;
+    LogMode {
+        name: "log_mode",
+        option: None,
+        variables: &["TROP_LOG_MODE"],
+        uses: None,
+        files: Files::None,
+        kind: Kind::Elsewhere,
+    }
 }
 
 impl Setting {
@@ -147,6 +349,12 @@ impl Setting {
     #[must_use]
     pub const fn variables(self) -> &'static [&'static str] {
         self.row().variables
+    }
+
+    /// The option of a call or a command that sets the same, such as `busy_timeout`, if there is one.
+    #[must_use]
+    pub const fn option(self) -> Option<&'static str> {
+        self.row().option
     }
 
     pub(super) const fn kind(self) -> Kind {

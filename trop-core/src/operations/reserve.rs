@@ -157,9 +157,12 @@ impl Registry {
                     self.recent_keys().add(plan.key, reserved.reservation.last_used_at);
                     return Ok(reserved);
                 }
-                Outcome::NeedsGit => plan.metadata.ask_git(self.checkouts(), plan.key.path()),
+                Outcome::NeedsGit => {
+                    // The time for git does not count as a wait for the database, so it is taken afterwards.
+                    wait = wait.saturating_sub(began.elapsed());
+                    plan.metadata.ask_git(self.checkouts(), plan.key.path());
+                }
             }
-            wait = wait.saturating_sub(began.elapsed());
         }
     }
 

@@ -117,7 +117,7 @@ impl Database {
     pub(crate) fn inspect<T>(&self, query: impl FnOnce(&Connection) -> Result<T>) -> Attempt<T> {
         match self {
             Database::Writer(writer) => writer.inspect(query),
-            Database::Reader(reader) => reader.read(query),
+            Database::Reader(reader) => reader.inspect(query),
             Database::Copy(copy) => Ok(copy.read(query)?),
         }
     }

@@ -5,13 +5,13 @@
 use clap::Args;
 use trop_core::{Discovery, Result};
 
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Assert that the data directory exists, and optionally that its database is sound
 ///
-/// Only looks: nothing is created, migrated or repaired. Exits with 1 if the directory does not exist, with 6 if
-/// the database in it is damaged or missing.
+/// Only looks: nothing is created, migrated or repaired. Exits with 1 if the directory does not exist, with 6
+/// if the database in it is damaged or missing.
 #[derive(Args)]
 #[command(after_help = "\
 Example: whether the registry is sound
@@ -26,11 +26,11 @@ pub(crate) struct AssertDataDir {
     validate: bool,
 }
 
-impl AssertDataDir {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let registry = global.registry_with(|options| {
+impl Subcommand for AssertDataDir {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        let registry = context.registry_with(|options| {
             if !self.validate {
-                // No setting matters to the question whether a directory exists.
+                // Whether a directory exists depends on no setting, so a bad one must not stop it.
                 options.busy_timeout = None;
                 options.discovery = Discovery::Off;
                 options.variables = false;

@@ -3,12 +3,13 @@
 use clap::Args;
 use trop_core::{Holder, Port, Result};
 
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Assert that a port is reserved or leased
 ///
-/// Answers from the registry: whether a program listens on the port is not looked at. Exits with 1 if it is not.
+/// Answers from the registry: whether a program listens on the port is not looked at. Exits with 1 if it is
+/// not.
 #[derive(Args)]
 #[command(after_help = "\
 Example: whether nobody has port 8080
@@ -22,11 +23,11 @@ pub(crate) struct AssertPort {
     not: bool,
 }
 
-impl AssertPort {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for AssertPort {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let port = Port::new("port", self.port.into())?;
-        let found = global.registry()?.holder(port)?;
-        // A lease that has ended is nobody's.
+        let found = context.registry()?.holder(port)?;
+        // A lease whose owner is gone counts as ended.
         let found = found.filter(|holder| !matches!(holder, Holder::Lease(lease) if !lease.alive));
         Ok(match (found, self.not) {
             (Some(_), false) | (None, true) => Report::default(),

@@ -8,8 +8,9 @@ use std::path::PathBuf;
 use clap::Args;
 use trop_core::{Key, Result};
 
-use crate::args::{Global, tag};
+use crate::args::tag;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Assert that a directory has a port, and print it
 ///
@@ -21,7 +22,7 @@ Example: start the web server only if it has a port
 pub(crate) struct AssertReservation {
     /// The directory the port belongs to [default: the working directory]
     #[arg(long)]
-    pub(crate) path: Option<PathBuf>,
+    path: Option<PathBuf>,
 
     /// The tag; without it, the reservation without a tag is meant
     #[arg(long)]
@@ -32,11 +33,15 @@ pub(crate) struct AssertReservation {
     not: bool,
 }
 
-impl AssertReservation {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for AssertReservation {
+    fn path(&mut self) -> Option<&mut Option<PathBuf>> {
+        Some(&mut self.path)
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let tag = tag(self.tag)?;
-        let quiet = global.quiet;
-        let registry = global.registry()?;
+        let quiet = context.global.quiet;
+        let registry = context.registry()?;
         let key = Key::new(self.path.as_deref(), tag)?;
         let found = registry.find(&key)?;
         let name = match key.tag() {

@@ -3,15 +3,16 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use clap::Args;
-use trop_core::{Cleanup, Result};
+use trop_core::{Cleanup, Result, Uses};
 
-use super::clean::{self, Telling};
-use crate::args::Global;
+use super::clean::{self, Messages};
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Prune and expire in one step
 ///
-/// Removes the reservations of directories that do not exist any more and those that were not used for many days.
+/// Removes the reservations of directories that do not exist any more and those that were not used for many
+/// days.
 #[derive(Args)]
 #[command(after_help = "\
 Example: for a nightly job, which prints the number of ports it won
@@ -26,15 +27,19 @@ pub(crate) struct Autoclean {
     dry_run: bool,
 }
 
-impl Autoclean {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Autoclean {
+    fn uses(&self) -> Uses {
+        Uses::EXPIRY
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let days = clean::days(self.days)?;
-        let telling = Telling {
+        let messages = Messages {
             done: |cleanup| format!("Removed {}", summary(cleanup)),
             would: |cleanup| format!("Would remove {}", summary(cleanup)),
             rows,
         };
-        clean::run(global, self.dry_run, &telling, |registry| registry.autoclean(days))
+        clean::run(context, self.dry_run, &messages, |registry| registry.autoclean(days))
     }
 }
 

@@ -3,11 +3,11 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use clap::Args;
-use trop_core::{Discovery, Result};
+use trop_core::{Discovery, Result, Uses};
 
 use super::group;
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Reserve the ports of all services the project defines, all or none
 ///
@@ -21,9 +21,13 @@ pub(crate) struct Autoreserve {
     options: group::Options,
 }
 
-impl Autoreserve {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        group::run(self.options, global, Discovery::WorkingDirectory, |group| {
+impl Subcommand for Autoreserve {
+    fn uses(&self) -> Uses {
+        Uses::RESERVING
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        group::run(self.options, context, Discovery::WorkingDirectory, |group| {
             Some(format!("Discovered '{}'", group.file.display()))
         })
     }

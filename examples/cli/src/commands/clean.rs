@@ -2,47 +2,48 @@
 
 use trop_core::{Cleanup, Error, Key, Registry, Reservation, Result};
 
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::Context;
 
-/// How a kind of clean-up is told.
-pub(crate) struct Telling {
-    /// The summary of what was done, and of what a dry run would do.
+/// The messages of one kind of clean-up.
+pub(crate) struct Messages {
+    /// The summary of what was done.
     pub(crate) done: fn(&Cleanup) -> String,
+    /// The summary of what a dry run would do.
     pub(crate) would: fn(&Cleanup) -> String,
-    /// One line for each row.
+    /// The removed rows, a line each.
     pub(crate) rows: fn(&Cleanup) -> Vec<String>,
 }
 
-/// Cleans up, or shows on a copy what that would do.
+/// Cleans up, or does it on a copy to show what that would do.
 pub(crate) fn run(
-    global: Global,
+    context: Context,
     dry_run: bool,
-    telling: &Telling,
+    messages: &Messages,
     clean: impl FnOnce(&Registry) -> Result<Cleanup>,
 ) -> Result<Report> {
-    let (quiet, verbose) = (global.quiet, global.verbose);
-    let registry = global.registry()?;
+    let (quiet, verbose) = (context.global.quiet, context.global.verbose);
+    let registry = context.registry()?;
     let cleanup = clean(&if dry_run { registry.dry_run()? } else { registry })?;
 
     let total = cleanup.total();
     let mut report =
         if quiet && total > 0 { Report::result(format!("{total}\n")) } else { Report::default() };
     if verbose {
-        for line in (telling.rows)(&cleanup) {
+        for line in (messages.rows)(&cleanup) {
             report.note(line);
         }
     }
     warn(&cleanup, &mut report);
     report.note(if dry_run {
-        format!("[DRY RUN] {}", (telling.would)(&cleanup))
+        format!("[DRY RUN] {}", (messages.would)(&cleanup))
     } else {
-        (telling.done)(&cleanup)
+        (messages.done)(&cleanup)
     });
     Ok(report)
 }
 
-/// Names the paths that could not be inspected.
+/// Adds a warning for each path that could not be inspected.
 pub(crate) fn warn(cleanup: &Cleanup, report: &mut Report) {
     for kept in &cleanup.preserved {
         report
@@ -50,8 +51,8 @@ pub(crate) fn warn(cleanup: &Cleanup, report: &mut Report) {
     }
 }
 
-/// What an allocation removed because the range was exhausted.
-pub(crate) fn tell_automatic(cleanup: &Cleanup, report: &mut Report) {
+/// Adds what an allocation removed because the range was exhausted.
+pub(crate) fn note_automatic(cleanup: &Cleanup, report: &mut Report) {
     warn(cleanup, report);
     report.note(format!(
         "Automatic cleanup: the port range was exhausted; removed {} pruned and {} expired reservations",
@@ -60,7 +61,7 @@ pub(crate) fn tell_automatic(cleanup: &Cleanup, report: &mut Report) {
     ));
 }
 
-/// The number of days in which a reservation has to be used; what is an argument to the core is a setting here.
+/// Checks `--days`. The core calls 0 a bad argument; to a user of the command it is a bad setting.
 pub(crate) fn days(days: Option<u32>) -> Result<Option<u32>> {
     match days {
         Some(0) => {
@@ -83,14 +84,14 @@ pub(crate) fn key(key: &Key) -> String {
     }
 }
 
-/// A pruned row.
+/// The line of a pruned row.
 pub(crate) fn pruned(row: &Reservation) -> String {
     let tag = row.key.tag().map_or("-", |tag| tag.as_str());
     let project = row.project.as_deref().unwrap_or("-");
     format!("  port {}, path {}, tag {tag}, project {project}", row.port, row.key.path())
 }
 
-/// An expired row.
+/// The line of an expired row.
 pub(crate) fn expired(cleanup: &Cleanup, row: &Reservation) -> String {
     let tag = row.key.tag().map_or("-", |tag| tag.as_str());
     let age = (cleanup.now.seconds() - row.last_used_at.seconds()) / 86400;

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use clap::Args;
 use trop_core::{Result, compact_exclusions};
 
-use crate::args::Global;
 use crate::output::{Report, escape};
+use crate::subcommand::{Context, Subcommand};
 
 /// Rewrite a file's list of excluded ports as short as possible
 ///
@@ -26,8 +26,8 @@ pub(crate) struct CompactExclusions {
     dry_run: bool,
 }
 
-impl CompactExclusions {
-    pub(crate) fn run(self, global: &Global) -> Result<Report> {
+impl Subcommand for CompactExclusions {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let edit = compact_exclusions(&self.path, self.dry_run)?;
 
         let file = edit.path.display().to_string();
@@ -41,6 +41,6 @@ impl CompactExclusions {
             }
             Some(before) => format!("Compacted {before} entries to {} in {file}\n", edit.after),
         };
-        Ok(if global.quiet { Report::default() } else { Report::result(text) })
+        Ok(if context.global.quiet { Report::default() } else { Report::result(text) })
     }
 }

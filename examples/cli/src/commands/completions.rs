@@ -4,9 +4,8 @@ use clap::Args;
 use clap_complete::Shell;
 use trop_core::{Error, Result};
 
-use crate::args::Global;
-use crate::help;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Print a completion script for a shell
 ///
@@ -23,12 +22,12 @@ pub(crate) struct Completions {
 
 const SHELLS: [&str; 5] = ["bash", "zsh", "fish", "powershell", "elvish"];
 
-impl Completions {
-    pub(crate) fn run(self, _global: Global) -> Result<Report> {
+impl Subcommand for Completions {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let shell: Shell =
             self.shell.parse().map_err(|reason| Error::InvalidArgument { argument: "shell", reason })?;
         let mut script = Vec::new();
-        clap_complete::generate(shell, &mut help::command(), "trop", &mut script);
+        clap_complete::generate(shell, &mut (context.model)(), "trop", &mut script);
         let mut report = Report::result(script);
         report.note(
             match shell {

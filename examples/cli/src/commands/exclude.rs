@@ -7,12 +7,13 @@ use std::ffi::OsString;
 use clap::Args;
 use trop_core::{ExcludeRequest, ExclusionFile, PortRange, Result};
 
-use crate::args::Global;
 use crate::output::{Report, escape};
+use crate::subcommand::{Context, Subcommand};
 
 /// Never give out a port, or a range of ports
 ///
-/// Adds to `excluded_ports` of the nearest trop.local.yaml, else trop.yaml, at or above the working directory.
+/// Adds to `excluded_ports` of the nearest trop.local.yaml, else trop.yaml, at or above the working
+/// directory.
 #[derive(Args)]
 #[command(after_help = "\
 Example: keep out of the way of a database
@@ -32,16 +33,16 @@ pub(crate) struct Exclude {
     force: bool,
 }
 
-impl Exclude {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Exclude {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let mut request = ExcludeRequest::new(PortRange::parse("port", &self.ports.to_string_lossy())?);
         request.force = self.force;
         if self.global {
             request.file = ExclusionFile::Global;
         }
-        let quiet = global.quiet;
+        let quiet = context.global.quiet;
 
-        let edit = global.registry()?.exclude(&request)?;
+        let edit = context.registry()?.exclude(&request)?;
 
         let file = edit.path.display().to_string();
         let (low, high) = (request.ports.min(), request.ports.max());

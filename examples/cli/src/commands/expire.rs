@@ -3,11 +3,11 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use clap::Args;
-use trop_core::{Cleanup, Result};
+use trop_core::{Cleanup, Result, Uses};
 
-use super::clean::{self, Telling};
-use crate::args::Global;
+use super::clean::{self, Messages};
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Remove the reservations that nobody has asked for in many days
 ///
@@ -26,15 +26,19 @@ pub(crate) struct Expire {
     dry_run: bool,
 }
 
-impl Expire {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Expire {
+    fn uses(&self) -> Uses {
+        Uses::EXPIRY
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let days = clean::days(self.days)?;
-        let telling = Telling {
+        let messages = Messages {
             done: |cleanup| format!("Expired {}", summary(cleanup)),
             would: |cleanup| format!("Would expire {}", summary(cleanup)),
             rows: |cleanup| cleanup.expired.iter().map(|row| clean::expired(cleanup, row)).collect(),
         };
-        clean::run(global, self.dry_run, &telling, |registry| registry.expire(days))
+        clean::run(context, self.dry_run, &messages, |registry| registry.expire(days))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What `trop reserve-group` and `trop autoreserve` have in common: all but where the group is found.
+//! `trop reserve-group` and `trop autoreserve`, which differ only in where the group is found.
 
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
@@ -10,9 +10,10 @@ use trop_core::{
 };
 
 use super::{clean, reserve};
-use crate::args::{Changes, Global};
-use crate::occupancy::Occupancy;
+use crate::args::{ChangeOptions, metadata};
+use crate::occupancy::OccupancyOptions;
 use crate::output::{self, Report};
+use crate::subcommand::Context;
 
 #[derive(Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
@@ -25,7 +26,8 @@ pub(crate) struct Options {
     #[arg(long, value_enum, default_value_t = Format::Export)]
     format: Format,
 
-    /// The shell that evaluates the output: bash, zsh, fish or powershell [default: the one trop is called from]
+    /// The shell that evaluates the output: bash, zsh, fish or powershell [default: the one trop is called
+    /// from]
     #[arg(long, value_name = "SHELL")]
     shell: Option<String>,
 
@@ -38,14 +40,14 @@ pub(crate) struct Options {
     allow_unrelated_path: bool,
 
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeOptions,
 
     /// Show which ports it would be, and reserve nothing
     #[arg(long)]
     dry_run: bool,
 
     #[command(flatten)]
-    occupancy: Occupancy,
+    occupancy: OccupancyOptions,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -60,18 +62,18 @@ enum Format {
     Human,
 }
 
-/// Reserves the group that is found; `origin` adds to the notes where that was.
+/// Reserves the group that `discovery` finds. `origin` may return a note about where that was.
 pub(crate) fn run(
     options: Options,
-    global: Global,
+    context: Context,
     discovery: Discovery,
     origin: impl Fn(&ReservedGroup) -> Option<String>,
 ) -> Result<Report> {
     let (shell, guess) = shell(&options)?;
     let dry_run = options.dry_run;
     let format = options.format;
-    // A named file that is missing comes before settings that are wrong, and no group before no database.
-    let registry = global.registry_with(|options| options.discovery = discovery)?;
+    // The order in which faults are reported: a missing file, wrong settings, no group, no database.
+    let registry = context.registry_with(|options| options.discovery = discovery)?;
     let mut request = options.request()?;
     registry.group()?;
     let registry = if dry_run { registry.dry_run()? } else { registry };
@@ -79,12 +81,12 @@ pub(crate) fn run(
         Format::Export => group.format(GroupFormat::Export(shell)),
         Format::Json => group.format(GroupFormat::Json(GroupKey::Tag)),
         Format::Dotenv => group.format(GroupFormat::Dotenv),
-        // A group that is not sound must not pass because people read it.
+        // Formatted and thrown away: a group with an invalid variable name is refused in every format.
         Format::Human => group.format(GroupFormat::Dotenv).map(|_| human(group)),
     };
     let mut warning = None;
     let (group, text) = match registry.reserve_group_with(&request, print) {
-        // A preview may be taken from anywhere.
+        // A dry run is allowed from any directory.
         Err(error @ Error::UnrelatedPath { .. }) if dry_run => {
             warning =
                 Some(format!("Warning: the real run would be refused: {error} (--allow-unrelated-path)"));
@@ -107,7 +109,7 @@ pub(crate) fn run(
         }
     }
     if let Some(cleanup) = &group.cleanup {
-        clean::tell_automatic(cleanup, &mut report);
+        clean::note_automatic(cleanup, &mut report);
     }
     if dry_run {
         let would = if group.outcome == GroupOutcome::Kept { "would return" } else { "would reserve" };
@@ -124,7 +126,7 @@ pub(crate) fn run(
     Ok(report)
 }
 
-/// The shell to print for, and the name of one that it is only a guess for.
+/// The shell to print for; and the name of the calling shell, if that is unknown and bash is a guess.
 fn shell(options: &Options) -> Result<(Shell, Option<String>)> {
     match &options.shell {
         Some(name) => Ok((Shell::parse(name)?, None)),
@@ -135,7 +137,7 @@ fn shell(options: &Options) -> Result<(Shell, Option<String>)> {
 impl Options {
     fn request(self) -> Result<GroupRequest> {
         let mut request = GroupRequest::default();
-        request.task = reserve::setting("task", "--task", self.task)?;
+        request.task = metadata("task", "--task", self.task)?;
         self.occupancy.apply(&mut request.occupancy);
         request.allow_unrelated_path = self.allow_unrelated_path;
         request.allow_project_change = self.changes.project();
@@ -150,7 +152,7 @@ fn ports(group: &ReservedGroup) -> String {
     if count == 1 { "1 port".to_owned() } else { format!("{count} ports") }
 }
 
-/// A line for each service, with the number in front: a tag must not look like a statement.
+/// A line for each service. The port comes first, so that no tag can look like a statement of a shell.
 fn lines(group: &ReservedGroup) -> impl Iterator<Item = String> {
     group.members.iter().map(|member| format!("  {}  {} ({})", member.port(), member.tag(), member.variable))
 }

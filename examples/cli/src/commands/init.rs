@@ -7,8 +7,8 @@ use std::fmt::Write;
 use clap::Args;
 use trop_core::{Discovery, Error, InitRequest, Initialized, Result};
 
-use crate::args::Global;
 use crate::output::{Report, escape};
+use crate::subcommand::{Context, Subcommand};
 
 /// Set up the data directory and an empty database
 ///
@@ -31,21 +31,21 @@ pub(crate) struct Init {
     dry_run: bool,
 }
 
-impl Init {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Init {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let mut request = InitRequest::default();
         request.overwrite = self.overwrite;
         request.with_config = self.with_config;
-        let quiet = global.quiet;
-        // A configuration file that does not parse must not stand in the way.
-        let registry = global.registry_with(|options| options.discovery = Discovery::Off)?;
+        let quiet = context.global.quiet;
+        // No files: one that does not parse must not prevent it.
+        let registry = context.registry_with(|options| options.discovery = Discovery::Off)?;
         let directory = registry.data_dir().display().to_string();
         let text = if self.dry_run {
             preview(&directory, registry.dry_run_init(&request))
         } else {
             done(&directory, &registry.init(&request)?)
         };
-        // Notes for people, on the stream the contract gives them.
+        // Notes for people, but on standard output, as the contract has it.
         Ok(if quiet { Report::default() } else { Report::result(text) })
     }
 }

@@ -6,10 +6,10 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
-use trop_core::{Filter, LeaseInfo, Reservation, Result};
+use trop_core::{Filter, LeaseInfo, Reservation, Result, Uses};
 
-use crate::args::Global;
 use crate::output::{Format, Listing, Report};
+use crate::subcommand::{Context, Subcommand};
 
 const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
 
@@ -49,13 +49,17 @@ pub(crate) struct List {
     show_full_paths: bool,
 }
 
-impl List {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for List {
+    fn uses(&self) -> Uses {
+        Uses::LISTS
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let mut filter = Filter::default();
         filter.project = self.filter_project.map(exact);
         filter.tag = self.filter_tag.map(exact);
         filter.path = self.filter_path;
-        let registry = global.registry()?;
+        let registry = context.registry()?;
         let format = self.format.unwrap_or_else(|| registry.configuration().output_format.into());
         let (columns, paths, records) = if self.leases {
             let leases = registry.leases()?;
@@ -71,7 +75,7 @@ impl List {
     }
 }
 
-/// The text itself. What is not UTF-8 cannot be stored, so it becomes text that cannot be stored either.
+/// The text to filter by. What is not UTF-8 is never stored, so it becomes another text that is never stored.
 fn exact(text: OsString) -> String {
     text.into_string().unwrap_or_else(|_| "\0".to_owned())
 }

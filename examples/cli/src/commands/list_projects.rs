@@ -3,8 +3,8 @@
 use clap::Args;
 use trop_core::Result;
 
-use crate::args::Global;
 use crate::output::{self, Report};
+use crate::subcommand::{Context, Subcommand};
 
 /// List the projects that have reservations
 ///
@@ -15,11 +15,10 @@ Example: how many projects there are
   trop list-projects | wc -l")]
 pub(crate) struct ListProjects {}
 
-impl ListProjects {
-    #[allow(clippy::unused_self, reason = "as every other command")]
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for ListProjects {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let mut text = String::new();
-        for project in global.registry()?.projects()? {
+        for project in context.registry()?.projects()? {
             text += &output::escape(&project);
             text.push('\n');
         }

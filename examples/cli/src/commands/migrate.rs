@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use trop_core::{Error, MigrateRequest, Migration, Result};
 
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Move reservations from one path to another
 ///
@@ -40,19 +40,19 @@ pub(crate) struct Migrate {
     dry_run: bool,
 }
 
-impl Migrate {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let quiet = global.quiet;
+impl Subcommand for Migrate {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        let quiet = context.global.quiet;
         let mut request = MigrateRequest::new(self.from, self.to);
         request.recursive = self.recursive;
         request.force = self.force;
-        let mut registry = global.registry()?;
+        let mut registry = context.registry()?;
         if self.dry_run {
             registry = registry.dry_run()?;
         }
         let migration = match registry.migrate(&request) {
             Ok(migration) => migration,
-            Err(error) => return refused(error),
+            Err(error) => return conflict(error),
         };
 
         let mut report = Report::default();
@@ -82,8 +82,8 @@ impl Migrate {
     }
 }
 
-/// A refusal shows its plan first.
-fn refused(error: Error) -> Result<Report> {
+/// A conflict is reported after the plan of the migration; any other error as it is.
+fn conflict(error: Error) -> Result<Report> {
     let Error::MigrationConflict { plan } = &error else { return Err(error) };
     let mut report = Report::default();
     describe(plan, &mut report);

@@ -2,13 +2,12 @@
 
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
-use clap::error::ErrorKind;
-use clap::{Args, CommandFactory};
-use trop_core::{Holder, Port, Result};
+use clap::Args;
+use trop_core::{Holder, Port, Result, Uses};
 
-use crate::args::{Cli, Global};
-use crate::occupancy::{self, Occupancy};
+use crate::occupancy::{self, OccupancyOptions};
 use crate::output::{self, Report};
+use crate::subcommand::{Context, Subcommand};
 
 /// Tell who has a port: a directory that reserved it, or a process that leases it
 ///
@@ -23,32 +22,35 @@ pub(crate) struct PortInfo {
 
     /// Tell too whether something on this machine has the port at this moment
     #[arg(long)]
-    pub(crate) include_occupancy: bool,
+    include_occupancy: bool,
 
     #[command(flatten)]
-    occupancy: Occupancy,
+    occupancy: OccupancyOptions,
 }
 
-impl PortInfo {
-    /// What clap cannot say of flags that are shared with other subcommands.
-    pub(crate) fn check(&self) -> Result<(), clap::Error> {
+impl Subcommand for PortInfo {
+    fn uses(&self) -> Uses {
+        if self.include_occupancy { Uses::OCCUPANCY } else { Uses::OPENING }
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        // Clap cannot say this of options that are shared with other subcommands.
         if self.occupancy.any() && !self.include_occupancy {
-            let message = "the occupancy options require --include-occupancy";
-            return Err(Cli::command().error(ErrorKind::MissingRequiredArgument, message));
+            return Err("the occupancy options require --include-occupancy");
         }
         Ok(())
     }
 
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let port = Port::new("port", self.port.into())?;
-        let registry = global.registry_with(|options| {
+        let registry = context.registry_with(|options| {
             self.occupancy.apply(&mut options.occupancy);
         })?;
         let free = || format!("Port {port} is not reserved\n");
         let mut answer = match registry.holder(port)? {
             Some(Holder::Reservation(reservation)) => output::describe(&reservation),
             Some(Holder::Lease(lease)) if lease.alive => output::describe_lease(&lease),
-            // An ended lease is in nobody's way.
+            // An ended lease does not keep the port from anybody.
             Some(Holder::Lease(lease)) => free() + &output::describe_lease(&lease),
             _ => free(),
         };

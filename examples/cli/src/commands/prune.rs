@@ -5,13 +5,14 @@
 use clap::Args;
 use trop_core::{Registry, Result};
 
-use super::clean::{self, Telling};
-use crate::args::Global;
+use super::clean::{self, Messages};
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Remove the reservations of directories that do not exist any more
 ///
-/// A directory that cannot be looked at, because of its permissions or a mount that is away, keeps its reservations.
+/// A directory that cannot be looked at, because of its permissions or a mount that is away, keeps its
+/// reservations.
 #[derive(Args)]
 #[command(after_help = "\
 Example: what would go
@@ -22,13 +23,13 @@ pub(crate) struct Prune {
     dry_run: bool,
 }
 
-impl Prune {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let telling = Telling {
+impl Subcommand for Prune {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        let messages = Messages {
             done: |cleanup| format!("Removed {}", clean::reservations(cleanup.pruned.len())),
             would: |cleanup| format!("Would remove {}", clean::reservations(cleanup.pruned.len())),
             rows: |cleanup| cleanup.pruned.iter().map(clean::pruned).collect(),
         };
-        clean::run(global, self.dry_run, &telling, Registry::prune)
+        clean::run(context, self.dry_run, &messages, Registry::prune)
     }
 }

@@ -3,13 +3,15 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use clap::Args;
-use trop_core::{Error, Holder, Port, Registry, ReleaseRequest, Result};
+use trop_core::{Error, Holder, Port, Registry, ReleaseRequest, Result, Uses};
 
 use super::clean;
-use crate::args::{Global, Place, port, tag};
+use crate::args::{PathOptions, port, tag};
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Release the ports of a directory, or one port
 ///
@@ -24,7 +26,7 @@ pub(crate) struct Release {
     /// This port, whatever its path, reserved or leased
     #[arg(long, allow_negative_numbers = true,
         conflicts_with_all = ["tag", "untagged_only", "path", "allow_unrelated_path", "recursive"])]
-    pub(crate) port: Option<OsString>,
+    port: Option<OsString>,
 
     /// Only the port with this tag
     #[arg(long)]
@@ -35,7 +37,7 @@ pub(crate) struct Release {
     untagged_only: bool,
 
     #[command(flatten)]
-    pub(crate) place: Place,
+    directory: PathOptions,
 
     /// The same of every path below it
     #[arg(long)]
@@ -50,22 +52,31 @@ pub(crate) struct Release {
     dry_run: bool,
 }
 
-impl Release {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Release {
+    fn uses(&self) -> Uses {
+        Uses::PATHS
+    }
+
+    fn path(&mut self) -> Option<&mut Option<PathBuf>> {
+        // With --port one port is released, whatever its path.
+        if self.port.is_none() { Some(&mut self.directory.path) } else { None }
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         if self.tag.is_some() && self.untagged_only {
             let reason = "Cannot specify both --tag and --untagged-only".to_owned();
             return Err(Error::InvalidArgument { argument: "tag", reason });
         }
         let mut request = ReleaseRequest::default();
         let port = port("port", self.port)?;
-        request.path = self.place.path;
+        request.path = self.directory.path;
         request.tag = tag(self.tag)?;
         request.untagged_only = self.untagged_only;
-        request.allow_unrelated_path = self.place.allow_unrelated_path || self.force;
+        request.allow_unrelated_path = self.directory.allow_unrelated_path || self.force;
         request.recursive = self.recursive;
 
-        let verbose = global.verbose;
-        let registry = global.registry()?;
+        let verbose = context.global.verbose;
+        let registry = context.registry()?;
         let registry = if self.dry_run { registry.dry_run()? } else { registry };
         let released = match port {
             Some(port) => release_port(&registry, port, self.force)?,
@@ -95,7 +106,7 @@ impl Release {
     }
 }
 
-/// What was released, in words.
+/// Releases one port, and describes what had it.
 fn release_port(registry: &Registry, port: Port, force: bool) -> Result<Vec<String>> {
     let released = registry.release_port(port, force)?;
     Ok(Vec::from_iter(released.map(|holder| match holder {

@@ -3,15 +3,16 @@
 #![allow(clippy::doc_markdown, reason = "the documentation is the help text")]
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use trop_core::{Error, Field, Refusal, Reservation, ReserveRequest, Result, identifier};
+use trop_core::{Field, Refusal, Reservation, ReserveRequest, Result, Uses};
 
 use super::clean;
-use crate::args::{Changes, Global, Limits, Place, port, tag};
-use crate::occupancy::Occupancy;
+use crate::args::{ChangeOptions, PathOptions, RangeOptions, metadata, port, tag};
+use crate::occupancy::OccupancyOptions;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Reserve a port, or get the one that is reserved already
 ///
@@ -31,7 +32,7 @@ pub(crate) struct Reserve {
     port: Option<OsString>,
 
     #[command(flatten)]
-    limits: Limits,
+    range: RangeOptions,
 
     /// The project it is for, kept until it is changed [default: what git says, for a new reservation]
     #[arg(long, value_name = "NAME", conflicts_with = "clear_project")]
@@ -50,10 +51,10 @@ pub(crate) struct Reserve {
     clear_task: bool,
 
     #[command(flatten)]
-    pub(crate) place: Place,
+    directory: PathOptions,
 
     #[command(flatten)]
-    changes: Changes,
+    changes: ChangeOptions,
 
     /// Choose a port anew for a path and tag that have one
     #[arg(long)]
@@ -67,7 +68,8 @@ pub(crate) struct Reserve {
     #[arg(long)]
     ignore_exclusions: bool,
 
-    /// Overwrite, accept any path, allow every change, and use the preferred port although it is in use or excluded
+    /// Overwrite, accept any path, allow every change, and use the preferred port although it is in use or
+    /// excluded
     #[arg(long)]
     force: bool,
 
@@ -88,16 +90,24 @@ pub(crate) struct Reserve {
     dry_run: bool,
 
     #[command(flatten)]
-    occupancy: Occupancy,
+    occupancy: OccupancyOptions,
 }
 
-impl Reserve {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        let (is_given, dry_run) = (self.place.path.is_some(), self.dry_run);
+impl Subcommand for Reserve {
+    fn uses(&self) -> Uses {
+        Uses::RESERVING
+    }
+
+    fn path(&mut self) -> Option<&mut Option<PathBuf>> {
+        Some(&mut self.directory.path)
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        let (is_given, dry_run) = (self.directory.path.is_some(), self.dry_run);
         let mut request = self.request()?;
-        // Settings of the highest rank, so that they can repair a range that lower ones spoil.
+        // As settings of the highest priority, so that they can repair a range that others make invalid.
         let (min, max) = (request.min.take(), request.max.take());
-        let registry = global.registry_with(|options| {
+        let registry = context.registry_with(|options| {
             options.min = min;
             options.max = max;
         })?;
@@ -115,7 +125,7 @@ impl Reserve {
             report.note(format!("Warning: preferred port {preferred} was not used: {reason}"));
         }
         if let Some(cleanup) = &reserved.cleanup {
-            clean::tell_automatic(cleanup, &mut report);
+            clean::note_automatic(cleanup, &mut report);
         }
         if dry_run {
             let what = if reserved.created { "would reserve" } else { "would return" };
@@ -123,18 +133,20 @@ impl Reserve {
         }
         Ok(report)
     }
+}
 
+impl Reserve {
     fn request(self) -> Result<ReserveRequest> {
         let mut request = ReserveRequest::default();
         request.tag = tag(self.tag)?;
         request.preferred = port("port", self.port)?;
-        (request.min, request.max) = self.limits.ports()?;
-        let project = setting("project", "--project", self.project)?;
+        (request.min, request.max) = self.range.ports()?;
+        let project = metadata("project", "--project", self.project)?;
         request.project = Field::new("clear_project", project, self.clear_project)?;
-        let task = setting("task", "--task", self.task)?;
+        let task = metadata("task", "--task", self.task)?;
         request.task = Field::new("clear_task", task, self.clear_task)?;
-        request.path = self.place.path;
-        request.allow_unrelated_path = self.place.allow_unrelated_path;
+        request.path = self.directory.path;
+        request.allow_unrelated_path = self.directory.allow_unrelated_path;
         request.allow_project_change = self.changes.project();
         request.allow_task_change = self.changes.task();
         request.overwrite = self.overwrite;
@@ -148,19 +160,7 @@ impl Reserve {
     }
 }
 
-/// The text of a project or task, trimmed. A bad one is a setting to the command, wherever it comes from.
-pub(crate) fn setting(setting: &'static str, flag: &str, text: Option<OsString>) -> Result<Option<String>> {
-    let Some(text) = text else { return Ok(None) };
-    let refuse = |reason: &str| Error::Config { setting, reason: format!("{flag}: {reason}") };
-    let text = text.to_str().ok_or_else(|| refuse("it is not valid UTF-8"))?;
-    match identifier(setting, text) {
-        Ok(text) => Ok(Some(text.to_owned())),
-        Err(Error::InvalidArgument { reason, .. }) => Err(refuse(&reason)),
-        Err(error) => Err(error),
-    }
-}
-
-/// What spoke against a preferred port.
+/// Why a preferred port was not given out.
 pub(crate) fn obstacle(refusal: Refusal) -> &'static str {
     match refusal {
         Refusal::OutsideRange => "it is outside the port range",

@@ -5,16 +5,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use trop_core::{Discovery, Result};
+use trop_core::{Discovery, Result, Uses};
 
 use super::group;
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Reserve the ports of all services a configuration file defines, all or none
 ///
-/// Prints them as statements for a shell. Asking again gives the same ports. The ports belong to the directory of the
-/// file, and each to the tag of its service.
+/// Prints them as statements for a shell. Asking again gives the same ports. The ports belong to the
+/// directory of the file, and each to the tag of its service.
 #[derive(Args)]
 #[command(after_help = "\
 Example: write the ports where other programs look for them
@@ -28,8 +28,12 @@ pub(crate) struct ReserveGroup {
     options: group::Options,
 }
 
-impl ReserveGroup {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
-        group::run(self.options, global, Discovery::File(self.file), |_| None)
+impl Subcommand for ReserveGroup {
+    fn uses(&self) -> Uses {
+        Uses::RESERVING
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        group::run(self.options, context, Discovery::File(self.file), |_| None)
     }
 }

@@ -8,24 +8,27 @@ use std::io;
 use std::process::Command;
 
 use clap::Args;
-use trop_core::{Error, Lease, LeaseRequest, Result, is_variable_name};
+use trop_core::{Error, Lease, LeaseRequest, Result, Uses, is_variable_name};
 
-use crate::args::{Global, Limits, port};
+use crate::args::{RangeOptions, port};
 use crate::child::{self, Forwarder};
-use crate::occupancy::Occupancy;
+use crate::occupancy::OccupancyOptions;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
-/// trop itself failed, and the command was not started.
+/// Exit status: trop itself failed, and the command was not started.
 const FAILED: u8 = 125;
+/// Exit status: the command cannot be executed.
 const NOT_EXECUTABLE: u8 = 126;
+/// Exit status: the command does not exist.
 const NOT_FOUND: u8 = 127;
 
 /// Run a command with a port that nobody else is given until it ends
 ///
 /// The port is in the environment variable PORT; of several, the others are in PORT_2, PORT_3 and so on.
 /// Ports come back when trop ends in whatever way. Signals are forwarded to the command. The exit status
-/// is the command's, 128 and the number of the signal that ended it, 127 if it does not exist, 126 if it cannot be
-/// executed, and 125 if trop failed before.
+/// is the command's, 128 and the number of the signal that ended it, 127 if it does not exist, 126 if it
+/// cannot be executed, and 125 if trop failed before.
 #[derive(Args)]
 #[command(after_help = "\
 Examples: a test run with a port of its own; three neighbours, with names
@@ -49,13 +52,14 @@ pub(crate) struct Run {
     port: Option<OsString>,
 
     #[command(flatten)]
-    limits: Limits,
+    range: RangeOptions,
 
     /// What it is for, shown in lists
     #[arg(long, value_name = "TEXT")]
     label: Option<OsString>,
 
-    /// Keep the port bound, so that the system gives it to nobody; servers that do not set SO_REUSEADDR fail (Linux)
+    /// Keep the port bound, so that the system gives it to nobody; servers that do not set SO_REUSEADDR fail
+    /// (Linux)
     #[arg(long)]
     hold: bool,
 
@@ -64,26 +68,32 @@ pub(crate) struct Run {
     command: Vec<OsString>,
 
     #[command(flatten)]
-    occupancy: Occupancy,
+    occupancy: OccupancyOptions,
+}
+
+impl Subcommand for Run {
+    fn uses(&self) -> Uses {
+        Uses::PORTS.and(Uses::OCCUPANCY).and(Uses::EXPIRY).and(Uses::AUTOCLEAN)
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        Ok(self.start(context).unwrap_or_else(|error| Report::status(FAILED, Some(error))))
+    }
 }
 
 impl Run {
-    pub(crate) fn run(self, global: Global) -> Report {
-        self.start(global).unwrap_or_else(|error| Report::status(FAILED, Some(error)))
-    }
-
-    fn start(self, global: Global) -> Result<Report> {
+    fn start(self, context: Context) -> Result<Report> {
         let names = names(self.env, self.count)?;
         let mut request = LeaseRequest::default();
         request.preferred = port("port", self.port)?;
-        let (min, max) = self.limits.ports()?;
+        let (min, max) = self.range.ports()?;
         request.label = self.label.map(label).transpose()?;
         request.contiguous = self.contiguous;
         request.hold = self.hold;
         self.occupancy.apply(&mut request.occupancy);
 
-        // Settings of the highest rank, so that they can repair a range that lower ones spoil.
-        let registry = global.registry_with(|options| {
+        // As settings of the highest priority, so that they can repair a range that others make invalid.
+        let registry = context.registry_with(|options| {
             options.min = min;
             options.max = max;
         })?;
@@ -103,13 +113,13 @@ impl Run {
             log::info!("{name}={port}");
         }
         let status = supervise(self.command, variables);
-        // Ends all leases at once, before each is dropped.
+        // Ends all leases in one transaction; dropping each of them would need one each.
         registry.close();
         status
     }
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end, with these variables in its environment.
 fn supervise(words: Vec<OsString>, variables: Vec<(String, String)>) -> Result<Report> {
     let mut words = words.into_iter();
     let program = words.next().unwrap_or_default();
@@ -127,11 +137,11 @@ fn supervise(words: Vec<OsString>, variables: Vec<(String, String)>) -> Result<R
     }
 }
 
-/// The variables' names if they are given: one for each port, and all different wherever the command runs.
+/// The names of variables that are given: one for each port, and different even where case does not count.
 fn names(given: Vec<OsString>, count: u32) -> Result<Vec<String>> {
-    let refuse = |reason: String| Err(Error::InvalidArgument { argument: "env", reason });
+    let invalid = |reason: String| Err(Error::InvalidArgument { argument: "env", reason });
     if !given.is_empty() && u32::try_from(given.len()) != Ok(count) {
-        return refuse(format!(
+        return invalid(format!(
             "names: {}, ports: {count}; give one name for each port, or none",
             given.len()
         ));
@@ -140,14 +150,14 @@ fn names(given: Vec<OsString>, count: u32) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for name in given {
         let Some(name) = name.into_string().ok().filter(|name| is_variable_name(name)) else {
-            return refuse(
-                "it is no name of an environment variable: 1 to 255 letters (A-Z, a-z), digits and underscores, \
-                 not starting with a digit"
+            return invalid(
+                "it is no name of an environment variable: 1 to 255 letters (A-Z, a-z), digits and \
+                 underscores, not starting with a digit"
                     .to_owned(),
             );
         };
         if !seen.insert(name.to_ascii_uppercase()) {
-            return refuse(format!("the name {name} is given twice"));
+            return invalid(format!("the name {name} is given twice"));
         }
         names.push(name);
     }

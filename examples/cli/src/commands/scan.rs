@@ -3,11 +3,12 @@
 use std::ffi::OsString;
 
 use clap::Args;
-use trop_core::{ExclusionFile, Result, ScanRequest, add_exclusions};
+use trop_core::{ExclusionFile, Result, ScanRequest, Uses, add_exclusions};
 
-use crate::args::{Global, port};
-use crate::occupancy::{self, Probes};
+use crate::args::port;
+use crate::occupancy::{self, ProbeOptions};
 use crate::output::{Format, Report};
+use crate::subcommand::{Context, Subcommand};
 
 /// Find the ports that something on this machine has bound
 ///
@@ -38,21 +39,25 @@ pub(crate) struct Scan {
     autocompact: bool,
 
     #[command(flatten)]
-    probes: Probes,
+    probes: ProbeOptions,
 }
 
-impl Scan {
-    pub(crate) fn run(self, global: Global) -> Result<Report> {
+impl Subcommand for Scan {
+    fn uses(&self) -> Uses {
+        Uses::PORTS.and(Uses::OCCUPANCY)
+    }
+
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
         let (min, max) = (port("min port", self.min)?, port("max port", self.max)?);
-        let verbose = global.verbose;
-        // Settings of the highest rank, so that they can repair a range that lower ones spoil.
-        let registry = global.registry_with(|options| {
+        let verbose = context.global.verbose;
+        // As settings of the highest priority, so that they can repair a range that others make invalid.
+        let registry = context.registry_with(|options| {
             options.min = min;
             options.max = max;
             self.probes.apply(&mut options.occupancy);
         })?;
 
-        // No file to write to is found out before the work is done.
+        // Before the scan: that there is no file to write to need not wait for its end.
         let file = self.autoexclude.then(|| registry.exclusion_file(ExclusionFile::Project)).transpose()?;
         let scan = registry.scan(&ScanRequest::default())?;
         let edit =
@@ -70,12 +75,12 @@ impl Scan {
         }
         if let Some(first) = scan.doubts.first() {
             let count = scan.doubts.len();
-            let told = "could not tell, so their ports count as possibly occupied";
+            let text = "could not tell, so their ports count as possibly occupied";
             if verbose {
                 scan.doubts.iter().for_each(|doubt| report.note(format!("Possibly occupied: {doubt}")));
-                report.note(format!("{count} probes {told}"));
+                report.note(format!("{count} probes {text}"));
             } else {
-                report.note(format!("{count} probes {told}; the first: {first}"));
+                report.note(format!("{count} probes {text}; the first: {first}"));
             }
         }
         Ok(report)

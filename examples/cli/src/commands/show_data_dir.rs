@@ -5,8 +5,8 @@
 use clap::Args;
 use trop_core::Result;
 
-use crate::args::Global;
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Print the data directory
 ///
@@ -17,11 +17,10 @@ Example: what the registry's directory has in it
   ls \"$(trop show-data-dir)\"")]
 pub(crate) struct ShowDataDir {}
 
-impl ShowDataDir {
-    #[allow(clippy::unused_self, reason = "as every subcommand")]
-    pub(crate) fn run(self, global: &Global) -> Result<Report> {
-        let directory = trop_core::data_dir(global.data_dir.as_deref())?;
-        // Exactly, even if it is no valid text: programs read it.
+impl Subcommand for ShowDataDir {
+    fn run(self: Box<Self>, context: Context) -> Result<Report> {
+        let directory = trop_core::data_dir(context.global.data_dir.as_deref())?;
+        // The exact bytes, even if they are not UTF-8, because programs read them.
         let mut line = directory.into_os_string().into_encoded_bytes();
         line.push(b'\n');
         Ok(Report::result(line))

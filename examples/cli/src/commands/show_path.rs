@@ -6,6 +6,7 @@ use clap::Args;
 use trop_core::Result;
 
 use crate::output::Report;
+use crate::subcommand::{Context, Subcommand};
 
 /// Print the path a reservation made here would have
 ///
@@ -17,15 +18,19 @@ Example: the path of the directory above
 pub(crate) struct ShowPath {
     /// The directory the port belongs to [default: the working directory]
     #[arg(long)]
-    pub(crate) path: Option<PathBuf>,
+    path: Option<PathBuf>,
 
     /// Follow the links of a given path, which then has to exist
     #[arg(long)]
     canonicalize: bool,
 }
 
-impl ShowPath {
-    pub(crate) fn run(self) -> Result<Report> {
+impl Subcommand for ShowPath {
+    fn path(&mut self) -> Option<&mut Option<PathBuf>> {
+        Some(&mut self.path)
+    }
+
+    fn run(self: Box<Self>, _: Context) -> Result<Report> {
         let path = trop_core::resolve_path(self.path.as_deref(), self.canonicalize)?;
         Ok(Report::result(path + "\n"))
     }

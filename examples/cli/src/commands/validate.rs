@@ -8,11 +8,12 @@ use clap::Args;
 use trop_core::Result;
 
 use crate::output::{Report, escape};
+use crate::subcommand::{Context, Subcommand};
 
 /// Check a configuration file
 ///
-/// Lists everything that is wrong with it, with its line. A file called config.yaml is checked as a user's file, any
-/// other as a project file.
+/// Lists everything that is wrong with it, with its line. A file called config.yaml is checked as a user's
+/// file, any other as a project file.
 #[derive(Args)]
 #[command(after_help = "\
 Example: before committing a project's file
@@ -22,8 +23,8 @@ pub(crate) struct Validate {
     config_path: PathBuf,
 }
 
-impl Validate {
-    pub(crate) fn run(self) -> Result<Report> {
+impl Subcommand for Validate {
+    fn run(self: Box<Self>, _: Context) -> Result<Report> {
         let problems = trop_core::validate(&self.config_path)?;
         let path = self.config_path.display().to_string();
         let count = match problems.len() {
@@ -32,6 +33,6 @@ impl Validate {
             count => format!("{count} problems"),
         };
         let findings = problems.iter().map(ToString::to_string).collect();
-        Ok(Report::refusal(findings, format!("'{path}' is invalid: {count}")))
+        Ok(Report::negative(findings, format!("'{path}' is invalid: {count}")))
     }
 }

@@ -186,7 +186,7 @@ fn the_switches_of_the_cleanup_come_from_every_source() {
             let write = |text: &str| fs::write(machine.path(file), text).unwrap();
             write("disable_autoprune: true\ndisable_autoexpire: true\n");
             machine.refuses(6, &["exhausted", "automatic pruning and expiration disabled"], force(forced));
-            // One switch the other way, from a source that weighs more.
+            // One setting the other way, from a source with a higher priority.
             let mut command = machine.command(force(forced));
             assert_eq!(port(&run(command.env("TROP_DISABLE_AUTOEXPIRE", "false"))), 25201, "{file}");
         }
@@ -220,7 +220,7 @@ fn what_is_probed_and_permitted_comes_from_every_source() {
         machine.reserve(["--project", "shop", "--task", "cart", SKIP, "--tag", "sticky"]);
         let write = |text: &str| fs::write(machine.path(file), text).unwrap();
         write("occupancy_check: {skip_udp: true}\n");
-        // Another leaf from the command line leaves this one as it is.
+        // A different setting from the command line leaves this one as it is.
         machine.reserve(reserve[1..].iter().chain(&["--skip-ipv6"]));
         assert_eq!(machine.trop(["release", "--untagged-only"]).code, 0);
         let mut command = machine.command(reserve);

@@ -1,4 +1,4 @@
-//! Syntax, argument values, settings, and which of several faults is reported.
+//! Syntax, argument values, settings, and which of several errors is reported.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;

@@ -15,7 +15,7 @@ fn reserve(machine: &Machine, path: &str, tag: &str) {
     machine.reserve(["--quiet", "--path", path, "--tag", tag, "--skip-occupancy-check", "--project", "shop"]);
 }
 
-/// Makes the row look last used this many days and seconds ago.
+/// Sets the time of last use to this many days and seconds ago.
 fn age(machine: &Machine, tag: &str, days: i64, seconds: i64) {
     machine.sql(&format!(
         "UPDATE reservations SET last_used_at = unixepoch() - {days} * 86400 - {seconds} WHERE tag = '{tag}'"
@@ -38,7 +38,7 @@ fn both(machine: &Machine, arguments: &[&str], would: &[&str], done: &[&str]) {
     assert_summary(&machine.trop(arguments), done);
 }
 
-/// Every kind of path there is.
+/// Rows for every kind of path.
 fn places() -> Machine {
     let machine = Machine::new();
     for directory in ["kept", "missing", "target", "file/below", "loop", "dangling"] {
@@ -168,7 +168,7 @@ fn verbose_has_a_line_for_each_row() {
             let outcome = machine.trop(arguments);
             assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""));
             let stderr = &outcome.stderr;
-            // The settings are told too.
+            // Details about the settings are printed too.
             let told = stderr.lines().filter(|line| !line.starts_with("Detail: ")).count();
             assert_eq!(told, lines, "{outcome:?}");
             assert!(!stderr.contains("Some("), "{outcome:?}");
@@ -181,7 +181,7 @@ fn verbose_has_a_line_for_each_row() {
                 assert_eq!(stderr.contains(&line), is_there, "{line}: {outcome:?}");
             }
             if command == "expire" {
-                // The oldest first.
+                // In order of age, the oldest first.
                 let place = |token: &str| stderr.find(token).unwrap();
                 assert!(
                     place("100 days") < place("40 days") && place("40 days") < place("31 days"),

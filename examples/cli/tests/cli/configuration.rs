@@ -1,4 +1,4 @@
-//! Configuration files: where they are found, what weighs more, and what is said when one is wrong.
+//! Configuration files: where they are found, their order of priority, and how errors in them are reported.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -52,16 +52,16 @@ fn files_are_found_from_the_physical_working_directory_upward() {
     write(&machine, "work/trop.yaml", "ports: {min: 6000}\n");
     assert_eq!(reserve_in(&machine, &deep, &[]), 6000);
     assert_eq!(reserve_in(&machine, &machine.path("work"), &[]), 6001);
-    // A link leads to the parents of what it leads to.
+    // Through a link, the parents of its target count.
     machine.directory("elsewhere");
     symlink(&deep, machine.path("elsewhere/link")).unwrap();
     assert_eq!(reserve_in(&machine, &machine.path("elsewhere/link"), &[]), 6002);
-    // The nearest directory that has either; files further up are not merged in.
+    // Only the nearest directory that has either file; those further up are not merged.
     write(&machine, "work/a/trop.local.yaml", "excluded_ports: [5001..5005]\n");
     assert_eq!(reserve_in(&machine, &deep, &[]), 5006);
     write(&machine, "work/a/b/trop.yaml", "ports: {min: 6100}\n");
     assert_eq!(reserve_in(&machine, &deep, &[]), 6100);
-    // Not those of the path that is reserved.
+    // The files of the reserved path do not count.
     let path = text(&deep);
     assert_eq!(reserve_in(&machine, &machine.path("work"), &["--path", path]), 6003);
 }
@@ -131,7 +131,7 @@ fn a_range_is_judged_when_all_sources_are_known() {
     machine.refuses_command(7, &tokens, &mut with(&machine, &["reserve"], &variables));
     assert_eq!(reserve(&machine, &["--max", "9000"], &variables), 8002);
     machine.refuses(7, &["max 7999", "command line"], ["reserve", "--max", "7999"]);
-    // Who uses no range is not stopped by one.
+    // Commands that use no range are not stopped by a bad one.
     assert_eq!(machine.trop(["list"]).code, 0);
 }
 
@@ -149,15 +149,15 @@ fn either_upper_form_replaces_both() {
         &["6000..6000"],
         &mut with(&machine, &["reserve"], &[("TROP_PORT_MAX", "6000")]),
     );
-    // The offset counts from the effective lower end.
+    // The offset is added to the effective lower end.
     assert_eq!(reserve(&machine, &["--min", "7100"], &[]), 7100);
     assert_eq!(reserve(&machine, &["--min", "7100"], &[]), 7101);
     machine.refuses_command(6, &["7100..7101"], &mut with(&machine, &["reserve", "--min", "7100"], &[]));
-    // Of two variables the offset wins.
+    // If both variables are set, the offset wins.
     let both = [("TROP_PORT_MAX", "6000"), ("TROP_PORT_MAX_OFFSET", "2")];
     assert_eq!(reserve(&machine, &[], &both), 6002);
     machine.refuses(7, &["65535", "max_offset 1"], ["reserve", "--min", "65535"]);
-    // A source with a lower end only keeps the upper end.
+    // A source that sets only the lower end leaves the upper end as it is.
     write(&machine, "work/trop.local.yaml", "ports: {min: 5999}\n");
     assert_eq!(reserve(&machine, &[], &[]), 5999);
     machine.refuses_command(6, &["5999..6000"], &mut with(&machine, &["reserve"], &[]));
@@ -228,7 +228,7 @@ fn the_lock_wait_comes_from_every_source_and_has_a_limit() {
     for variable in ["TROP_BUSY_TIMEOUT", "TROP_MAXIMUM_LOCK_WAIT_SECONDS"] {
         machine.refuses_command(2, &["0s"], &mut with(&machine, &["release"], &[(variable, "0")]));
     }
-    // The alias weighs less; the flag weighs more.
+    // The alias has a lower priority, the flag a higher one.
     let variables = [("TROP_BUSY_TIMEOUT", "0"), ("TROP_MAXIMUM_LOCK_WAIT_SECONDS", "x")];
     machine.refuses_command(2, &["0s"], &mut with(&machine, &["release"], &variables));
     let variables = [("TROP_BUSY_TIMEOUT", "60")];
@@ -284,7 +284,7 @@ fn a_file_that_cannot_be_used_stops_every_command_that_reads_it() {
             }
         }
         fs::remove_file(&path).unwrap();
-        // What is there but cannot be read is not passed over.
+        // A file that exists but cannot be read is an error.
         symlink("nowhere", &path).unwrap();
         machine.refuses(7, &["cannot read", text(&path)], ["list"]);
         fs::remove_file(&path).unwrap();
@@ -349,7 +349,8 @@ fn a_file_without_permission_to_read_it_is_not_passed_over() {
     }
 }
 
-/// The flag weighs most, then the variable, the private file, the project's, and git; and each can be said not to count.
+/// In order of priority: the flag, the variable, the private file, the project's file, git. Each can be
+/// switched off.
 #[test]
 fn the_project_and_the_task_come_from_the_heaviest_source() {
     let machine = Machine::new();
@@ -378,7 +379,7 @@ fn the_project_and_the_task_come_from_the_heaviest_source() {
     assert_eq!(stored(&[], &variables), pair("variable", "later"));
     assert_eq!(stored(&["--project", "flag ", "--task", "now"], &variables), pair("flag", "now"));
     assert_eq!(stored(&["--clear-project", "--clear-task"], &variables), (None, None));
-    // An explicit value of any source is one that must not change what is stored.
+    // An explicit value from any source may not change a stored one.
     let refused = &mut with(&machine, &["reserve", "--tag", "0"], &[]);
     machine.refuses_command(1, &["sticky field 'project'", "'work'", "'private'"], refused);
 }
@@ -399,7 +400,7 @@ fn the_home_directory_has_two_names() {
     }
 }
 
-/// The format of lists is theirs alone: what a scan prints is asked for each time.
+/// The setting `output_format` is for lists only: `scan` does not use it.
 #[test]
 fn the_output_format_is_for_list_only() {
     let machine = Machine::new();

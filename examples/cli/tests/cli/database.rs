@@ -166,7 +166,7 @@ fn what_the_system_refuses_is_an_input_output_failure() {
             assert_failure(&outcome, 5, &["data directory"]);
         }
     }
-    // A database that cannot be read is no input or output failure by the contract.
+    // The contract does not count a database that cannot be read as an I/O error.
     machine.directory("data/trop.db");
     for command in EVERY_COMMAND {
         assert_failure(&machine.trop(command), 6, &["database", "directory"]);

@@ -1,4 +1,4 @@
-//! `exclude`, `compact-exclusions` and `scan --autoexclude`: one file is edited, and nothing else in it.
+//! `exclude`, `compact-exclusions` and `scan --autoexclude`: only the list of one file is edited.
 
 use std::fs;
 use std::net::TcpListener;

@@ -1,4 +1,4 @@
-//! One fault, one exit code and the same words, whichever command meets it.
+//! The same fault has the same exit code and the same message in every command.
 
 use std::fs;
 
@@ -6,7 +6,7 @@ use crate::support::{Machine, Program, assert_failure, assert_syntax_error, run,
 
 type Commands = &'static [&'static [&'static str]];
 
-/// Those that change rows.
+/// The commands that change rows.
 const WRITERS: Commands = &[
     &["reserve"],
     &["release"],
@@ -16,7 +16,7 @@ const WRITERS: Commands = &[
     &["migrate", "--from", "/a", "--to", "/b", "--recursive"],
 ];
 
-/// Those that open the database and change nothing in it.
+/// The commands that open the database and change nothing in it.
 const READERS: Commands = &[
     &["list"],
     &["list-projects"],
@@ -29,7 +29,7 @@ const READERS: Commands = &[
     &["exclude", "20000"],
 ];
 
-/// Those that ask for nothing but the file system.
+/// The commands that need no data directory.
 const OTHERS: Commands = &[&["show-path"], &["completions", "bash"], &["validate", "trop.yaml"]];
 
 fn everybody() -> impl Iterator<Item = &'static [&'static str]> {
@@ -59,7 +59,7 @@ fn a_lock_is_a_timeout_for_whoever_needs_it() {
     }
     lock.release();
 
-    // Opening and switching to the log are met by everybody.
+    // Every command has to wait when the database is opened and switched to WAL.
     machine.sql("PRAGMA journal_mode = DELETE");
     let exclusive = "import sqlite3, sys\n\
          connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
@@ -184,7 +184,7 @@ fn values_out_of_bounds_are_the_same_to_everybody() {
     }
 }
 
-/// The later of two data directories counts, and the other is not made.
+/// Of two `--data-dir` the later one counts, and the other is not created.
 #[test]
 fn the_later_data_directory_wins_everywhere() {
     let also: Commands = &[&["init"], &["assert-data-dir", "--not"], &["show-data-dir"]];

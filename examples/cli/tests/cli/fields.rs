@@ -1,4 +1,4 @@
-//! Projects and tasks: stored, kept, changed with permission only.
+//! Projects and tasks: they are stored, kept, and changed only where an option allows it.
 
 use serde_json::{Value, json};
 
@@ -17,7 +17,7 @@ fn row(machine: &Machine) -> (Value, Value, Value, Value) {
 /// A reservation made long ago for the project `shop` and the task `cart`.
 fn machine() -> Machine {
     let machine = Machine::new();
-    // Whatever else on this machine is bound at this moment must not matter.
+    // No probes: sockets of other programs must not matter.
     machine.reserve(["--project", " shop ", "--task", "cart", "--skip-occupancy-check"]);
     machine.sql("UPDATE reservations SET created_at = 1000, last_used_at = 2000");
     machine

@@ -1,16 +1,16 @@
-//! What is generated from the parser's own model: completions and the manual page.
+//! Completions and the manual page, which are generated from the definitions of the parser.
 
 use std::collections::BTreeSet;
 
 use crate::support::{Machine, assert_syntax_error};
 
-/// Every long option that the help of a command names.
+/// All long options in a help text.
 fn options(help: &str) -> BTreeSet<String> {
     let words = help.split(|character: char| !(character.is_ascii_alphanumeric() || character == '-'));
     words.filter(|word| word.starts_with("--") && word.len() > 2).map(str::to_owned).collect()
 }
 
-/// Subcommand names and the long options of all help texts.
+/// The names of all subcommands, and the long options of all help texts.
 fn model(machine: &Machine) -> (Vec<String>, BTreeSet<String>) {
     let help = machine.trop(["--help"]).stdout;
     let (_, rest) = help.split_once("Commands:\n").unwrap();
@@ -23,7 +23,7 @@ fn model(machine: &Machine) -> (Vec<String>, BTreeSet<String>) {
         let help = machine.trop([name, "--help"]).stdout;
         let names_once = |line: &str| line.matches("[env: ").count() <= 1;
         assert!(help.lines().all(names_once), "{name}: {help}");
-        // What comes before the options is prose, what comes after them an example.
+        // Lines of prose and of examples may name options of other commands.
         let definitions = help.lines().filter(|line| line.trim_start().starts_with('-'));
         all.extend(definitions.flat_map(|line| options(line.split_whitespace().next().unwrap())));
     }
@@ -63,7 +63,8 @@ fn bash_completes_subcommands_and_options() {
     let ask = |words: &str, index: usize| {
         let program = format!(
             "{script}\nCOMP_WORDS=({words}); COMP_CWORD={index}; \
-             _trop trop \"${{COMP_WORDS[{index}]}}\" \"${{COMP_WORDS[{index}-1]}}\"; echo \"${{COMPREPLY[@]}}\""
+             _trop trop \"${{COMP_WORDS[{index}]}}\" \"${{COMP_WORDS[{index}-1]}}\"; \
+             echo \"${{COMPREPLY[@]}}\""
         );
         let output = std::process::Command::new("bash").args(["--norc", "-c", &program]).output().unwrap();
         String::from_utf8(output.stdout).unwrap()

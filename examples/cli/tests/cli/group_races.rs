@@ -1,4 +1,4 @@
-//! Group commands at the same time, killed in the middle, and with ports that are really in use.
+//! Group commands that run at once, are killed in the middle, or meet ports that are really in use.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -22,7 +22,7 @@ fn six_at_once_give_one_set() {
         })
         .collect();
     for child in &started {
-        // It has begun to read then, and soon waits.
+        // Then it has begun to read, and is about to wait for the lock.
         let maps = format!("/proc/{}/maps", child.id());
         while !fs::read_to_string(&maps).unwrap_or_default().contains("trop.db-shm") {
             std::thread::yield_now();
@@ -40,7 +40,7 @@ fn six_at_once_give_one_set() {
     assert_eq!(machine.rows().len(), 3);
 }
 
-/// At the very first use too.
+/// The same if the registry does not exist yet.
 #[test]
 fn six_at_once_make_one_registry() {
     let machine = machine(SHOP);
@@ -61,16 +61,17 @@ fn six_at_once_make_one_registry() {
     assert_eq!(machine.rows().len(), 3);
 }
 
-/// Starts the command, and kills it while it is in the middle of its transaction: the second insert never ends.
+/// Starts the command, whose second insert never ends, and kills it in the middle of its transaction.
 fn killed_in_the_middle(machine: &Machine, arguments: &[&str]) {
     machine.sql(
         "CREATE VIEW forever AS
-             WITH RECURSIVE step (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n > 0) SELECT n FROM step;
+             WITH RECURSIVE step (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM step WHERE n > 0)
+             SELECT n FROM step;
          CREATE TRIGGER hang BEFORE INSERT ON reservations WHEN NEW.tag = 'db'
          BEGIN SELECT count(*) FROM forever; END;",
     );
     let mut child = command(machine, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // Returns when somebody else has the write lock.
+    // Returns when another process has the write lock.
     let program = "import sqlite3, sys\n\
          db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=0)\n\
          try:\n    \
@@ -114,7 +115,7 @@ fn killed_in_the_middle_it_leaves_all_as_it_was() {
     assert_eq!(machine.trop(["assert-data-dir", "--validate"]).code, 0);
 }
 
-/// A port that only UDP has, as probes of all kinds see it; and the port after it.
+/// A port that is bound for UDP only, and the one after it.
 fn udp_only() -> (UdpSocket, u16) {
     loop {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -169,7 +170,7 @@ fn a_preferred_port_in_use_falls_back_with_a_warning() {
     let warning = format!("Warning: preferred port {port} of 'web' was not used: something");
     assert!(outcome.stderr.contains(&warning), "{outcome:?}");
     assert!(!outcome.stdout.contains(&format!("={port}\n")), "{outcome:?}");
-    // Not even by force.
+    // Not even with `--force`.
     machine.trop(["release"]);
     assert!(!machine.trop(["autoreserve", "--force"]).stdout.contains(&format!("={port}\n")));
 }

@@ -1,4 +1,4 @@
-//! What shells make of the output of `reserve-group` and `autoreserve`, and how the shell is found out.
+//! The output of `reserve-group` and `autoreserve` in real shells, and how the calling shell is detected.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ fn installed(program: &str) -> Option<PathBuf> {
     found
 }
 
-/// The variables a shell hands on after it has evaluated a script.
+/// The environment that a shell passes on after it has evaluated a script.
 fn variables(
     machine: &Machine,
     shell: &str,
@@ -71,7 +71,7 @@ fn a_failure_leaves_a_shell_nothing_to_evaluate() {
     assert!(variables(&machine, "sh", &["-uc"], script).is_some());
 }
 
-/// The shell is found out from the variables, and output must not depend on there being any.
+/// The shell is detected from variables; without any of them there is output too.
 #[test]
 fn the_shell_is_detected() {
     let machine = machine(SHOP);
@@ -92,7 +92,7 @@ fn the_shell_is_detected() {
         let outcome = run(detected.envs(variables.iter().copied()));
         assert_eq!((outcome.code, outcome.stdout.as_str()), (0, expected), "{variables:?}");
         assert!(!outcome.stderr.contains("Warning"), "{outcome:?}");
-        // Said explicitly, it is not looked for; and other formats do not care.
+        // `--shell` comes before what is detected, and the other formats are for no shell.
         let mut explicit = command(&machine, &["reserve-group", "trop.yaml", "--shell", "fish"]);
         assert_eq!(run(explicit.envs(variables.iter().copied())).stdout, fish);
         let mut json = command(&machine, &["autoreserve", "--format", "json"]);

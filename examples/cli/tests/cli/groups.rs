@@ -1,4 +1,4 @@
-//! `reserve-group` and `autoreserve`: output, refusals, and the rows they leave.
+//! `reserve-group` and `autoreserve`: output, errors, and the rows they leave.
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, run, text};
 
-/// The group of the contract's worked examples.
+/// The group that the contract's examples use.
 pub(crate) const SHOP: &str = "\
 ports: {min: 5000, max: 5100}
 reservations:
@@ -29,7 +29,7 @@ fn write(machine: &Machine, name: &str, content: &str) {
     fs::write(machine.path("work").join(name), content).unwrap();
 }
 
-/// The command without probes: what else is on the machine must not matter.
+/// The command without probes, so that other programs on the machine do not matter.
 pub(crate) fn command(machine: &Machine, arguments: &[&str]) -> Command {
     let mut command = machine.command(arguments);
     command.env("TROP_SKIP_OCCUPANCY_CHECK", "1");
@@ -44,7 +44,7 @@ fn refuses(machine: &Machine, code: i32, tokens: &[&str], arguments: &[&str]) {
     machine.refuses_command(code, tokens, &mut command(machine, arguments));
 }
 
-/// Both spellings of one request; the first names the file.
+/// The two ways to ask for the same group; the first names the file.
 fn both<'a>(options: &[&'a str]) -> [Vec<&'a str>; 2] {
     [[&["reserve-group", "trop.yaml"], options].concat(), [&["autoreserve"], options].concat()]
 }
@@ -100,7 +100,7 @@ fn notes_say_what_was_done_and_where_it_comes_from() {
     let forced = trop(&machine, &["reserve-group", "--force", "trop.yaml"]);
     assert_eq!(forced.stderr, format!("Reserved 3 ports for '{work}' in place of others\n"));
     assert_eq!(forced.stdout, first.stdout);
-    // A wish that was not granted is no failure.
+    // A preferred port that cannot be had is no error.
     machine
         .sql("DELETE FROM reservations; INSERT INTO reservations VALUES ('/x', '', 8080, NULL, NULL, 1, 1)");
     let outcome = trop(&machine, &["reserve-group", "trop.yaml"]);
@@ -184,12 +184,12 @@ fn files_that_are_missing_or_no_files_come_before_everything_that_is_read() {
     let start = machine.work();
     refuses(&machine, 4, &["No trop configuration file found", "trop.local.yaml", &start], &["autoreserve"]);
     assert!(!machine.path("data").exists());
-    // Discovery does not follow the variable of the path.
+    // `TROP_PATH` does not change where files are looked for.
     let elsewhere = machine.directory("elsewhere");
     fs::write(elsewhere.join("trop.yaml"), SHOP).unwrap();
     let mut command = command(&machine, &["autoreserve"]);
     machine.refuses_command(4, &["No trop configuration file found"], command.env("TROP_PATH", &elsewhere));
-    // A directory that is gone has nothing above it.
+    // Nothing is found from a working directory that was deleted.
     let gone = machine.directory("gone");
     let script = format!("rmdir '{}' && exec '{}' autoreserve", text(&gone), env!("CARGO_BIN_EXE_trop"));
     let mut shell = Command::new("sh");
@@ -238,7 +238,8 @@ fn bad_files_and_missing_groups_change_nothing() {
     }
 }
 
-/// Traps 1, 2, 3, 4, 5, 7, 25: nothing is printed, nothing stored, and nothing hostile repeated, whatever the format.
+/// Traps 1, 2, 3, 4, 5, 7, 25: nothing is printed, nothing stored, and nothing hostile repeated, whatever the
+/// format.
 #[test]
 fn hostile_names_are_refused_and_never_repeated() {
     let long = format!("{}: {{}}", "A".repeat(256));
@@ -288,7 +289,7 @@ fn hostile_names_are_refused_and_never_repeated() {
                 );
             }
         }
-        // What a shell would make of it: nothing at all.
+        // A shell that evaluates the output does nothing.
         let script = format!("eval \"$('{}' autoreserve)\"; ls", env!("CARGO_BIN_EXE_trop"));
         let mut shell = Command::new("sh");
         shell
@@ -300,11 +301,12 @@ fn hostile_names_are_refused_and_never_repeated() {
     }
 }
 
-/// Tags need not be names when the names are given: they are trimmed, stored, and escaped where people read them.
+/// A tag with an explicit variable name can be any text: it is trimmed, stored, and escaped for people.
 #[test]
 fn strange_tags_with_good_names_are_fine() {
-    let yaml = r#"reservations: {services: {" web\nexport A=1\e[2J ": {env: WEB, preferred: 8080}, "日本": {env: _J, offset: 1}}}"#;
-    let machine = machine(yaml);
+    let hostile = r#"" web\nexport A=1\e[2J ": {env: WEB, preferred: 8080}"#;
+    let yaml = format!("reservations: {{services: {{{hostile}, \"日本\": {{env: _J, offset: 1}}}}}}");
+    let machine = machine(&yaml);
     machine.trop(["list"]);
     machine.sql("INSERT INTO reservations VALUES ('/x', '', 8080, NULL, NULL, 1, 1)");
     for options in [&["--format", "human"][..], &["--dry-run"], &["--format", "json"], &[]] {
@@ -343,7 +345,7 @@ fn a_conflict_tells_what_differs_and_how_to_replace_it() {
             assert!(!trop(&machine, &arguments).stderr.contains("evil"));
         }
     }
-    // A preview of the replacement, and the replacement.
+    // The replacement, first as a dry run.
     let before = machine.rows();
     let outcome = trop(&machine, &["autoreserve", "--force", "--dry-run"]);
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{outcome:?}");
@@ -383,7 +385,7 @@ fn project_and_task_come_from_where_they_may() {
     assert_eq!(run(request.env("TROP_PROJECT", "shop").env("TROP_TASK", "variable")).code, 0);
     assert_eq!(column(&machine, "task"), ["variable"; 3]);
     age(&machine);
-    // Omitted is kept, and so is what is equal after trimming.
+    // A task that is omitted, or equal after trimming, changes nothing.
     assert_eq!(trop(&machine, &["autoreserve", "--task", " variable "]).code, 0);
     assert_eq!(
         (column(&machine, "project"), column(&machine, "task")),
@@ -447,7 +449,7 @@ fn every_spelling_of_the_file_is_one_group() {
             "{outcome:?}"
         );
     }
-    // From below, from above, and through the link.
+    // From a directory below, through the link, and both.
     for directory in ["work/below", "link", "link/below"] {
         let mut command = command(&machine, &["autoreserve"]);
         let outcome = run(command.current_dir(machine.path(directory)));
@@ -458,7 +460,7 @@ fn every_spelling_of_the_file_is_one_group() {
         );
     }
     assert_eq!(column(&machine, "path"), [machine.work().as_str(); 3]);
-    // Prune keeps it, as the path is real.
+    // `prune` keeps it, because the stored path exists.
     assert!(machine.trop(["prune"]).stderr.contains("Removed 0"));
 
     let latin = machine.path("work").join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
@@ -488,7 +490,7 @@ fn the_private_file_overlays_the_project_file() {
         refuses(&machine, 6, &["`reservations: null`", "trop.local.yaml' line 1"], &arguments);
     }
     assert_eq!(machine.rows(), before);
-    // Another name stands alone: neither the range nor the exclusions of the siblings.
+    // A file with another name counts alone, without range and exclusions of the files beside it.
     write(&machine, "trop.local.yaml", "reservations: {services: {solo: {}}}\nexcluded_ports: [5000]\n");
     write(&machine, "ports.yaml", "reservations: {services: {solo: {}}}\n");
     machine.trop(["release"]);
@@ -531,14 +533,14 @@ fn the_path_guard_is_looked_at_under_the_lock() {
     for options in [&[][..], &["--allow-change"], &["--format", "json"]] {
         machine.refuses_command(1, &tokens, &mut group(options));
     }
-    // The exception: a preview may be taken from anywhere, and says what the real run would say.
+    // The exception: a dry run works from anywhere, and prints what the real run would print.
     let outcome = run(&mut group(&["--dry-run"]));
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{outcome:?}");
     for token in ["Warning: the real run would be refused", "unrelated", "Dry run", "5001  api-v2"] {
         assert!(outcome.stderr.contains(token), "{token}: {outcome:?}");
     }
     assert_eq!(run(&mut group(&["--dry-run", "--quiet"])).stderr, "");
-    // Every other failure stays one.
+    // Every other error stays an error.
     assert_failure(
         &run(&mut group(&["--dry-run", "--disable-autoinit", "--data-dir", "none"])),
         3,
@@ -565,7 +567,7 @@ fn the_path_guard_is_looked_at_under_the_lock() {
         let outcome = run(command);
         assert_failure(&outcome, 2, &["database lock timeout", "0s"]);
     }
-    // Nothing is waited for to look ahead.
+    // A dry run waits for no lock.
     let preview = trop(&machine, &["autoreserve", "--dry-run", "--busy-timeout", "0"]);
     assert_eq!(preview.code, 0, "{preview:?}");
     lock.release();
@@ -576,7 +578,8 @@ fn the_path_guard_is_looked_at_under_the_lock() {
 fn a_dry_run_shows_the_real_plan_and_creates_nothing() {
     let machine = machine(SHOP);
     let plan = format!(
-        "Dry run: would reserve 3 ports for '{}':\n  5001  api-v2 (API_V2)\n  5002  db (db_port)\n  8080  web (WEB_PORT)\n",
+        "Dry run: would reserve 3 ports for '{}':\n  5001  api-v2 (API_V2)\n  5002  db (db_port)\n  \
+         8080  web (WEB_PORT)\n",
         machine.work()
     );
     for arguments in both(&["--dry-run"]) {
@@ -600,7 +603,7 @@ fn a_dry_run_shows_the_real_plan_and_creates_nothing() {
     let outcome = trop(&machine, &["autoreserve", "--dry-run"]);
     assert!(outcome.stderr.contains("Dry run: would return 3 ports"), "{outcome:?}");
     assert_eq!(machine.rows(), before);
-    // What the real run cannot do the dry run cannot either.
+    // A dry run fails where the real run would.
     write(
         &machine,
         "trop.yaml",
@@ -640,7 +643,7 @@ fn an_exhausted_range_is_cleaned_up_and_told() {
     assert_eq!(trop(&machine, &["--quiet", "autoreserve"]).stderr, "");
 }
 
-/// Whoever reads only the beginning is no failure, and the rows are there.
+/// A reader that closes the pipe early is no error, and the rows are stored.
 #[test]
 fn an_output_nobody_reads_is_no_failure() {
     let machine = machine(SHOP);

@@ -1,4 +1,4 @@
-//! `init`: what is made, what is replaced, and what is left alone.
+//! `init`: what is created, what is replaced, and what is left alone.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ fn names(machine: &Machine) -> Vec<String> {
     names
 }
 
-/// Succeeds silently on standard error, and returns standard output.
+/// Expects success with nothing on standard error, and returns standard output.
 fn init(machine: &Machine, arguments: &[&str]) -> String {
     let outcome = machine.trop([&["init"], arguments].concat());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
@@ -77,13 +77,14 @@ fn overwrite_leaves_an_empty_working_database() {
     let machine = Machine::new();
     assert!(init(&machine, &["--overwrite"]).contains("Created database"));
     machine.reserve(["--tag", "a"]);
-    machine.sql("CREATE TABLE theirs (x); CREATE VIEW v AS SELECT * FROM theirs; CREATE INDEX \"i \"\"x\" ON theirs (x);");
+    machine.sql("CREATE TABLE theirs (x); CREATE VIEW v AS SELECT * FROM theirs");
+    machine.sql("CREATE INDEX \"i \"\"x\" ON theirs (x)");
     contains(&init(&machine, &["--overwrite"]), &["Initialized trop", "Recreated database"]);
     assert_eq!(names(&machine), ["trop.db"]);
     assert!(machine.rows().is_empty());
     assert_eq!(machine.trop(["assert-data-dir", "--validate"]).code, 0);
     machine.reserve(NOTHING);
-    // With the log that is kept beside it.
+    // The log (WAL) is kept beside the database.
     assert_eq!(names(&machine), ["trop.db", "trop.db-wal"]);
     init(&machine, &["--overwrite"]);
     assert_eq!(names(&machine), ["trop.db"]);
@@ -108,7 +109,7 @@ fn overwrite_takes_care_of_what_lies_beside_the_database() {
     assert!(machine.rows().is_empty());
     assert_eq!(names(&machine), ["trop.db"]);
 
-    // The same, when the database itself is of no use any more.
+    // The same if the database itself is damaged.
     machine.reserve(NOTHING);
     killed(&machine);
     fs::write(machine.database(), "no database any more ".repeat(200)).unwrap();
@@ -202,7 +203,7 @@ fn a_failure_leaves_the_old_database() {
     let machine = Machine::new();
     machine.reserve(NOTHING);
     let before = machine.rows();
-    // Stands for every failure on the way: root may write where permissions forbid it.
+    // Stands for every failure on the way. Permissions would not do: root may write everywhere.
     machine.sql("PRAGMA journal_mode = DELETE");
     fs::create_dir(machine.path("data/trop.db-wal")).unwrap();
     fs::create_dir(machine.path("data/trop.db-journal")).unwrap();
@@ -223,7 +224,7 @@ fn a_configuration_is_written_only_where_there_is_none() {
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["Recreated database", "config.yaml"]);
     assert_eq!(names(&machine), ["config.yaml", "trop.db"]);
 
-    // Not even one that does not parse is read or changed. Trap 78.
+    // A file that does not parse is neither read nor changed. Trap 78.
     let config = machine.path("data/config.yaml");
     fs::write(&config, "{ not: yaml").unwrap();
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["not overwritten"]);
@@ -233,7 +234,8 @@ fn a_configuration_is_written_only_where_there_is_none() {
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["not overwritten"]);
 }
 
-/// Every key of the user file with its default, and nothing else: uncommented it is valid and changes nothing. Trap 81.
+/// Every key of the user file with its default, and nothing else: uncommented it is valid and changes
+/// nothing. Trap 81.
 #[test]
 fn the_template_shows_the_real_settings_and_defaults() {
     let machine = Machine::new();

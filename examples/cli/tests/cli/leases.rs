@@ -6,7 +6,8 @@ use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, run,
 
 const SILENT: Outcome = Outcome { code: 0, stdout: String::new(), stderr: String::new() };
 
-/// Leases another program's crash left, some hostile; the owner with the file `owner-alive` is alive while it is locked.
+/// Leases that a crashed program left, some of them hostile. The owner with the file `owner-alive` is alive
+/// while that file is locked.
 const ROWS: &str = r#"
     INSERT INTO trop_owners VALUES
         (1, 'owner-alive', 4711, 'node server.js', 1772357400),
@@ -39,7 +40,7 @@ fn result(machine: &Machine, arguments: &[&str]) -> String {
     outcome.stdout
 }
 
-/// One note about success, without the word that means failure; nothing on standard output.
+/// Expects success: this note, and nothing on standard output.
 fn assert_released(outcome: &Outcome, note: &str) {
     let expected = Outcome { stderr: format!("{note}\n"), ..SILENT };
     assert_eq!(*outcome, expected);
@@ -146,7 +147,7 @@ fn a_reservation_is_released_by_its_port_wherever_it_is() {
     let note = format!("Dry run: would release port {port} of {place}:web\nDry run: would release 1 port");
     assert_released(&dry, &note);
     assert_eq!(machine.rows().len(), 2);
-    // A variable that names a path, even a bad one, says nothing about a port.
+    // `TROP_PATH`, even if it is bad, does not matter to `--port`.
     for path in ["", "/nowhere"] {
         let outcome = run(machine.command(["release", "--port", "6999"]).env("TROP_PATH", path));
         assert_eq!(outcome.code, 0, "{outcome:?}");

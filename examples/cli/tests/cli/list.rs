@@ -1,4 +1,4 @@
-//! `list` and `port-info`, and what becomes of their output.
+//! `list` and `port-info`, and their output formats.
 
 use std::process::Stdio;
 
@@ -6,10 +6,11 @@ use crate::support::{Machine, Outcome, run, text};
 
 const HOME: &str = "/home/ada";
 
-/// Rows another program wrote, in an order that is not theirs; some hostile.
+/// Rows as another program might write them: not in the order of lists, and some of them hostile.
 const ROWS: &str = r#"
     INSERT INTO reservations VALUES ('/srv/db', 'db', 5432, 'shop', NULL, 1772357400, 1772357472);
-    INSERT INTO reservations VALUES ('/home/ada/app', 'web', 5002, 'shop', 'feature/x', 1772357400, 1772357472);
+    INSERT INTO reservations VALUES
+        ('/home/ada/app', 'web', 5002, 'shop', 'feature/x', 1772357400, 1772357472);
     INSERT INTO reservations VALUES ('/home/ada/app', '', 5001, NULL, NULL, 0, 253402300799);
     INSERT INTO reservations VALUES ('/home/ada', '', 5003, NULL, NULL, 1772357400, 1772357400);
     INSERT INTO reservations VALUES ('/home/adam', '', 5004, NULL, NULL, 1772357400, 1772357400);

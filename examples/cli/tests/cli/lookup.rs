@@ -5,7 +5,7 @@ use std::os::unix::fs::symlink;
 
 use crate::support::{Machine, assert_failure, assert_syntax_error, run, text};
 
-/// Ports of the list a command prints.
+/// The ports in a list that a command printed.
 fn ports(machine: &Machine, arguments: &[&str]) -> Vec<u64> {
     let outcome = machine.trop([&["list", "--format", "json"], arguments].concat());
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");

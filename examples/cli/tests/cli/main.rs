@@ -1,4 +1,4 @@
-//! The command from outside: exit codes, both streams, and the rows it leaves.
+//! Runs the command and checks its exit code, its output, and the rows in the database afterwards.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 

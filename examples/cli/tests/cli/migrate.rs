@@ -1,4 +1,4 @@
-//! `migrate`: what moves, what stays, and what is refused.
+//! `migrate`: what moves, what stays, and what is an error.
 
 use std::fs;
 
@@ -10,14 +10,15 @@ fn machine(rows: &[(&str, &str, u16)]) -> Machine {
     let insert = |(path, tag, port): &(&str, &str, u16)| {
         let created = u32::from(*port) + 1;
         format!(
-            "INSERT INTO reservations VALUES ('{path}', '{tag}', {port}, 'p{port}', 't{port}', {created}, {port});"
+            "INSERT INTO reservations VALUES \
+             ('{path}', '{tag}', {port}, 'p{port}', 't{port}', {created}, {port});"
         )
     };
     machine.sql(&rows.iter().map(insert).collect::<String>());
     machine
 }
 
-/// Path, tag and port of every row; what else a row has must be what it was made with.
+/// Path, tag and port of every row. The other columns must be as they were inserted.
 fn rows(machine: &Machine) -> Vec<(String, String, u16)> {
     let rows = machine.rows();
     let made = machine.trop(["list", "--format", "csv"]).stdout;
@@ -52,7 +53,7 @@ fn succeeds(machine: &Machine, arguments: &[&str], count: usize) {
     assert!(outcome.stderr.contains(&format!("Migrated: {count}")), "{outcome:?}");
 }
 
-/// A plan may come before the error line.
+/// Expects a failure, whose error line may come after a plan.
 fn conflicts(machine: &Machine, arguments: &[&str], count: usize) {
     let before = rows(machine);
     for dry in [&[][..], &["--dry-run"], &["--quiet"], &["--quiet", "--dry-run"]] {
@@ -209,7 +210,7 @@ fn overlapping_trees_are_lifted_first_and_placed_then() {
         succeeds(&machine, &[&arguments[..], force].concat(), 3);
         expect(&machine, &[("/a/b", "", 6001), ("/a/b/b", "", 6002), ("/a/b/b/b", "", 6003)]);
 
-        // And back up, where each row's destination is held by one that has moved on.
+        // And back up, where the destinations of two rows are keys of rows that move too.
         let arguments = ["--recursive", "--from", "/a/b", "--to", "/a"];
         succeeds(&machine, &[&arguments[..], force].concat(), 3);
         expect(&machine, &down);
@@ -262,8 +263,8 @@ fn a_rule_that_refuses_one_row_refuses_all() {
     expect(&machine, &FAMILY);
 }
 
-/// What is decided under the lock counts, not what was there before it: a destination key that is taken while the
-/// command waits is a conflict. Trap 57.
+/// What is decided under the lock counts, not what was there before it: a destination key that is taken while
+/// the command waits is a conflict. Trap 57.
 #[test]
 fn a_destination_taken_while_waiting_is_a_conflict() {
     let machine = machine(&[("/a", "", 6001)]);

@@ -2,7 +2,7 @@ use crate::support::{Machine, Outcome};
 
 const NOTHING: [&str; 0] = [];
 
-/// One note about success, without the word that means failure; nothing on standard output.
+/// Expects success: one note, which does not contain "Error", and nothing on standard output.
 fn assert_released(outcome: &Outcome, token: &str) {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, ""), "{outcome:?}");
     assert_eq!(outcome.stderr.lines().count(), 1, "{outcome:?}");

@@ -1,4 +1,4 @@
-//! Release below a path, by force, and rehearsed.
+//! `release` below a path, by force, and as a dry run.
 
 use crate::support::{Machine, Outcome, assert_failure, run, text};
 
@@ -122,7 +122,7 @@ fn a_refused_row_keeps_all_of_them() {
 fn verbose_names_the_rows() {
     let machine = machine();
     let outcome = machine.trop(["--verbose", "release", "--path", "ab"]);
-    // The settings are told too.
+    // Details about the settings are printed too.
     let told = outcome.stderr.lines().filter(|line| !line.starts_with("Detail: ")).count();
     assert_eq!(told, 3, "{outcome:?}");
     assert!(outcome.stderr.contains("/ab:web\n"), "{outcome:?}");

@@ -14,14 +14,14 @@ const SERVER: &str = "import os, socket, sys\n\
      print(os.environ['PORT'], flush=True)\n\
      sys.stdin.read()";
 
-/// Other programs may have the ports that these tests name.
+/// Without probes, because other programs may have bound the ports of these tests.
 const BLIND: &str = "--skip-occupancy-check";
 
 fn shell(machine: &Machine, options: &[&str], program: &str) -> Outcome {
     run(&mut machine.command([&["run", BLIND], options, &["--", "/bin/sh", "-c", program]].concat()))
 }
 
-/// The ports that are still leased, and the owners' files that are left.
+/// The ports that are still leased, and the owners' lock files that are left.
 fn left(machine: &Machine) -> (usize, usize) {
     (machine.leases().len(), machine.owner_files())
 }
@@ -51,7 +51,7 @@ fn what_the_command_says_and_hears_is_its_own() {
     running.say("hello");
     assert_eq!(running.line(), "hello");
     assert_eq!(running.finish(), Outcome { code: 0, stdout: String::new(), stderr: String::new() });
-    // Words are passed as they are.
+    // Arguments are passed on unchanged.
     let mut command = machine.command(["run", "--", "/bin/echo", "-n", "--quiet", "$PORT", "a  b", "--", ""]);
     assert_eq!(run(&mut command).stdout, "--quiet $PORT a  b -- ");
 }
@@ -245,7 +245,7 @@ fn twenty_at_once_get_ports_they_can_all_bind() {
         Running::start(command)
     };
     let mut running: Vec<Running> = (0..20).map(start).collect();
-    // All have bound theirs before the first ends.
+    // Each has bound its port before the first one ends.
     let ports: BTreeSet<String> = running.iter_mut().map(Running::line).collect();
     assert!(!ports.contains(""), "{ports:?}");
     assert_eq!(ports.len(), 20, "{ports:?}");

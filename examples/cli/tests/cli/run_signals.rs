@@ -1,10 +1,10 @@
-//! `trop run` and signals: from other programs, from a terminal, and those its parent had set up.
+//! `trop run` and signals: sent by programs, by a terminal, and ignored or blocked by its parent.
 
 use std::process::Command;
 
 use crate::support::{Machine, Outcome, Running, run};
 
-/// Prints the signals it gets and the lines of its input; ends with SIGTERM or with its input.
+/// Prints the signals it gets and the lines of its input, until SIGTERM or the end of its input.
 const WITNESS: &str = "import os, signal, sys
 def got(number, frame):
     os.write(1, signal.Signals(number).name.encode() + b'\\n')
@@ -15,8 +15,8 @@ if len(sys.argv) > 1: os.kill(*eval(sys.argv[1]))
 print('ready', flush=True)
 while line := sys.stdin.readline(): print(line.strip(), flush=True)";
 
-/// `trop run`, started by a program that first makes an arrangement for signals: the tests themselves may run where some
-/// are ignored, as in the background of a shell.
+/// `trop run`, started by a program that first sets how signals are handled, because the tests may run where
+/// some are ignored, as in the background of a shell.
 fn arranged(machine: &Machine, arrangement: &str, arguments: &[&str]) -> Command {
     let program = format!(
         "import os, signal, sys
@@ -74,7 +74,7 @@ fn what_the_command_sends_to_its_parent_does_not_come_back() {
     }
 }
 
-/// What was ignored when trop was started, as under `nohup`, is ignored by the command.
+/// A signal that is ignored when trop starts, as under `nohup`, is ignored by the command too.
 #[test]
 #[cfg(target_os = "linux")]
 fn ignored_signals_stay_ignored() {
@@ -89,7 +89,7 @@ fn ignored_signals_stay_ignored() {
     assert_eq!(running.finish().code, 0);
 }
 
-/// Exit statuses are not lost to a parent that ignored SIGCHLD, and its blocked signals do not stop anything.
+/// Neither an ignored SIGCHLD nor blocked signals, which a parent passes on, lose the exit status.
 #[test]
 fn the_parents_arrangements_for_signals_change_nothing() {
     let machine = Machine::new();
@@ -106,9 +106,9 @@ fn the_parents_arrangements_for_signals_change_nothing() {
     }
 }
 
-/// Runs `trop run` with a witness as the foreground job of a shell at a terminal that does not echo, and a program that
-/// plays the user: it has `read` for a line of output, `press` for keys, and `trop`, the process. The shell continues
-/// what was stopped, and ends with the job.
+/// Runs `trop run` with the witness as the foreground job of a shell, at a terminal that does not echo. The
+/// program plays the user: it has `read` for a line of output, `press` for keys, and `trop`, the process.
+/// The shell continues a stopped job, and ends with the job.
 fn at_a_terminal(machine: &Machine, user: &str) -> String {
     let program = format!(
         "import os, pty, signal, sys, termios
@@ -148,7 +148,7 @@ os.waitpid(shell, 0)"
     outcome.stdout
 }
 
-/// A terminal signals all processes of the job by itself.
+/// A terminal signals all processes of the job, so trop must not forward its signals.
 #[test]
 fn a_key_at_the_terminal_reaches_the_command_once() {
     let user = "press(b'\\x03')

@@ -1,4 +1,4 @@
-//! `scan` and what `port-info` tells about sockets.
+//! `scan`, and `port-info --include-occupancy`.
 
 use std::net::{TcpListener, UdpSocket};
 
@@ -111,7 +111,7 @@ fn the_effective_policy_is_that_of_every_look() {
             std::fs::write(machine.path(file), format!("occupancy_check: {{{policy}}}\n")).unwrap();
             assert_eq!(found(&[], &[]), expected, "{file}: {policy}");
         }
-        // The variable weighs more; a flag adds its own leaf.
+        // The variable has a higher priority; a flag adds one setting.
         assert_eq!(found(&["--skip-tcp"], &[]), (2, false), "{file}");
         assert_eq!(found(&[], &[("TROP_CHECK_ALL_INTERFACES", "no")]), (1, false), "{file}");
         std::fs::remove_file(machine.path(file)).unwrap();
@@ -191,11 +191,11 @@ fn each_format_is_as_it_was() {
     let program = Program::start(script, &[]);
     let port = program.said().to_owned();
     let user = Program::start("import getpass\nprint(getpass.getuser())", &[]).said().to_owned();
-    // What differs from run to run.
+    // Replace what differs from run to run.
     let stable = |outcome: Outcome| {
         assert_eq!(outcome.code, 0, "{outcome:?}");
         let text = outcome.stdout.replace(&port, "PORT").replace(&user, "USER");
-        // A small number may be part of something else.
+        // A small number may be part of another one.
         [("\t", "\t"), (",", ","), (": ", ",\n"), (": ", "\n")].iter().fold(text, |text, (before, after)| {
             text.replace(&format!("{before}{}{after}", program.id()), &format!("{before}PID{after}"))
         })
@@ -274,7 +274,7 @@ fn ports_that_may_not_be_bound_are_doubts_and_end_nothing() {
     }
     assert_eq!(verbose.stderr.matches("Possibly occupied: ").count(), 4, "{verbose:?}");
     assert_eq!(scan(&["--quiet"]).stderr, "");
-    // The same doubts keep a reservation away from these ports, and are named when there are no others.
+    // `reserve` avoids these ports too, and names the reason if there are no others.
     let low = ["reserve", "--min", &low, "--max", &number(first - 1)].map(str::to_owned);
     assert_failure(&run(&mut machine.as_nobody(&low)), 6, &["exhausted", "TCP probe of 127.0.0.1:"]);
 }

@@ -1,4 +1,4 @@
-//! `show-data-dir` and `show-path`: what the other commands would use.
+//! `show-data-dir` and `show-path` print what the other commands use.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -27,7 +27,7 @@ fn the_data_directory_is_shown_as_it_is_configured() {
         machine.command(["show-data-dir"]).env_remove("TROP_DATA_DIR").env_remove("HOME"),
     );
     assert!(!machine.path("data").exists() && !machine.path("home").exists());
-    // A path that is no text is shown byte by byte.
+    // A path that is not UTF-8 is printed as it is.
     let odd = OsStr::from_bytes(b"/x/caf\xe9");
     let output = machine.command(["show-data-dir"]).env("TROP_DATA_DIR", odd).output().unwrap();
     assert_eq!(output.stdout, b"/x/caf\xe9\n");
@@ -59,7 +59,7 @@ fn the_path_is_shown_as_a_reservation_would_have_it() {
     machine.refuses(6, &["cannot resolve"], ["show-path", "--path", "/.."]);
     assert_eq!(run(command(&[]).env("TROP_PATH", "")).code, 2);
     assert!(!machine.path("data").exists());
-    // What reserve stores is what was shown.
+    // `reserve` stores the path that was printed.
     let reserve = ["reserve", "--path", "link"];
     assert_eq!(run(machine.command(reserve).env("TROP_SKIP_OCCUPANCY_CHECK", "1")).code, 0);
     assert_eq!(machine.rows()[0]["path"], format!("{work}/link"));

@@ -45,7 +45,7 @@ impl Machine {
         self.root.join(relative)
     }
 
-    /// A directory below the root, made if it is missing.
+    /// A directory below the root, created if it is missing.
     pub(crate) fn directory(&self, relative: &str) -> PathBuf {
         let directory = self.path(relative);
         fs::create_dir_all(&directory).unwrap();
@@ -60,7 +60,7 @@ impl Machine {
         self.path("data/trop.db")
     }
 
-    /// The command with arguments, nothing of the test's own environment, and the working directory `work`.
+    /// The command with these arguments, an environment of its own, and the working directory `work`.
     pub(crate) fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trop"));
         command.args(arguments).current_dir(self.path("work")).env_clear();
@@ -69,15 +69,16 @@ impl Machine {
         command
     }
 
-    /// As `command`, without the rights of root: with those of whoever runs the tests if that is somebody else.
+    /// As `command`, but never as root.
     pub(crate) fn as_nobody<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
-        // Who owns what was just made; and a new user must be able to read the program and write the registry.
+        // The owner of the files, unless that is root: then another user, who gets access to all it needs.
         if fs::metadata(&self.root).unwrap().uid() != 0 {
             return self.command(arguments);
         }
         let program = self.path("trop");
         if !program.exists() {
-            // By another process: a child of another test could inherit the open copy, which then cannot be run.
+            // Copied by another process: a file that is open for writing, which a child of another test could
+            // inherit from this one, cannot be executed.
             let copied = Command::new("cp").arg(env!("CARGO_BIN_EXE_trop")).arg(&program).status();
             assert!(copied.unwrap().success());
         }
@@ -130,12 +131,12 @@ impl Machine {
         names.filter(|name| name.to_str().unwrap().starts_with("owner-")).count()
     }
 
-    /// `trop run` with options and a program of a shell, which is talked to.
+    /// `trop run` with these options and a shell script, with input and output connected.
     pub(crate) fn start(&self, options: &[&str], program: &str) -> Running {
         Running::start(self.command([&["run"], options, &["--", "/bin/sh", "-c", program]].concat()))
     }
 
-    /// A lease that lasts until what is returned is dropped, and its port.
+    /// A lease that lasts until the returned program is dropped, and its port.
     pub(crate) fn lease(&self, options: &[&str]) -> (Running, u16) {
         let mut running = self.start(options, "echo $PORT; exec cat");
         let port = running.line().parse().unwrap();
@@ -171,8 +172,8 @@ impl Machine {
         assert_eq!(outcome.code, 0, "{outcome:?}");
     }
 
-    /// Starts the command while another process holds the write lock, and lets that process run SQL and commit once
-    /// the command waits for the lock, or has read what it will decide on.
+    /// Starts the command while another process holds the write lock, and lets that process run SQL and
+    /// commit once the command waits for the lock, or has read what it will decide on.
     pub(crate) fn waits_for(&self, command: &mut Command, sql: &str) -> Outcome {
         let lock = self.lock_and(sql);
         let waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -304,7 +305,7 @@ pub(crate) fn run(command: &mut Command) -> Outcome {
     command.output().unwrap().into()
 }
 
-/// The port on standard output, which has nothing else.
+/// The port that is printed, with nothing else on standard output.
 pub(crate) fn port(outcome: &Outcome) -> u16 {
     let port = outcome.stdout.trim_end().parse().unwrap();
     assert_eq!((outcome.code, outcome.stdout.as_str()), (0, format!("{port}\n").as_str()), "{outcome:?}");

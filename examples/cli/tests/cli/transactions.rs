@@ -1,10 +1,10 @@
-//! Each operation is one transaction, counted where SQLite writes them down.
+//! Each operation is one transaction: they are counted in the log (WAL) of the database.
 
 use std::fs;
 
 use crate::support::{Machine, Program, run, text};
 
-/// How many transactions the log of a database holds: each ends with a frame that says how large the file is now.
+/// How many transactions the log of a database holds: the last frame of each has the size of the database.
 fn commits(machine: &Machine) -> usize {
     let log = fs::read(machine.path("data/trop.db-wal")).unwrap();
     let number = |at: usize| u32::from_be_bytes(log[at..at + 4].try_into().unwrap());
@@ -21,7 +21,7 @@ fn commits(machine: &Machine) -> usize {
 fn every_change_is_one_transaction_and_a_look_is_none() {
     let machine = Machine::new();
     machine.reserve([""; 0]);
-    // While somebody has it open, the log grows and nothing is taken out of it.
+    // While a reader has the database open, no checkpoint removes anything from the log.
     let reading = "import sqlite3, sys\n\
          connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
          connection.execute('BEGIN')\n\
@@ -43,7 +43,7 @@ fn every_change_is_one_transaction_and_a_look_is_none() {
     expect(1, &reserve(&["--path", "gone/b", "--tag", "b"]));
     expect(1, &reserve(&["--path", "gone/c"]));
     expect(1, &reserve(&["--tag", "a", "--overwrite"]));
-    // The range is full, cleaned up, and tried again.
+    // The range is full: clean-up and second attempt are one transaction too.
     expect(1, &reserve(&["--tag", "d"]));
     expect(0, &reserve(&["--tag", "e", "--dry-run"]));
     expect(1, &reserve(&["--path", "gone/e"]));

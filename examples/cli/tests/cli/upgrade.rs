@@ -1,4 +1,4 @@
-//! A database of schema version 1, met by the command.
+//! The command with a database of schema version 1.
 
 use crate::support::{Machine, assert_failure, run};
 

@@ -1,4 +1,4 @@
-//! `validate`: every rule of configuration files, and how its breaking is reported.
+//! `validate`: every rule of configuration files, and how a violation is reported.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,7 +6,7 @@ use std::os::unix::fs::symlink;
 
 use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, text};
 
-/// A group with services as they are written under `services:`.
+/// A file with this text under `services:`.
 fn group(services: &str) -> String {
     let indented: Vec<String> = services.lines().map(|line| format!("    {line}")).collect();
     format!("reservations:\n  services:\n{}\n", indented.join("\n"))
@@ -25,7 +25,7 @@ fn assert_valid(content: &str) {
     assert!(!machine.path("data").exists());
 }
 
-/// Expects these fields, in this order, a finding each, and a line that sums them up.
+/// Expects one finding for each of these fields, in this order, and a line with their number.
 fn assert_findings(outcome: &Outcome, path: &str, fields: &[(&str, usize)]) {
     assert_eq!((outcome.code, outcome.stdout.as_str()), (1, ""), "{outcome:?}");
     let lines: Vec<&str> = outcome.stderr.lines().collect();
@@ -52,12 +52,14 @@ fn valid_files_are_valid() {
         "ports: {min: 1, max: 65535}\n",
         "ports: {min: 5000, max: 5000}\n",
         "ports: {min: 1, max_offset: 65534}\n",
-        "excluded_ports: [5001, '5001', 5005..5009, '5005..5009', '5005 .. 5009', {start: 5005, end: 5009}, 7..7]\n",
+        "excluded_ports: [5001, '5001', 5005..5009, '5005..5009', '5005 .. 5009', {start: 5005, end: 5009}, \
+         7..7]\n",
         "cleanup: {expire_after_days: 4294967295}\n",
         "occupancy_check: {skip: true, skip_ip4: false, skip_ip6: True, skip_tcp: FALSE, skip_udp: true}\n",
         "occupancy_check: {check_all_interfaces: true}\n",
         "disable_autoinit: true\ndisable_autoprune: true\ndisable_autoexpire: true\n",
-        "allow_unrelated_path: true\nallow_change_project: true\nallow_change_task: true\nallow_change: false\n",
+        "allow_unrelated_path: true\nallow_change_project: true\nallow_change_task: true\n\
+         allow_change: false\n",
         "maximum_lock_wait_seconds: 0\noutput_format: tsv\n",
         "maximum_lock_wait_seconds: 2147483\n",
         &group("' web ': {env: WEB_PORT}\ndb: {offset: 65535, preferred: 65535}\n9x: {offset: 1, env: _9}\n"),

@@ -133,7 +133,7 @@ fn a_bad_value_is_named_by_its_field_and_key() {
     faulty(&machine, &["field=project", "\\u{1b}[2J"]);
 }
 
-/// Makes `reservations` anew without any rule.
+/// Replaces the table `reservations` by one without constraints.
 fn loosen(machine: &Machine) {
     machine.sql(
         "CREATE TABLE copy AS SELECT * FROM reservations; DROP TABLE reservations;
@@ -162,7 +162,8 @@ fn the_structure_has_to_be_that_of_version_2() {
     for (script, tokens) in [
         ("DROP INDEX idx_reservations_port", &["idx_reservations_port", "missing"][..]),
         (
-            "DROP INDEX idx_reservations_project; CREATE INDEX idx_reservations_project ON reservations (task)",
+            "DROP INDEX idx_reservations_project; \
+             CREATE INDEX idx_reservations_project ON reservations (task)",
             &["idx_reservations_project"],
         ),
         (
@@ -171,15 +172,18 @@ fn the_structure_has_to_be_that_of_version_2() {
             &["idx_reservations_last_used"],
         ),
         (
-            "DROP INDEX idx_reservations_port; CREATE UNIQUE INDEX idx_reservations_port ON reservations (port)",
+            "DROP INDEX idx_reservations_port; \
+             CREATE UNIQUE INDEX idx_reservations_port ON reservations (port)",
             &["idx_reservations_port"],
         ),
         (
-            "DROP INDEX idx_reservations_port; CREATE INDEX idx_reservations_port ON reservations (port) WHERE port > 9",
+            "DROP INDEX idx_reservations_port; \
+             CREATE INDEX idx_reservations_port ON reservations (port) WHERE port > 9",
             &["idx_reservations_port"],
         ),
         (
-            "DROP INDEX idx_reservations_port; CREATE INDEX idx_reservations_port ON reservations (port, path)",
+            "DROP INDEX idx_reservations_port; \
+             CREATE INDEX idx_reservations_port ON reservations (port, path)",
             &["idx_reservations_port"],
         ),
         ("UPDATE metadata SET value = 'two' WHERE key = 'schema_version'", &["key=\"schema_version\""]),
@@ -209,7 +213,8 @@ fn a_rule_in_a_comment_is_no_rule() {
         machine.sql(&format!(
             "CREATE TABLE copy AS SELECT * FROM reservations; DROP TABLE reservations;
              CREATE TABLE reservations (
-                path TEXT NOT NULL, tag TEXT NOT NULL, port INTEGER NOT NULL UNIQUE {check}, project TEXT, task TEXT,
+                path TEXT NOT NULL, tag TEXT NOT NULL, port INTEGER NOT NULL UNIQUE {check},
+                project TEXT, task TEXT,
                 created_at INTEGER NOT NULL CONSTRAINT valid_created_at CHECK (created_at >= 0),
                 last_used_at INTEGER NOT NULL /* when */ constraint valid_last_used_at check(last_used_at>=0),
                 PRIMARY KEY (path, tag)) {options};

@@ -1,11 +1,11 @@
-//! Environment variables: their names, their forms, and whom a malformed one stops.
+//! Environment variables: their names, their values, and which commands a malformed one stops.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 use crate::support::{Machine, run};
 
-/// A malformed value of each variable that `reserve` or `list` judges.
+/// A malformed value of each variable that `reserve` or `list` checks.
 const MALFORMED: [(&str, &str); 25] = [
     ("TROP_PROJECT", "  "),
     ("TROP_TASK", ""),
@@ -124,7 +124,7 @@ fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     }
     for (command, variable) in named {
         if let Some((_, value)) = MALFORMED.iter().find(|(name, _)| *name == variable) {
-            // Occupancy matters to port-info only when it is asked for.
+            // `port-info` checks the occupancy settings only with `--include-occupancy`.
             let arguments = match command {
                 "port-info" => vec![command, "5000", "--include-occupancy"],
                 _ => vec![command],

@@ -1,4 +1,4 @@
-//! `--quiet`, `--verbose` and `TROP_LOG_MODE`: more or less on standard error, never on standard output.
+//! `--quiet`, `--verbose` and `TROP_LOG_MODE`: they change standard error only.
 
 use crate::support::{Machine, Outcome, run};
 
