@@ -122,6 +122,7 @@ impl Plan<'_> {
 }
 
 /// What executing a plan came to.
+#[allow(clippy::large_enum_variant, reason = "nearly every one is the large one")]
 enum Outcome {
     Done(Reserved),
     /// The key is a new one. Git has to be asked about it first, without the lock; nothing was changed.
