@@ -34,22 +34,26 @@ const OCCUPANCY = {
 const LEASE = { port: portNumber, min: portNumber, max: portNumber, label: text, hold: OFF, ...OCCUPANCY };
 const CLEANUP = { days, dryRun: OFF };
 
+// Compiled at their first use, because most programs use a few of them.
+
 /** `dataDir` is the first: the constructor fills it in. */
-const registryOptions = compile({
-  dataDir: text,
-  create: flag,
-  busyTimeout: milliseconds,
-  ports: portRange,
-  excluded: portList,
-  discovery: flag,
-  startDir: text,
-  configFile: text,
-  variables: flag,
-  ...OCCUPANCY,
-});
-const listenOptions = compile({ host: text, backlog: wholeNumber });
-const bindOptions = compile({ protocol, host: text });
-const waitOptions = compile({ timeout: milliseconds });
+const registryOptions = lazily(() =>
+  compile({
+    dataDir: text,
+    create: flag,
+    busyTimeout: milliseconds,
+    ports: portRange,
+    excluded: portList,
+    discovery: flag,
+    startDir: text,
+    configFile: text,
+    variables: flag,
+    ...OCCUPANCY,
+  }),
+);
+const listenOptions = lazily(() => compile({ host: text, backlog: wholeNumber }));
+const bindOptions = lazily(() => compile({ protocol, host: text }));
+const waitOptions = lazily(() => compile({ timeout: milliseconds }));
 
 /**
  * The operations of a registry. Each becomes a method and its asynchronous twin, of the module too:
@@ -151,7 +155,7 @@ class Registry {
 
   constructor(options, mode) {
     if (mode === SHARED) return;
-    const [dataDir = environmentDataDir(), ...others] = registryOptions.read(options);
+    const [dataDir = environmentDataDir(), ...others] = registryOptions().read(options);
     this.#handle = unwrap(native.open(dataDir, ...others));
     if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle, undefined, false));
   }
@@ -166,15 +170,15 @@ class Registry {
     for (const [name, operation] of Object.entries(OPERATIONS)) {
       const { create, result } = operation;
       const resultNow = create ? same : result;
-      const ask = asking(native[name], operation);
+      const ask = lazily(() => asking(native[name], operation));
       const twin = `${name}Async`;
       // No operation has more arguments than these.
       const methods = {
         [name](a, b, c) {
-          return resultNow(unwrap(ask(this.#handle, this.#directory(), false, [a, b, c])));
+          return resultNow(unwrap(ask()(this.#handle, this.#directory(), false, [a, b, c])));
         },
         async [twin](a, b, c) {
-          return result(unwrap(await ask(this.#handle, this.#directory(), true, [a, b, c])));
+          return result(unwrap(await ask()(this.#handle, this.#directory(), true, [a, b, c])));
         },
       };
       hidden(Registry.prototype, name, methods[name]);
@@ -244,7 +248,7 @@ class Lease {
 
   /** Has no synchronous twin, which would keep a server of this thread from starting. */
   async waitListening(options) {
-    const [timeout = 10_000] = waitOptions.read(options);
+    const [timeout = 10_000] = waitOptions().read(options);
     unwrap(await native.waitListening(this.#handle, timeout));
     // Used after the wait, so that the lease is not collected as garbage, and ended, during it.
     void this.#handle;
@@ -272,6 +276,12 @@ Object.assign(module.exports, {
   TropError,
 });
 
+/** A function that makes a value when it is first called. */
+function lazily(make) {
+  let value;
+  return () => (value ??= make());
+}
+
 /** Makes the function that checks the arguments of an operation and hands them to the addon. */
 function asking(call, { required: table = {}, options: optional = {}, create }) {
   const needed = Object.entries(table);
@@ -294,63 +304,63 @@ function asking(call, { required: table = {}, options: optional = {}, create }) 
  * - `standard`: the arguments that they become if none is given
  * - `fill(args, first, object)`: checks the options in an object and stores them among arguments, `first`
  *   being the index of the first
+ * - `read(object)`: the same as a new array
  *
- * It looks up only the options that an object has as keys, which are remembered as bits of a number, so that
- * a table has room for 31. Looking up all 25 options of reserve would take five times as long.
+ * It looks up only the options that an object has as keys: a loop over all 25 options of reserve would take
+ * five times as long. Switches that are given are remembered as bits of a number, so that a table has room
+ * for 31.
  */
 function compile(table) {
   const isSwitch = (name) => table[name] === ON || table[name] === OFF;
   const names = Object.keys(table);
   const values = names.filter((name) => !isSwitch(name));
   const switches = names.filter(isSwitch);
-  const options = [
-    ...values.map((name) => ({ name, check: table[name], mask: 0 })),
-    ...switches.map((name) => ({ name, check: flag, mask: switchMask(name) })),
-  ];
-  const on = switches.filter((name) => table[name] === ON).reduce((sum, name) => sum | switchMask(name), 0);
+  const checks = values.map((name) => table[name]);
+  const masks = switches.map(switchMask);
+  const on = masks.reduce((sum, mask, index) => (table[switches[index]] === ON ? sum | mask : sum), 0);
   const standard = [...values.map(() => undefined), ...(switches.length > 0 ? [on] : [])];
-  const all = 2 ** options.length - 1;
-  const bits = new Map(names.map((name) => [name, 1 << [...values, ...switches].indexOf(name)]));
+  const order = [...values, ...switches];
+  const indexes = new Map(names.map((name) => [name, order.indexOf(name)]));
 
   const fill = (args, first, object) => {
     if (object === undefined) return args;
-    const keys = optionKeys(bits, object);
+    if (typeof object !== 'object' || object === null || Array.isArray(object)) {
+      throw invalid('options', `must be an object, not ${kind(object)}`);
+    }
+    let given = 0;
+    for (const name in object) {
+      const index = indexes.get(name);
+      // A misspelt option must not be ignored: the call would do something else.
+      if (index === undefined) throw invalid(name, `no such option; there are ${names.join(', ')}`);
+      if (index < values.length) args[first + index] = object[name];
+      else given |= 1 << (index - values.length);
+    }
+    if (!isPlain(object)) {
+      // An instance of a class can have options that are no keys, such as getters.
+      values.forEach((name, index) => (args[first + index] = object[name]));
+      given = 2 ** switches.length - 1;
+    }
+    for (let index = 0; index < values.length; index++) {
+      const value = args[first + index];
+      if (value !== undefined) args[first + index] = checks[index](values[index], value);
+    }
     let flags = on;
-    // A class can have options that are no keys, such as getters.
-    let left = isPlain(object) ? keys : all;
-    for (let index = 0; left !== 0; index++, left >>>= 1) {
-      if ((left & 1) === 0) continue;
-      const { name, check, mask } = options[index];
-      const value = object[name];
+    for (let index = 0; given !== 0; index++, given >>>= 1) {
+      if ((given & 1) === 0) continue;
+      const value = object[switches[index]];
       if (value === undefined) continue;
-      const checked = check(name, value);
-      if (mask === 0) args[first + index] = checked;
-      else flags = checked ? flags | mask : flags & ~mask;
+      flags = flag(switches[index], value) ? flags | masks[index] : flags & ~masks[index];
     }
     if (switches.length > 0) args[first + values.length] = flags;
     return args;
   };
   const read = (object) => fill(standard.slice(), 0, object);
-  return { count: options.length, standard, fill, read };
+  return { count: names.length, standard, fill, read };
 }
 
 /** The addon's bit of a switch: that of skipTcp is called SKIP_TCP. */
 function switchMask(name) {
   return native[name.replace(/[A-Z]/g, '_$&').toUpperCase()];
-}
-
-/** The bits of the options that an object has as keys. A misspelt option is refused, not ignored. */
-function optionKeys(bits, object) {
-  if (typeof object !== 'object' || object === null || Array.isArray(object)) {
-    throw invalid('options', `must be an object, not ${kind(object)}`);
-  }
-  let keys = 0;
-  for (const name in object) {
-    const bit = bits.get(name);
-    if (bit === undefined) throw invalid(name, `no such option; there are ${[...bits.keys()].join(', ')}`);
-    keys |= bit;
-  }
-  return keys;
 }
 
 function isPlain(object) {
@@ -359,12 +369,12 @@ function isPlain(object) {
 }
 
 function listenArguments(options) {
-  const [host = '127.0.0.1', backlog = 128] = listenOptions.read(options);
+  const [host = '127.0.0.1', backlog = 128] = listenOptions().read(options);
   return [host, backlog];
 }
 
 function bindArguments(options) {
-  const [protocol = 'tcp', host = '127.0.0.1'] = bindOptions.read(options);
+  const [protocol = 'tcp', host = '127.0.0.1'] = bindOptions().read(options);
   return [protocol === 'udp', host];
 }
 
