@@ -19,8 +19,8 @@ export interface OccupancyOptions {
 /** Of every call that changes something. */
 export interface DryRunOptions {
   /**
-   * Do it on a copy in memory: the answer, or the error, is that of the real call, and nothing is changed. No lock is
-   * needed, no file created.
+   * Do it on a copy in memory: the answer, or the error, is that of the real call, and nothing is changed. No
+   * lock is needed, no file created.
    */
   dryRun?: boolean | undefined;
 }
@@ -37,11 +37,16 @@ export interface PermissionOptions {
 
 /** The numbers of a call's ports are 1 to 65535; paths are made absolute against the working directory. */
 export interface ReserveOptions extends OccupancyOptions, PermissionOptions, DryRunOptions {
-  /** The path of the key; the working directory by default. Links in it are not followed and it need not exist. */
+  /**
+   * The path of the key; the working directory by default. Links in it are not followed and it need not
+   * exist.
+   */
   path?: string | undefined;
   /** The tag of the key, 1 to 255 bytes of UTF-8 after trimming; `null` is the same as none. */
   tag?: string | null | undefined;
-  /** The project to store, as long as a tag; by default what the configuration says, for a new key else git. */
+  /**
+   * The project to store, as long as a tag; by default what the configuration says, for a new key else git.
+   */
   project?: string | undefined;
   /** Store no project; not together with `project`. */
   clearProject?: boolean | undefined;
@@ -71,7 +76,10 @@ export interface ReserveOptions extends OccupancyOptions, PermissionOptions, Dry
 
 /** Which group to reserve, and how. */
 export interface ReserveGroupOptions extends OccupancyOptions, PermissionOptions, DryRunOptions {
-  /** The file that defines the group; by default the project's files, which the registry found when it was opened. */
+  /**
+   * The file that defines the group; by default the project's files, which the registry found when it was
+   * opened.
+   */
   file?: string | undefined;
   /** The task to store; by default what the configuration says, for new reservations else git. */
   task?: string | undefined;
@@ -118,8 +126,8 @@ export interface LeaseOptions extends OccupancyOptions {
   /** What it is for, for people reading lists: 1 to 255 bytes of UTF-8 after trimming. */
   label?: string | undefined;
   /**
-   * Keep a socket bound to the port, so that the system gives it to nobody; `listen` and servers of Node.js can use it all
-   * the same. Linux only.
+   * Keep a socket bound to the port, so that the system gives it to nobody; `listen` and servers of Node.js
+   * can use it all the same. Linux only.
    */
   hold?: boolean | undefined;
 }
@@ -229,7 +237,10 @@ export interface Cleanup {
   pruned: Reservation[];
   /** The reservations that were not used for more than `days` and were not pruned, the oldest first. */
   expired: Reservation[];
-  /** The paths that could not be inspected and therefore kept their reservations, and what the system answered. */
+  /**
+   * The paths that could not be inspected and therefore kept their reservations, and what the system
+   * answered.
+   */
   preserved: { path: string; cause: string }[];
   /** The age limit in days of 86400 seconds. */
   days: number;
@@ -328,29 +339,42 @@ export interface Problem {
 }
 
 /**
- * How to open a registry. What is given here has more weight than environment variables, and these more than files.
+ * How to open a registry. What is given here has more weight than environment variables, and these more than
+ * files.
  *
  * At most one of `discovery: false`, `startDir` and `configFile` may be given.
  */
 export interface RegistryOptions extends OccupancyOptions {
   /** The data directory; `TROP_DATA_DIR`, else `~/.trop`, by default. */
   dataDir?: string | undefined;
-  /** The lowest and the highest port to choose from; what the configuration says by default, else 5000 and 7000. */
+  /**
+   * The lowest and the highest port to choose from; what the configuration says by default, else 5000 and
+   * 7000.
+   */
   ports?: readonly [min: number, max: number] | undefined;
-  /** Ports never to choose, besides those of the configuration: numbers, or inclusive ranges such as `'5005..5009'`. */
+  /**
+   * Ports never to choose, besides those of the configuration: numbers, or inclusive ranges such as
+   * `'5005..5009'`.
+   */
   excluded?: readonly (number | string)[] | undefined;
   /**
    * How long a call waits for other users of the database, in whole milliseconds; 0 fails at once. What the
    * configuration says by default, else 5000.
    */
   busyTimeout?: number | undefined;
-  /** Whether a missing data directory or database is created, unless the configuration forbids it; true by default. */
+  /**
+   * Whether a missing data directory or database is created, unless the configuration forbids it; true by
+   * default.
+   */
   create?: boolean | undefined;
   /** Whether configuration files are read: the user's and the project's; true by default. */
   discovery?: boolean | undefined;
   /** Where the search for the project's files starts, upward; the working directory by default. */
   startDir?: string | undefined;
-  /** The project's file, instead of a search; if it is `trop.yaml` or `trop.local.yaml`, both of its directory. */
+  /**
+   * The project's file, instead of a search; if it is `trop.yaml` or `trop.local.yaml`, both of its
+   * directory.
+   */
   configFile?: string | undefined;
   /** Whether the process's environment variables are part of the configuration; true by default. */
   variables?: boolean | undefined;
@@ -391,10 +415,11 @@ export class TropError extends Error {
 }
 
 /**
- * A port that belongs to this process until the lease is closed, its registry is closed, the `Lease` is garbage, or its
- * thread or process ends in any way.
+ * A port that belongs to this process until the lease is closed, its registry is closed, the `Lease` is
+ * garbage, or its thread or process ends in any way.
  *
- * Keep the `Lease` as long as the port is needed: the number alone keeps nothing. Child processes have none of it.
+ * Keep the `Lease` as long as the port is needed: the number alone keeps nothing. Child processes have none
+ * of it.
  */
 export interface Lease {
   /** The port, 1 to 65535. */
@@ -406,24 +431,25 @@ export interface Lease {
   /**
    * Gives the port back; closing twice is no error. Sockets on it stay open.
    *
-   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next call gives the port back
+   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next call gives the
+   * port back
    */
   close(): void;
   /** As `close`, without blocking the event loop. */
   closeAsync(): Promise<void>;
   /**
-   * A listening TCP socket on the port: a file descriptor for `server.listen({ fd })`, else for the caller to close. In a
-   * worker of `cluster`, listen with `{ fd, exclusive: true }`.
+   * A listening TCP socket on the port: a file descriptor for `server.listen({ fd })`, else for the caller to
+   * close. In a worker of `cluster`, listen with `{ fd, exclusive: true }`.
    *
-   * @throws {TropError} `TROP_CLOSED`, `TROP_INVALID_ARGUMENT` for an unknown host, `TROP_IO` when it cannot listen there,
-   * `TROP_UNSUPPORTED` on Windows
+   * @throws {TropError} `TROP_CLOSED`, `TROP_INVALID_ARGUMENT` for an unknown host, `TROP_IO` when it cannot
+   * listen there, `TROP_UNSUPPORTED` on Windows
    */
   listen(options?: ListenOptions): number;
   /** As `listen`, without blocking the event loop for the look-up of a host. */
   listenAsync(options?: ListenOptions): Promise<number>;
   /**
-   * A socket that is bound to the port: a file descriptor, as for `dgram`'s `socket.bind({ fd })`, else for the caller to
-   * close.
+   * A socket that is bound to the port: a file descriptor, as for `dgram`'s `socket.bind({ fd })`, else for
+   * the caller to close.
    *
    * @throws {TropError} as `listen`
    */
@@ -431,10 +457,11 @@ export interface Lease {
   /** As `bind`, without blocking the event loop for the look-up of a host. */
   bindAsync(options?: BindOptions): Promise<number>;
   /**
-   * Resolves when something of this process, or of one that it started, accepts connections on the port. There is no
-   * synchronous twin: it would keep the event loop from starting the server.
+   * Resolves when something of this process, or of one that it started, accepts connections on the port.
+   * There is no synchronous twin: it would keep the event loop from starting the server.
    *
-   * @throws {TropError} `TROP_NOT_LISTENING` in time, or at once when somebody else listens there; `TROP_CLOSED`
+   * @throws {TropError} `TROP_NOT_LISTENING` in time, or at once when somebody else listens there;
+   * `TROP_CLOSED`
    */
   waitListening(options?: WaitOptions): Promise<void>;
   /** `close` without waiting and without errors: what cannot be done at once is done by the next call. */
@@ -454,7 +481,10 @@ export class Registry {
    * `TROP_SCHEMA`, `TROP_CORRUPT`, `TROP_UNSUPPORTED`, `TROP_SECOND_COPY`
    */
   constructor(options?: RegistryOptions);
-  /** As the constructor, without blocking the event loop for the database; configuration files are read at the call. */
+  /**
+   * As the constructor, without blocking the event loop for the database; configuration files are read at the
+   * call.
+   */
   static openAsync(options?: RegistryOptions): Promise<Registry>;
   /** The data directory, absolute. */
   readonly dataDir: string;
@@ -536,26 +566,29 @@ export class Registry {
   validateDatabase(): void;
   /** As `validateDatabase`, without blocking the event loop. */
   validateDatabaseAsync(): Promise<void>;
-  /** Closes the connection; the reservations stay. Later calls fail with `TROP_CLOSED`; closing twice is no error. */
+  /**
+   * Closes the connection; the reservations stay. Later calls fail with `TROP_CLOSED`; closing twice is no
+   * error.
+   */
   close(): void;
   /** `close`, where the runtime has `Symbol.dispose`. */
   [Symbol.dispose](): void;
 }
 
 /**
- * Reserves the port of a key: the one it has, else the one asked for if it is usable, else the lowest usable one of
- * the range. An exhausted range is cleaned up, as far as that is not disabled, and tried once more.
+ * Reserves the port of a key: the one it has, else the one asked for if it is usable, else the lowest usable
+ * one of the range. An exhausted range is cleaned up, as far as that is not disabled, and tried once more.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED` when no port of the range is usable,
- * `TROP_STICKY_FIELD`, `TROP_BUSY`, `TROP_UNRELATED_PATH`, `TROP_CONFIG`, and every code of opening the registry;
- * nothing is changed then
+ * `TROP_STICKY_FIELD`, `TROP_BUSY`, `TROP_UNRELATED_PATH`, `TROP_CONFIG`, and every code of opening the
+ * registry; nothing is changed then
  */
 export function reserve(options?: ReserveOptions): Reserved;
 /** As `reserve`, without blocking the event loop; paths mean what they mean at the call. */
 export function reserveAsync(options?: ReserveOptions): Promise<Reserved>;
 /**
- * Reserves the ports of a project's group of services, all or none, and returns them by tag or by variable, in that
- * order. The same group gets the same ports again.
+ * Reserves the ports of a project's group of services, all or none, and returns them by tag or by variable,
+ * in that order. The same group gets the same ports again.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT` for a missing file, `TROP_NOT_FOUND` when no group is defined,
  * `TROP_CONFLICT` with reservations that do not fit, `TROP_EXHAUSTED`, `TROP_STICKY_FIELD`, `TROP_CONFIG`,
@@ -565,30 +598,32 @@ export function reserveGroup(options?: ReserveGroupOptions): GroupPorts;
 /** As `reserveGroup`, without blocking the event loop; paths mean what they mean at the call. */
 export function reserveGroupAsync(options?: ReserveGroupOptions): Promise<GroupPorts>;
 /**
- * Releases the selected reservations of one path, all or none, and tells how many there were; none is no error.
+ * Releases the selected reservations of one path, all or none, and tells how many there were; none is no
+ * error.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, `TROP_UNRELATED_PATH`, and every code of opening the
- * registry; nothing is changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, `TROP_UNRELATED_PATH`, and every code of opening
+ * the registry; nothing is changed then
  */
 export function release(options?: ReleaseOptions): number;
 /** As `release`, without blocking the event loop; paths mean what they mean at the call. */
 export function releaseAsync(options?: ReleaseOptions): Promise<number>;
 /**
- * Releases a port, whatever its path, and tells whether somebody had it. A lease of somebody else who is alive is ended by
- * force only.
+ * Releases a port, whatever its path, and tells whether somebody had it. A lease of somebody else who is
+ * alive is ended by force only.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFLICT` when a live lease has it, `TROP_BUSY`, and every code of
- * opening the registry; nothing is changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFLICT` when a live lease has it, `TROP_BUSY`, and
+ * every code of opening the registry; nothing is changed then
  */
 export function releasePort(port: number, options?: ReleasePortOptions): boolean;
 /** As `releasePort`, without blocking the event loop. */
 export function releasePortAsync(port: number, options?: ReleasePortOptions): Promise<boolean>;
 /**
- * Leases a port: the one asked for if it is usable, else the lowest usable one of the range. No two leases have the same
- * port, whoever asks. See `Lease` for when it ends.
+ * Leases a port: the one asked for if it is usable, else the lowest usable one of the range. No two leases
+ * have the same port, whoever asks. See `Lease` for when it ends.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED`, `TROP_UNSUPPORTED` where files cannot be locked or ports
- * not held, `TROP_CONFIG`, `TROP_BUSY`, and every code of opening the registry; nothing is changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED`, `TROP_UNSUPPORTED` where files cannot be
+ * locked or ports not held, `TROP_CONFIG`, `TROP_BUSY`, and every code of opening the registry; nothing is
+ * changed then
  */
 export function lease(options?: LeaseOptions): Lease;
 /** As `lease`, without blocking the event loop. */
@@ -643,7 +678,8 @@ export function findPort(port: number): Reservation | null;
 /** As `findPort`, without blocking the event loop. */
 export function findPortAsync(port: number): Promise<Reservation | null>;
 /**
- * The reservations that are asked for, every one by default, ordered by path, then tag, the untagged one first.
+ * The reservations that are asked for, every one by default, ordered by path, then tag, the untagged one
+ * first.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT`, and every code of opening the registry
  */
@@ -669,8 +705,8 @@ export function pruneAsync(options?: DryRunOptions): Promise<Cleanup>;
 /**
  * Removes the reservations that were last used more than `days` days ago, all or none.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
- * changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing
+ * is changed then
  */
 export function expire(options?: ExpireOptions): Cleanup;
 /** As `expire`, without blocking the event loop. */
@@ -678,8 +714,8 @@ export function expireAsync(options?: ExpireOptions): Promise<Cleanup>;
 /**
  * `prune` and `expire` in one step, all or none. What both would remove counts as pruned.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing is
- * changed then
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry; nothing
+ * is changed then
  */
 export function autoclean(options?: ExpireOptions): Cleanup;
 /** As `autoclean`, without blocking the event loop. */
@@ -687,19 +723,19 @@ export function autocleanAsync(options?: ExpireOptions): Promise<Cleanup>;
 /**
  * Moves the reservations of a path to another; ports, tags and all else stay. Neither path need exist.
  *
- * @throws {TropError} `TROP_NOT_FOUND` when there is nothing at exactly `from`, unless recursive, `TROP_CONFLICT`
- * when keys at `to` are taken, `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of opening the registry;
- * nothing is changed then
+ * @throws {TropError} `TROP_NOT_FOUND` when there is nothing at exactly `from`, unless recursive,
+ * `TROP_CONFLICT` when keys at `to` are taken, `TROP_INVALID_ARGUMENT`, `TROP_BUSY`, and every code of
+ * opening the registry; nothing is changed then
  */
 export function migrate(from: string, to: string, options?: MigrateOptions): Migration;
 /** As `migrate`, without blocking the event loop; paths mean what they mean at the call. */
 export function migrateAsync(from: string, to: string, options?: MigrateOptions): Promise<Migration>;
 /**
- * Looks which ports of a range something on this machine has in use, by binding them: one finding for each probe
- * that failed, ordered by port. A whole range takes a while: prefer `scanAsync`.
+ * Looks which ports of a range something on this machine has in use, by binding them: one finding for each
+ * probe that failed, ordered by port. A whole range takes a while: prefer `scanAsync`.
  *
- * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFIG` for a range that ends before it begins, and every code
- * of opening the registry
+ * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_CONFIG` for a range that ends before it begins, and
+ * every code of opening the registry
  */
 export function scan(options?: ScanOptions): Finding[];
 /** As `scan`, without blocking the event loop. */
@@ -714,8 +750,8 @@ export function validateDatabase(): void;
 /** As `validateDatabase`, without blocking the event loop. */
 export function validateDatabaseAsync(): Promise<void>;
 /**
- * Everything wrong with a configuration file; nothing if it is valid. A file called `config.yaml` is judged as a
- * user's, any other as a project's. No registry is opened.
+ * Everything wrong with a configuration file; nothing if it is valid. A file called `config.yaml` is judged
+ * as a user's, any other as a project's. No registry is opened.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT` when it is missing or no file, `TROP_IO` when it cannot be read
  */

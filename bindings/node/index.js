@@ -1,6 +1,6 @@
 'use strict';
 
-/** An error of trop. Tell errors apart by `code`: Jest gives each file a class of its own. */
+/** An error of trop. Tell errors apart by `code`: in Jest every test file has a class of its own. */
 class TropError extends Error {
   constructor({ message, code, number, argument, errno }, options) {
     super(message, options);
@@ -12,47 +12,151 @@ class TropError extends Error {
 }
 hidden(TropError.prototype, 'name', 'TropError');
 
-// A copy, whose properties are found faster than those of the addon's own object.
+// A copy, because V8 finds properties of an ordinary object faster than those of the addon's exports.
 const native = { ...load() };
 
+// Tables of options: the name of each and the function that checks it, or, for a switch, whether it is on by
+// default. Values are checked before switches, both in the order of the table, and in that order they become
+// arguments of the addon's function: each value by itself, then all switches as bits of one number, see
+// src/switches.rs. Reading the properties of an object would take the addon longer than all else it does.
+
+const ON = Symbol('on');
+const OFF = Symbol('off');
+
+const OCCUPANCY = {
+  skipOccupancyCheck: OFF,
+  skipTcp: OFF,
+  skipUdp: OFF,
+  skipIpv4: OFF,
+  skipIpv6: OFF,
+  checkAllInterfaces: OFF,
+};
+const LEASE = { port: portNumber, min: portNumber, max: portNumber, label: text, hold: OFF, ...OCCUPANCY };
+const CLEANUP = { days, dryRun: OFF };
+
+// Compiled at their first use, because most programs use a few of them.
+
+/** `dataDir` is the first: the constructor fills it in. */
+const registryOptions = lazily(() =>
+  compile({
+    dataDir: text,
+    create: flag,
+    busyTimeout: milliseconds,
+    ports: portRange,
+    excluded: portList,
+    discovery: flag,
+    startDir: text,
+    configFile: text,
+    variables: flag,
+    ...OCCUPANCY,
+  }),
+);
+const listenOptions = lazily(() => compile({ host: text, backlog: wholeNumber }));
+const bindOptions = lazily(() => compile({ protocol, host: text }));
+const waitOptions = lazily(() => compile({ timeout: milliseconds }));
+
 /**
- * Every call on a registry, each with an asynchronous twin: how the addon is asked, and what its answer becomes. Where
- * there is a third, the addon itself makes the result, with a function of ours, and only later answers become one here.
+ * The operations of a registry. Each becomes a method and its asynchronous twin, of the module too:
+ *
+ * - `required`: arguments that must be given, before the options
+ * - `options`: a table of options; without one the operation takes none
+ * - `result`: makes the result of the addon's answer
+ * - `create`: makes it for the synchronous calls that are made often: the addon calls it with the parts of
+ *   the answer, which takes half as long as an array of them
  */
-const CALLS = {
-  reserve: [reserve, same, (row) => reserved(...row)],
-  reserveGroup: [reserveGroup, mapping],
-  release: [release, same],
-  releasePort: [releasePort, same],
-  lease: [lease, same, leasedRow],
-  leaseMany: [leaseMany, (rows) => Array.from(rows, leasedRow)],
-  leases: [native.leases, leases],
-  ownLeases: [native.ownLeases, leases],
-  explain: [explain, explanation],
-  find: [find, found],
-  findPort: [findPort, found],
-  list: [list, reservations],
-  projects: [native.projects, (names) => Array.from(names)],
-  prune: [prune, cleanup],
-  expire: [expire, cleanup],
-  autoclean: [autoclean, cleanup],
-  migrate: [migrate, migration],
-  scan: [scan, copies],
-  validateDatabase: [native.validateDatabase, () => undefined],
+const OPERATIONS = {
+  reserve: {
+    options: {
+      path: text,
+      tag: textOrNull,
+      project: text,
+      clearProject: OFF,
+      task: text,
+      clearTask: OFF,
+      port: portNumber,
+      min: portNumber,
+      max: portNumber,
+      overwrite: OFF,
+      ignoreOccupied: OFF,
+      ignoreExclusions: OFF,
+      allowUnrelatedPath: ON,
+      allowProjectChange: OFF,
+      allowTaskChange: OFF,
+      force: OFF,
+      disableAutoprune: OFF,
+      disableAutoexpire: OFF,
+      ...OCCUPANCY,
+      dryRun: OFF,
+    },
+    create: reserved,
+    result: (row) => reserved(...row),
+  },
+  reserveGroup: {
+    options: {
+      file: text,
+      task: text,
+      by: groupKey,
+      allowUnrelatedPath: ON,
+      allowProjectChange: OFF,
+      allowTaskChange: OFF,
+      force: OFF,
+      ...OCCUPANCY,
+      dryRun: OFF,
+    },
+    result: mapping,
+  },
+  release: {
+    // No null for the tag, as reserve takes it: without a tag everything at the path is released.
+    options: {
+      path: text,
+      tag: text,
+      untaggedOnly: OFF,
+      recursive: OFF,
+      allowUnrelatedPath: ON,
+      dryRun: OFF,
+    },
+    result: same,
+  },
+  releasePort: { required: { port: portNumber }, options: { force: OFF, dryRun: OFF }, result: same },
+  lease: { options: LEASE, create: leased, result: leasedObject },
+  leaseMany: {
+    required: { count: wholeNumber },
+    options: { contiguous: OFF, ...LEASE },
+    result: (objects) => Array.from(objects, leasedObject),
+  },
+  leases: { result: leases },
+  ownLeases: { result: leases },
+  explain: { required: { port: portNumber }, result: explanation },
+  find: { options: { path: text, tag: textOrNull }, result: found },
+  findPort: { required: { port: portNumber }, result: found },
+  // No null for the tag: without a tag everything is listed.
+  list: { options: { project: text, tag: text, path: text }, result: reservations },
+  projects: { result: (names) => Array.from(names) },
+  prune: { options: { dryRun: OFF }, result: cleanup },
+  expire: { options: CLEANUP, result: cleanup },
+  autoclean: { options: CLEANUP, result: cleanup },
+  migrate: {
+    required: { from: text, to: text },
+    options: { recursive: OFF, force: OFF, dryRun: OFF },
+    result: migration,
+  },
+  scan: { options: { min: portNumber, max: portNumber }, result: copies },
+  validateDatabase: { result: () => undefined },
 };
 
-/** Modes of the constructor: the registry of the module's own functions, and one that openAsync connects. */
+/** Modes of the constructor: for the module's own functions, and for openAsync, which connects later. */
 const SHARED = Symbol('shared');
 const UNCONNECTED = Symbol('unconnected');
 
 class Registry {
-  /** The native registry; none means the shared one of the data directory and working directory of each call. */
+  /** The native registry. Without one, calls use the shared one of their data and working directory. */
   #handle;
   #closed = false;
 
   constructor(options, mode) {
     if (mode === SHARED) return;
-    this.#handle = unwrap(native.open(registryOptions(options), occupancy(options)));
+    const [dataDir = environmentDataDir(), ...others] = registryOptions().read(options);
+    this.#handle = unwrap(native.open(dataDir, ...others));
     if (mode !== UNCONNECTED) unwrap(native.connect(this.#handle, undefined, false));
   }
 
@@ -63,15 +167,18 @@ class Registry {
   }
 
   static {
-    for (const [name, [ask, result, resultLater = result]] of Object.entries(CALLS)) {
+    for (const [name, operation] of Object.entries(OPERATIONS)) {
+      const { create, result } = operation;
+      const resultNow = create ? same : result;
+      const ask = lazily(() => asking(native[name], operation));
       const twin = `${name}Async`;
-      // None has more arguments; gathering and spreading them would take longer than passing on what is not there.
+      // No operation has more arguments than these.
       const methods = {
         [name](a, b, c) {
-          return result(unwrap(ask(this.#handle, this.#directory(), false, a, b, c)));
+          return resultNow(unwrap(ask()(this.#handle, this.#directory(), false, [a, b, c])));
         },
         async [twin](a, b, c) {
-          return resultLater(unwrap(await ask(this.#handle, this.#directory(), true, a, b, c)));
+          return result(unwrap(await ask()(this.#handle, this.#directory(), true, [a, b, c])));
         },
       };
       hidden(Registry.prototype, name, methods[name]);
@@ -92,7 +199,7 @@ class Registry {
     this.#closed = true;
   }
 
-  /** That of the module's own functions, whose registry is none of ours. */
+  /** The data directory of a call on a shared registry. */
   #directory() {
     return this.#handle === undefined ? environmentDataDir() : undefined;
   }
@@ -106,7 +213,7 @@ class Lease {
 
   constructor(handle, port, label) {
     this.#handle = handle;
-    // Not defineProperties, which takes longer for two than this twice.
+    // One defineProperties would take longer than both.
     Object.defineProperty(this, 'port', { value: port, enumerable: true });
     Object.defineProperty(this, 'label', { value: label, enumerable: true });
   }
@@ -139,16 +246,16 @@ class Lease {
     return descriptor(await native.bind(this.#handle, true, ...bindArguments(options)));
   }
 
-  /** Without a synchronous twin, which would keep a server of this thread from starting. */
+  /** Has no synchronous twin, which would keep a server of this thread from starting. */
   async waitListening(options) {
-    const { timeout = 10_000 } = read(WAIT, options);
+    const [timeout = 10_000] = waitOptions().read(options);
     unwrap(await native.waitListening(this.#handle, timeout));
-    // Mentioned after the wait, or else the lease could be garbage, and end, in the middle of it.
+    // Used after the wait, so that the lease is not collected as garbage, and ended, during it.
     void this.#handle;
   }
 
   static {
-    // At the end of a block nobody wants to wait, or an error in place of the block's own.
+    // The end of a block must neither wait nor throw, which would hide an error of the block itself.
     const dispose = function () {
       native.endLease(this.#handle);
     };
@@ -158,288 +265,120 @@ class Lease {
 
 const shared = new Registry(undefined, SHARED);
 
-for (const name of Object.keys(CALLS).flatMap((name) => [name, `${name}Async`])) {
+for (const name of Object.keys(OPERATIONS).flatMap((name) => [name, `${name}Async`])) {
   module.exports[name] = { [name]: (a, b, c) => shared[name](a, b, c) }[name];
 }
 Object.assign(module.exports, {
   validateConfig: (file) => copies(unwrap(native.validateConfig(false, required('file', text, file)))),
-  validateConfigAsync: async (file) => copies(unwrap(await native.validateConfig(true, required('file', text, file)))),
+  validateConfigAsync: async (file) =>
+    copies(unwrap(await native.validateConfig(true, required('file', text, file)))),
   Registry,
   TropError,
 });
 
-const OCCUPANCY = ['skipOccupancyCheck', 'skipTcp', 'skipUdp', 'skipIpv4', 'skipIpv6', 'checkAllInterfaces'];
-
-// The options of the calls that are made often: their names.
-const RESERVE = new Set([
-  'path',
-  'tag',
-  'project',
-  'clearProject',
-  'task',
-  'clearTask',
-  'port',
-  'min',
-  'max',
-  'overwrite',
-  'ignoreOccupied',
-  'ignoreExclusions',
-  'allowUnrelatedPath',
-  'allowProjectChange',
-  'allowTaskChange',
-  'force',
-  'disableAutoprune',
-  'disableAutoexpire',
-  ...OCCUPANCY,
-  'dryRun',
-]);
-const RELEASE = new Set(['path', 'tag', 'untaggedOnly', 'recursive', 'allowUnrelatedPath', 'dryRun']);
-const FIND = new Set(['path', 'tag']);
-const LEASE = new Set(['port', 'min', 'max', 'label', 'hold', ...OCCUPANCY]);
-const LEASE_MANY = new Set(['contiguous', ...LEASE]);
-
-// Those of the others: names, and what checks them.
-const REGISTRY = checks({
-  dataDir: text,
-  create: flag,
-  busyTimeout: milliseconds,
-  ports: portRange,
-  excluded: portList,
-  discovery: flag,
-  startDir: text,
-  configFile: text,
-  variables: flag,
-  ...flags(OCCUPANCY),
-});
-const GROUP = checks({
-  file: text,
-  task: text,
-  by: groupKey,
-  ...flags(['allowUnrelatedPath', 'allowProjectChange', 'allowTaskChange', 'force', ...OCCUPANCY, 'dryRun']),
-});
-// No null for a tag: without one everything is listed.
-const LIST = checks({ project: text, tag: text, path: text });
-const RELEASE_PORT = checks(flags(['force', 'dryRun']));
-const LISTEN = checks({ host: text, backlog: wholeNumber });
-const BIND = checks({ protocol, host: text });
-const WAIT = checks({ timeout: milliseconds });
-const PRUNE = checks({ dryRun: flag });
-const EXPIRE = checks({ days, dryRun: flag });
-const MIGRATE = checks(flags(['recursive', 'force', 'dryRun']));
-const SCAN = checks({ min: portNumber, max: portNumber });
-
-function checks(of) {
-  return new Map(Object.entries(of));
+/** A function that makes a value when it is first called. */
+function lazily(make) {
+  let value;
+  return () => (value ??= make());
 }
 
-function flags(names) {
-  return Object.fromEntries(names.map((name) => [name, flag]));
+/** Makes the function that checks the arguments of an operation and hands them to the addon. */
+function asking(call, { required: table = {}, options: optional = {}, create }) {
+  const needed = Object.entries(table);
+  const options = compile(optional);
+  const template = [...needed.map(() => undefined), ...options.standard, ...(create ? [create] : [])];
+  return (handle, directory, later, given) => {
+    const args = template.slice();
+    for (let index = 0; index < needed.length; index++) {
+      const [name, check] = needed[index];
+      args[index] = required(name, check, given[index]);
+    }
+    if (options.count > 0) options.fill(args, needed.length, given[needed.length]);
+    return call(handle, directory, later, ...args);
+  };
 }
 
-// How the addon is asked: about a registry or the shared one of a data directory, for an answer at once or later. The
-// calls that are made often hand over each option by itself and the switches as one number: the addon takes longer to
-// read the properties of an object than for all else it does.
+/**
+ * Compiles a table of options into what reads them:
+ *
+ * - `standard`: the arguments that they become if none is given
+ * - `fill(args, first, object)`: checks the options in an object and stores them among arguments, `first`
+ *   being the index of the first
+ * - `read(object)`: the same as a new array
+ *
+ * It looks up only the options that an object has as keys: a loop over all 25 options of reserve would take
+ * five times as long. Switches that are given are remembered as bits of a number, so that a table has room
+ * for 31.
+ */
+function compile(table) {
+  const isSwitch = (name) => table[name] === ON || table[name] === OFF;
+  const names = Object.keys(table);
+  const values = names.filter((name) => !isSwitch(name));
+  const switches = names.filter(isSwitch);
+  const checks = values.map((name) => table[name]);
+  const masks = switches.map(switchMask);
+  const on = masks.reduce((sum, mask, index) => (table[switches[index]] === ON ? sum | mask : sum), 0);
+  const standard = [...values.map(() => undefined), ...(switches.length > 0 ? [on] : [])];
+  const order = [...values, ...switches];
+  const indexes = new Map(names.map((name) => [name, order.indexOf(name)]));
 
-function reserve(handle, directory, later, options = {}) {
-  refuseUnknown(RESERVE, options);
-  const { path, tag, project, clearProject, task, clearTask, port, min, max } = options;
-  const { overwrite, ignoreOccupied, ignoreExclusions, force, disableAutoprune, disableAutoexpire, dryRun } = options;
-  const { allowUnrelatedPath, allowProjectChange, allowTaskChange } = options;
-  return native.reserve(
-    handle,
-    directory,
-    later,
-    given('path', text, path),
-    given('tag', textOrNull, tag),
-    given('project', text, project),
-    given('task', text, task),
-    given('port', portNumber, port),
-    given('min', portNumber, min),
-    given('max', portNumber, max),
-    on('clearProject', clearProject, native.CLEAR_PROJECT) |
-      on('clearTask', clearTask, native.CLEAR_TASK) |
-      on('overwrite', overwrite, native.OVERWRITE) |
-      on('ignoreOccupied', ignoreOccupied, native.IGNORE_OCCUPIED) |
-      on('ignoreExclusions', ignoreExclusions, native.IGNORE_EXCLUSIONS) |
-      off('allowUnrelatedPath', allowUnrelatedPath, native.REFUSE_UNRELATED_PATH) |
-      on('allowProjectChange', allowProjectChange, native.ALLOW_PROJECT_CHANGE) |
-      on('allowTaskChange', allowTaskChange, native.ALLOW_TASK_CHANGE) |
-      on('force', force, native.FORCE) |
-      on('disableAutoprune', disableAutoprune, native.DISABLE_AUTOPRUNE) |
-      on('disableAutoexpire', disableAutoexpire, native.DISABLE_AUTOEXPIRE) |
-      occupancy(options) |
-      on('dryRun', dryRun, native.DRY_RUN),
-    reserved,
-  );
+  const fill = (args, first, object) => {
+    if (object === undefined) return args;
+    if (typeof object !== 'object' || object === null || Array.isArray(object)) {
+      throw invalid('options', `must be an object, not ${kind(object)}`);
+    }
+    let given = 0;
+    for (const name in object) {
+      const index = indexes.get(name);
+      // A misspelt option must not be ignored: the call would do something else.
+      if (index === undefined) throw invalid(name, `no such option; there are ${names.join(', ')}`);
+      if (index < values.length) args[first + index] = object[name];
+      else given |= 1 << (index - values.length);
+    }
+    if (!isPlain(object)) {
+      // An instance of a class can have options that are no keys, such as getters.
+      values.forEach((name, index) => (args[first + index] = object[name]));
+      given = 2 ** switches.length - 1;
+    }
+    for (let index = 0; index < values.length; index++) {
+      const value = args[first + index];
+      if (value !== undefined) args[first + index] = checks[index](values[index], value);
+    }
+    let flags = on;
+    for (let index = 0; given !== 0; index++, given >>>= 1) {
+      if ((given & 1) === 0) continue;
+      const value = object[switches[index]];
+      if (value === undefined) continue;
+      flags = flag(switches[index], value) ? flags | masks[index] : flags & ~masks[index];
+    }
+    if (switches.length > 0) args[first + values.length] = flags;
+    return args;
+  };
+  const read = (object) => fill(standard.slice(), 0, object);
+  return { count: names.length, standard, fill, read };
 }
 
-function reserveGroup(handle, directory, later, options) {
-  return native.reserveGroup(handle, directory, later, read(GROUP, options), occupancy(options));
+/** The addon's bit of a switch: that of skipTcp is called SKIP_TCP. */
+function switchMask(name) {
+  return native[name.replace(/[A-Z]/g, '_$&').toUpperCase()];
 }
 
-function release(handle, directory, later, options = {}) {
-  refuseUnknown(RELEASE, options);
-  const { path, tag, untaggedOnly, recursive, allowUnrelatedPath, dryRun } = options;
-  return native.release(
-    handle,
-    directory,
-    later,
-    given('path', text, path),
-    // No null for none: without a tag everything at the path is released.
-    given('tag', text, tag),
-    on('untaggedOnly', untaggedOnly, native.UNTAGGED_ONLY) |
-      on('recursive', recursive, native.RECURSIVE) |
-      off('allowUnrelatedPath', allowUnrelatedPath, native.REFUSE_UNRELATED_PATH) |
-      on('dryRun', dryRun, native.DRY_RUN),
-  );
-}
-
-function releasePort(handle, directory, later, port, options) {
-  const checked = required('port', portNumber, port);
-  return native.releasePort(handle, directory, later, checked, read(RELEASE_PORT, options));
-}
-
-function lease(handle, directory, later, options = {}) {
-  refuseUnknown(LEASE, options);
-  const { port, min, max, label } = options;
-  return native.lease(
-    handle,
-    directory,
-    later,
-    given('port', portNumber, port),
-    given('min', portNumber, min),
-    given('max', portNumber, max),
-    given('label', text, label),
-    leaseSwitches(options),
-    leased,
-  );
-}
-
-function leaseMany(handle, directory, later, count, options = {}) {
-  required('count', wholeNumber, count);
-  refuseUnknown(LEASE_MANY, options);
-  const { contiguous, port, min, max, label } = options;
-  return native.leaseMany(
-    handle,
-    directory,
-    later,
-    count,
-    given('port', portNumber, port),
-    given('min', portNumber, min),
-    given('max', portNumber, max),
-    given('label', text, label),
-    on('contiguous', contiguous, native.CONTIGUOUS) | leaseSwitches(options),
-  );
-}
-
-function leaseSwitches(options) {
-  return on('hold', options.hold, native.HOLD) | occupancy(options);
-}
-
-function explain(handle, directory, later, port) {
-  return native.explain(handle, directory, later, required('port', portNumber, port));
-}
-
-function find(handle, directory, later, options = {}) {
-  refuseUnknown(FIND, options);
-  const { path, tag } = options;
-  return native.find(handle, directory, later, given('path', text, path), given('tag', textOrNull, tag));
-}
-
-function findPort(handle, directory, later, port) {
-  return native.findPort(handle, directory, later, required('port', portNumber, port));
-}
-
-function list(handle, directory, later, options) {
-  return native.list(handle, directory, later, read(LIST, options));
-}
-
-function prune(handle, directory, later, options) {
-  return native.prune(handle, directory, later, read(PRUNE, options));
-}
-
-function expire(handle, directory, later, options) {
-  return native.expire(handle, directory, later, read(EXPIRE, options));
-}
-
-function autoclean(handle, directory, later, options) {
-  return native.autoclean(handle, directory, later, read(EXPIRE, options));
-}
-
-function migrate(handle, directory, later, from, to, options) {
-  const paths = { from: required('from', text, from), to: required('to', text, to) };
-  return native.migrate(handle, directory, later, Object.assign(paths, read(MIGRATE, options)));
-}
-
-function scan(handle, directory, later, options) {
-  return native.scan(handle, directory, later, read(SCAN, options));
-}
-
-/** The checked options of a call. */
-function read(checks, options = {}) {
-  refuseUnknown(checks, options);
-  const checked = Object.create(null);
-  for (const [name, check] of checks) {
-    const value = options[name];
-    if (value !== undefined) checked[name] = check(name, value);
-  }
-  return checked;
-}
-
-/** A misspelt option must not be ignored: the call would do something else. */
-function refuseUnknown(known, options) {
-  if (typeof options !== 'object' || options === null || Array.isArray(options)) {
-    throw invalid('options', `must be an object, not ${kind(options)}`);
-  }
-  for (const name in options) {
-    if (!known.has(name)) throw invalid(name, `no such option; there are ${[...known.keys()].join(', ')}`);
-  }
-}
-
-/** An option, checked if it is given. */
-function given(name, check, value) {
-  return value === undefined ? undefined : check(name, value);
-}
-
-/** The addon's number of a switch that is on. */
-function on(name, value, number) {
-  return given(name, flag, value) ? number : 0;
-}
-
-/** The same for a switch that is on unless it is turned off. */
-function off(name, value, number) {
-  return given(name, flag, value) === false ? number : 0;
-}
-
-/** The switches of the occupancy check. */
-function occupancy({ skipOccupancyCheck, skipTcp, skipUdp, skipIpv4, skipIpv6, checkAllInterfaces } = {}) {
-  return (
-    on('skipOccupancyCheck', skipOccupancyCheck, native.SKIP_OCCUPANCY_CHECK) |
-    on('skipTcp', skipTcp, native.SKIP_TCP) |
-    on('skipUdp', skipUdp, native.SKIP_UDP) |
-    on('skipIpv4', skipIpv4, native.SKIP_IPV4) |
-    on('skipIpv6', skipIpv6, native.SKIP_IPV6) |
-    on('checkAllInterfaces', checkAllInterfaces, native.CHECK_ALL_INTERFACES)
-  );
-}
-
-function registryOptions(options) {
-  const checked = read(REGISTRY, options);
-  checked.dataDir ??= environmentDataDir();
-  return checked;
+function isPlain(object) {
+  const prototype = Object.getPrototypeOf(object);
+  return prototype === Object.prototype || prototype === null;
 }
 
 function listenArguments(options) {
-  const { host = '127.0.0.1', backlog = 128 } = read(LISTEN, options);
+  const [host = '127.0.0.1', backlog = 128] = listenOptions().read(options);
   return [host, backlog];
 }
 
 function bindArguments(options) {
-  const { protocol = 'tcp', host = '127.0.0.1' } = read(BIND, options);
+  const [protocol = 'tcp', host = '127.0.0.1'] = bindOptions().read(options);
   return [protocol === 'udp', host];
 }
 
-/** What `process.env` of this realm or worker says, which the process itself need not know. */
+/** From the `process.env` of this realm or worker, which can be a copy of the process's own. */
 function environmentDataDir() {
   const dataDir = process.env.TROP_DATA_DIR;
   if (dataDir?.includes('\ufffd')) throw invalid('dataDir', 'TROP_DATA_DIR is not valid UTF-8');
@@ -453,12 +392,12 @@ function required(name, check, value) {
 
 function text(name, value) {
   if (typeof value !== 'string') throw invalid(name, `must be a string, not ${kind(value)}`);
-  // The conversion to UTF-8 would replace them.
+  // The conversion to UTF-8 would replace it.
   if (!value.isWellFormed()) throw invalid(name, 'contains a lone surrogate, which is not valid Unicode');
   return value;
 }
 
-/** A reservation without a tag has null there: what list() returns can be asked for again. */
+/** Null is no tag, as in the results of list(), which can be passed on as options. */
 function textOrNull(name, value) {
   return value === null ? undefined : text(name, value);
 }
@@ -482,7 +421,10 @@ function portRange(name, value) {
 
 function portList(name, value) {
   if (!Array.isArray(value)) throw invalid(name, `must be an array of ports, not ${kind(value)}`);
-  return Array.from(value, (entry) => (typeof entry === 'number' ? String(entry) : text(name, entry))).join();
+  const entries = Array.from(value, (entry) =>
+    typeof entry === 'number' ? String(entry) : text(name, entry),
+  );
+  return entries.join();
 }
 
 function milliseconds(name, value) {
@@ -495,7 +437,7 @@ function milliseconds(name, value) {
 
 function days(name, value) {
   if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
-  // The addon would take the remainder of a larger one.
+  // The addon would take it modulo 2 ** 32.
   if (!Number.isInteger(value) || value < 0 || value > 0xffff_ffff) {
     throw invalid(name, `${value} is not a number of days (1 to 4294967295)`);
   }
@@ -504,7 +446,7 @@ function days(name, value) {
 
 function wholeNumber(name, value) {
   if (typeof value !== 'number') throw invalid(name, `must be a number, not ${kind(value)}`);
-  // The addon would take the remainder of a larger one.
+  // The addon would take it modulo 2 ** 32.
   if (!Number.isInteger(value) || value < 0 || value > 0x7fff_ffff) {
     throw invalid(name, `${value} is not a whole number, 0 to 2147483647`);
   }
@@ -532,7 +474,7 @@ function invalid(argument, reason) {
   return new TropError({ message, code: 'TROP_INVALID_ARGUMENT', number: -1, argument });
 }
 
-/** The value of a native call, or its failure as an exception of this realm. */
+/** Returns the value of a native call, or throws its failure as an error of this realm. */
 function unwrap(answer) {
   if (answer?.code === undefined) return answer;
   const { argument, message } = answer;
@@ -545,7 +487,7 @@ function unwrap(answer) {
   });
 }
 
-// Values of this realm, made of the addon's.
+// Results as values of this realm, made of the addon's.
 
 function same(value) {
   return value;
@@ -590,8 +532,8 @@ function leased(handle, port, label) {
   return new Lease(handle, port, label);
 }
 
-function leasedRow({ handle, port, label }) {
-  return new Lease(handle, port, label);
+function leasedObject({ handle, port, label }) {
+  return leased(handle, port, label);
 }
 
 function leases(objects) {
@@ -607,7 +549,7 @@ function explanation(fields) {
   return { ...rest, reservation: found(row), lease: lease && leaseInfo(lease) };
 }
 
-/** The file descriptor of a socket, from now on the caller's to close. */
+/** The file descriptor of a socket, which the caller has to close from now on. */
 function descriptor(answer) {
   return native.takeDescriptor(unwrap(answer));
 }

@@ -1,5 +1,5 @@
-// Builds the native addon and puts it beside index.js. Needs Rust's cargo and nothing from npm, so that it also
-// runs when npm installs this folder into another project.
+// Builds the native addon and puts it beside index.js. Needs Rust's cargo and nothing from npm, so that it
+// also runs when npm installs this folder into another project.
 'use strict';
 
 const { spawnSync } = require('node:child_process');
@@ -15,7 +15,9 @@ const { error, status, stdout } = spawnSync('cargo', cargo, {
   maxBuffer: Infinity,
 });
 if (error) {
-  console.error(`trop: cannot run cargo (${error.message}); building the addon needs Rust, see https://rustup.rs`);
+  console.error(
+    `trop: cannot run cargo (${error.message}); building the addon needs Rust, see https://rustup.rs`,
+  );
   process.exit(1);
 }
 if (status !== 0) process.exit(status ?? 1);

@@ -1,4 +1,4 @@
-//! What can be done with a lease, and who ends it when nobody closes it.
+//! The calls on a lease, and what ends it when nobody closes it.
 
 use std::path::Path;
 use std::sync::{Arc, mpsc};
@@ -13,13 +13,13 @@ use trop_core::{Error, Lease, Protocol, Result, contain};
 use crate::call::{Returned, answer, run};
 use crate::results::Failure;
 
-/// A lease. It ends with its JavaScript value: when that is garbage, or when its thread ends.
+/// A lease. It ends when its JavaScript value does: as garbage, or with its thread.
 pub struct LeaseHandle(Arc<Lease>);
 
-/// What JavaScript gets for a lease.
+/// A lease as `index.js` gets it.
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Leased {
-    /// What keeps it.
+    /// The lease itself.
     pub handle: External<LeaseHandle>,
     /// Its port.
     pub port: u16,
@@ -30,7 +30,7 @@ pub struct Leased {
 /// The values of [`Leased`].
 pub type LeasedRow = (External<LeaseHandle>, u16, Option<String>);
 
-/// A socket on its way to JavaScript, closed if the thread that asked for it ends meanwhile.
+/// A socket on its way to JavaScript. It is closed if the thread that asked for it ends first.
 #[napi]
 pub struct Socket(Option<Descriptor>);
 
@@ -63,7 +63,7 @@ impl LeaseHandle {
 
 impl Drop for LeaseHandle {
     fn drop(&mut self) {
-        // Not only with the last reference: calls that have not finished have others.
+        // Not left to the drop of the last reference, because unfinished calls have others.
         self.end();
     }
 }
@@ -80,7 +80,8 @@ pub fn close_lease(lease: &External<LeaseHandle>, later: bool) -> Returned<bool>
     run_with(lease, later, |lease| lease.close().map(|()| true))
 }
 
-/// Gives the port back without waiting for a busy database; what cannot be done at once is put off.
+/// Gives the port back without waiting for a busy database; what cannot be done at once is done by a later
+/// call.
 #[napi]
 pub fn end_lease(lease: &External<LeaseHandle>) {
     lease.end();
@@ -99,7 +100,7 @@ pub fn bind(lease: &External<LeaseHandle>, later: bool, is_udp: bool, host: Stri
     run_with(lease, later, move |lease| socket(|| lease.bind(protocol, &host)))
 }
 
-/// The descriptor of a socket, for its new owner to close; nothing when it has one already.
+/// The descriptor of a socket, which the caller has to close; `None` if it was taken before.
 #[napi]
 pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
     socket.0.take().map(number)
@@ -107,7 +108,8 @@ pub fn take_descriptor(socket: &mut Socket) -> Option<i32> {
 
 /// The promise of a listener on the port.
 ///
-/// Waits on a thread of its own. On libuv's pool a few waits would keep the servers from starting that they wait for.
+/// Waits on a thread of its own: a few waits would fill libuv's pool, and the servers waited for could not
+/// start.
 ///
 /// # Errors
 /// Only when Node.js makes no promise, such as in a thread that is being ended.
@@ -133,7 +135,8 @@ pub fn wait_listening<'env>(
             Error::Io { action: "start", path: Path::new("a thread").to_owned(), source, argument: None };
         return Ok(Either::B(error.into()));
     }
-    // After the thread, which without a promise has nobody to answer; the other way round a promise could be left over.
+    // After the thread: a thread without a promise ends, but a promise without a thread would never be
+    // settled.
     let (deferred, promise) = env.create_deferred()?;
     let _ = hand_over.send(deferred);
     Ok(Either::A(promise))

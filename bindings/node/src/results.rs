@@ -10,7 +10,7 @@ use trop_core::{
 /// Port, path, tag, project, task, and the seconds of creation and of last use.
 pub type Row = (u16, String, Option<String>, Option<String>, Option<String>, i64, i64);
 
-/// The values of a row, whether it is new, why the preferred port was not used, and what had to be cleaned up.
+/// The values of a row, whether it is new, why the preferred port was not used, and what was cleaned up.
 pub type ReservedRow = (
     u16,
     String,

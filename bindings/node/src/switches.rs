@@ -1,5 +1,5 @@
-//! Options that are switches, as bits of one number: those of the calls that are made often, and of the occupancy check,
-//! which several calls have. The numbers stand only here; `index.js` reads them.
+//! Options that are switches, as bits of one number. The bits are defined only here: `index.js` finds that of
+//! the option `skipTcp` as `SKIP_TCP`.
 
 #![allow(missing_docs, reason = "they are the core's options")]
 
@@ -21,7 +21,7 @@ pub const CHECK_ALL_INTERFACES: u32 = 1 << 5;
 #[napi]
 pub const DRY_RUN: u32 = 1 << 6;
 #[napi]
-pub const REFUSE_UNRELATED_PATH: u32 = 1 << 7;
+pub const ALLOW_UNRELATED_PATH: u32 = 1 << 7;
 #[napi]
 pub const CLEAR_PROJECT: u32 = 1 << 8;
 #[napi]
@@ -51,14 +51,30 @@ pub const CONTIGUOUS: u32 = 1 << 20;
 #[napi]
 pub const HOLD: u32 = 1 << 21;
 
-pub(crate) fn occupancy(switches: u32) -> OccupancyPolicy {
-    let has = |switch| switches & switch != 0;
-    let mut policy = OccupancyPolicy::default();
-    policy.skip = has(SKIP_OCCUPANCY_CHECK);
-    policy.skip_tcp = has(SKIP_TCP);
-    policy.skip_udp = has(SKIP_UDP);
-    policy.skip_ipv4 = has(SKIP_IPV4);
-    policy.skip_ipv6 = has(SKIP_IPV6);
-    policy.check_all_interfaces = has(CHECK_ALL_INTERFACES);
-    policy
+/// The switches of a call.
+#[derive(Clone, Copy)]
+pub struct Switches(pub u32);
+
+impl Switches {
+    /// Whether the call must change nothing.
+    pub fn dry_run(self) -> bool {
+        self.has(DRY_RUN)
+    }
+
+    /// Whether one of them is on.
+    pub fn has(self, switch: u32) -> bool {
+        self.0 & switch != 0
+    }
+
+    /// Those of the occupancy check.
+    pub fn occupancy(self) -> OccupancyPolicy {
+        let mut policy = OccupancyPolicy::default();
+        policy.skip = self.has(SKIP_OCCUPANCY_CHECK);
+        policy.skip_tcp = self.has(SKIP_TCP);
+        policy.skip_udp = self.has(SKIP_UDP);
+        policy.skip_ipv4 = self.has(SKIP_IPV4);
+        policy.skip_ipv6 = self.has(SKIP_IPV6);
+        policy.check_all_interfaces = self.has(CHECK_ALL_INTERFACES);
+        policy
+    }
 }

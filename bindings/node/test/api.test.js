@@ -79,11 +79,15 @@ bothWays('reserve, release and list', (call, open) => {
   it('refuses bad requests and changes nothing', async () => {
     const rows = await call(registry, 'list');
     const bad = [
-      ...[0, 70000, -1, 1.5, NaN, Infinity, 2 ** 60, 1e300, '80', null, 80n, [80], true].map((port) => ({ port })),
+      ...[0, 70000, -1, 1.5, NaN, Infinity, 2 ** 60, 1e300, '80', null, 80n, [80], true].map((port) => ({
+        port,
+      })),
       { min: 0 },
       { max: 65536 },
       { min: 22000, max: 21000 },
-      ...['', ' ', 'x'.repeat(300), 'a\0b', '\ud800', 'x\udfff', 7, {}, Symbol('tag')].map((tag) => ({ tag })),
+      ...['', ' ', 'x'.repeat(300), 'a\0b', '\ud800', 'x\udfff', 7, {}, Symbol('tag')].map((tag) => ({
+        tag,
+      })),
       ...['', 'a\0b', '/..', '~nobody/x', '/\udcff', null, 7].map((path) => ({ path })),
       ...[1, 'true', null].map((allowUnrelatedPath) => ({ allowUnrelatedPath })),
       { tga: 'web' },
@@ -126,9 +130,11 @@ bothWays('reserve, release and list', (call, open) => {
       ...[[9000, 8000], [0, 1], [1], [], [1, 2, 3], ['1', '2'], [1.5, 2], '1..2', { 0: 1, 1: 2 }, null].map(
         (ports) => ({ ports }),
       ),
-      ...['5005', [0], [70000], [1.5], [NaN], ['x'], ['5..4'], [null], [, 1], [{}], [2 ** 60]].map((excluded) => ({
-        excluded,
-      })),
+      ...['5005', [0], [70000], [1.5], [NaN], ['x'], ['5..4'], [null], [, 1], [{}], [2 ** 60]].map(
+        (excluded) => ({
+          excluded,
+        }),
+      ),
       ...[-1, NaN, Infinity, 0.5, 2 ** 60, 1e300, '5', null, 5n, 2_147_484_000].map((busyTimeout) => ({
         busyTimeout,
       })),

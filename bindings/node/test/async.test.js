@@ -35,13 +35,16 @@ it('keeps the event loop running while another process holds the lock', async (t
     registry.pruneAsync(),
     registry.expireAsync(),
     registry.autocleanAsync(),
-    trop.Registry.openAsync({ dataDir, busyTimeout: 60_000 }).then((other) => other.releaseAsync({ path: '/w/none' })),
+    trop.Registry.openAsync({ dataDir, busyTimeout: 60_000 }).then((other) =>
+      other.releaseAsync({ path: '/w/none' }),
+    ),
   ];
   for (const call of calls) call.then(() => settled++);
   await turns(1000);
   assert.equal(settled, 0);
   locker.unlock();
-  const [reserved, group, released, wasReserved, migration, pruned, expired, cleaned, none] = await Promise.all(calls);
+  const [reserved, group, released, wasReserved, migration, pruned, expired, cleaned, none] =
+    await Promise.all(calls);
   assert.ok(reserved.created && wasReserved && group.web > 0);
   assert.deepEqual([released, none, migration.moves.length], [0, 0, 1]);
   assert.deepEqual([pruned.expired, expired.expired, cleaned.expired], [[], [], []]);
@@ -125,8 +128,20 @@ it('resolves paths and the data directory at the call, not when a thread is free
     }
     output += data;
   }
-  const [first, byDefault, relative, released, listed, opened, filtered, found, foundByDefault, group, moved, problems] =
-    JSON.parse(output.replace('called\n', ''));
+  const [
+    first,
+    byDefault,
+    relative,
+    released,
+    listed,
+    opened,
+    filtered,
+    found,
+    foundByDefault,
+    group,
+    moved,
+    problems,
+  ] = JSON.parse(output.replace('called\n', ''));
   assert.equal(first.path, '/w/first');
   assert.equal(byDefault.path, directory);
   assert.equal(relative.path, path.join(directory, 'relative'));
@@ -142,8 +157,14 @@ it('resolves paths and the data directory at the call, not when a thread is free
 
 it('runs many calls at once', async (t) => {
   const dataDir = path.join(scratch(t), 'data');
-  const registry = await trop.Registry.openAsync({ dataDir, ports: [21300, 21399], skipOccupancyCheck: true });
-  const calls = Array.from({ length: 100 }, (_, tag) => registry.reserveAsync({ path: '/w/many', tag: `${tag}` }));
+  const registry = await trop.Registry.openAsync({
+    dataDir,
+    ports: [21300, 21399],
+    skipOccupancyCheck: true,
+  });
+  const calls = Array.from({ length: 100 }, (_, tag) =>
+    registry.reserveAsync({ path: '/w/many', tag: `${tag}` }),
+  );
   const ports = (await Promise.all(calls)).map(({ port }) => port);
   assert.equal(new Set(ports).size, 100);
   assert.equal((await registry.listAsync()).length, 100);

@@ -59,14 +59,18 @@ bothWays('groups', (call, open) => {
     assert.deepEqual(stored.sort(), expected.sort());
   });
 
-  it('are the same as those of the command', { skip: !fs.existsSync(CLI) && 'the command is not built' }, async (t) => {
-    const { registry, dataDir, root } = await project(t);
-    const ports = await call(registry, 'reserveGroup');
-    const command = (...args) => run(CLI, ['--data-dir', dataDir, ...args], { cwd: root });
-    const printed = await command('reserve-group', 'trop.yaml', '--format', 'json');
-    assert.deepEqual(Object.entries(JSON.parse(printed)), Object.entries(ports));
-    assert.equal(await command('autoreserve', '--format', 'json'), printed);
-  });
+  it(
+    'are the same as those of the command',
+    { skip: !fs.existsSync(CLI) && 'the command is not built' },
+    async (t) => {
+      const { registry, dataDir, root } = await project(t);
+      const ports = await call(registry, 'reserveGroup');
+      const command = (...args) => run(CLI, ['--data-dir', dataDir, ...args], { cwd: root });
+      const printed = await command('reserve-group', 'trop.yaml', '--format', 'json');
+      assert.deepEqual(Object.entries(JSON.parse(printed)), Object.entries(ports));
+      assert.equal(await command('autoreserve', '--format', 'json'), printed);
+    },
+  );
 
   it('are found upward, or are those of a file', async (t) => {
     const { registry, root } = await project(t);
@@ -80,7 +84,10 @@ bothWays('groups', (call, open) => {
     assert.deepEqual({ ...(await call(nowhere, 'reserveGroup', { file: other })) }, { only: 21950 });
     const missing = path.join(root, 'missing.yaml');
     for (const file of [missing, root]) {
-      await assert.rejects(call(registry, 'reserveGroup', { file }), failure('TROP_INVALID_ARGUMENT', 'file'));
+      await assert.rejects(
+        call(registry, 'reserveGroup', { file }),
+        failure('TROP_INVALID_ARGUMENT', 'file'),
+      );
     }
     fs.writeFileSync(other, 'reservations: null\n');
     await assert.rejects(call(registry, 'reserveGroup', { file: other }), failure('TROP_NOT_FOUND'));

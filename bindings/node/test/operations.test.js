@@ -86,7 +86,10 @@ bothWays('looking up, cleaning up and moving', (call, open) => {
     await reserve(registry, { path: loop });
     await reserve(registry, { path: directory });
     const days = (count) => Math.floor(Date.now() / 1000) - count * 86400 - 3600;
-    await sql(registry.dataDir, `UPDATE reservations SET last_used_at = ${days(40)} WHERE path = '${directory}'`);
+    await sql(
+      registry.dataDir,
+      `UPDATE reservations SET last_used_at = ${days(40)} WHERE path = '${directory}'`,
+    );
     await sql(registry.dataDir, `UPDATE reservations SET last_used_at = ${days(5)} WHERE path = '${loop}'`);
     const rows = await call(registry, 'list');
     const old = await call(registry, 'find', { path: directory });
@@ -171,7 +174,9 @@ bothWays('looking up, cleaning up and moving', (call, open) => {
     };
     assert.deepEqual(await scanned(registry), [finding]);
     await reserve(registry, { path: '/w/scan', port, min: 1024, max: 65535, ignoreOccupied: true });
-    assert.deepEqual(await scanned(registry), [{ ...finding, status: 'occupied (reserved)', reserved: true }]);
+    assert.deepEqual(await scanned(registry), [
+      { ...finding, status: 'occupied (reserved)', reserved: true },
+    ]);
     const byDefault = await fresh(t, { skipOccupancyCheck: false, ports: [port, port] });
     assert.equal((await call(byDefault, 'scan')).length, 1);
     assert.deepEqual(await call(await fresh(t), 'scan', { min: port, max: port }), []);

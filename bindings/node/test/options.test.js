@@ -79,7 +79,10 @@ bothWays('options', (call, open) => {
     const wish = { ...key, port: RANGE[0] + 60 };
     assert.equal((await call(registry, 'reserve', wish)).port, port);
     assert.equal((await call(registry, 'reserve', { ...wish, overwrite: true })).port, RANGE[0] + 60);
-    assert.equal((await call(registry, 'reserve', { ...key, port: RANGE[0] + 61, force: true })).port, RANGE[0] + 61);
+    assert.equal(
+      (await call(registry, 'reserve', { ...key, port: RANGE[0] + 61, force: true })).port,
+      RANGE[0] + 61,
+    );
   });
 
   it('take a preferred port that is excluded or in use', async (t) => {
@@ -88,7 +91,12 @@ bothWays('options', (call, open) => {
     const free = await open(wide);
     const excluding = await open({ ...wide, excluded: [port] });
     const refusal = async (registry, options) => {
-      const { refusal } = await call(registry, 'reserve', { path: '/w/preferred', port, dryRun: true, ...options });
+      const { refusal } = await call(registry, 'reserve', {
+        path: '/w/preferred',
+        port,
+        dryRun: true,
+        ...options,
+      });
       return refusal;
     };
     assert.equal(await refusal(free), 'occupied');
@@ -170,16 +178,21 @@ bothWays('options', (call, open) => {
     await sql(one.dataDir, 'UPDATE reservations SET last_used_at = 86400');
     await untouched({ disableAutoexpire: true });
     const removed = (await call(one, 'reserve', { ...wish, disableAutoprune: true })).cleanup;
-    assert.deepEqual(removed.expired.map(({ port, lastUsedAt }) => [port, +lastUsedAt]), [[old.port, 86400_000]]);
+    assert.deepEqual(
+      removed.expired.map(({ port, lastUsedAt }) => [port, +lastUsedAt]),
+      [[old.port, 86400_000]],
+    );
     assert.deepEqual(removed.pruned, []);
   });
 
   it('rehearse a reservation', async () => {
     const rows = await call(registry, 'list');
     const wish = { path: '/w/rehearsed', tag: 'web' };
-    const { createdAt, lastUsedAt, ...rehearsed } = await call(registry, 'reserve', { ...wish, dryRun: true });
+    const first = await call(registry, 'reserve', { ...wish, dryRun: true });
+    const { createdAt, lastUsedAt, ...rehearsed } = first;
     assert.deepEqual(await call(registry, 'list'), rows);
-    const { createdAt: at, lastUsedAt: on, ...real } = await call(registry, 'reserve', { ...wish, dryRun: false });
+    const second = await call(registry, 'reserve', { ...wish, dryRun: false });
+    const { createdAt: at, lastUsedAt: on, ...real } = second;
     assert.deepEqual(rehearsed, real);
   });
 
@@ -200,7 +213,10 @@ bothWays('options', (call, open) => {
     const rows = await call(registry, 'list');
     assert.equal(await call(registry, 'release', { path: '/w/tree', dryRun: true, recursive: true }), 6);
     assert.deepEqual(await call(registry, 'list'), rows);
-    assert.equal(await call(registry, 'release', { path: '/w/tree', recursive: true, untaggedOnly: true }), 3);
+    assert.equal(
+      await call(registry, 'release', { path: '/w/tree', recursive: true, untaggedOnly: true }),
+      3,
+    );
     assert.equal(await call(registry, 'release', { path: '/w/tree' }), 1);
     assert.equal(await call(registry, 'release', { path: '/w/tree', recursive: true }), 2);
     assert.equal(await call(registry, 'release', { path: '/w/trees' }), 2);
@@ -264,7 +280,10 @@ bothWays('options', (call, open) => {
 bothWays('wrong options', (call, open) => {
   const TEXT = [7, null, {}, [], true, Symbol('x'), '\ud800', 'x\udfff'];
   const FLAG = [0, 1, 'true', null, {}];
-  const PORT = ['80', null, 80n, [80], true, NaN, 1.5, Infinity, 2 ** 60, 0, -1, 65536, 2 ** 32, 2 ** 32 + 80];
+  const PORT = [
+    ...['80', null, 80n, [80], true],
+    ...[NaN, 1.5, Infinity, 2 ** 60, 0, -1, 65536, 2 ** 32, 2 ** 32 + 80],
+  ];
   const DAYS = ['1', null, 1n, NaN, 1.5, -1, 0, 2 ** 32, 2 ** 32 + 1, Infinity];
   const PROBES = [
     'skipOccupancyCheck',
@@ -280,7 +299,15 @@ bothWays('wrong options', (call, open) => {
     reserve: [
       [],
       { texts: ['path', 'project', 'task'], ports: ['port', 'min', 'max'] },
-      ['clearProject', 'clearTask', 'overwrite', 'ignoreOccupied', 'ignoreExclusions', ...PERMISSIONS, ...PROBES],
+      [
+        'clearProject',
+        'clearTask',
+        'overwrite',
+        'ignoreOccupied',
+        'ignoreExclusions',
+        ...PERMISSIONS,
+        ...PROBES,
+      ],
       ['disableAutoprune', 'disableAutoexpire', 'dryRun'],
     ],
     reserveGroup: [[], { texts: ['file', 'task', 'by'] }, PERMISSIONS, PROBES, ['dryRun']],

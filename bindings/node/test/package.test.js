@@ -44,7 +44,11 @@ describe('the package', () => {
   it('has the calls that its types declare, as functions and as methods', (t) => {
     const types = fs.readFileSync(path.join(ROOT, 'index.d.ts'), 'utf8');
     const declared = (text, pattern) => Array.from(text.matchAll(pattern), ([, name]) => name).sort();
-    const methods = (name) => declared(new RegExp(`^export (?:class|interface) ${name} {$.*?^}$`, 'ms').exec(types)[0], /^  (\w+)\(.*;$/gm);
+    const methods = (name) =>
+      declared(
+        new RegExp(`^export (?:class|interface) ${name} {$.*?^}$`, 'ms').exec(types)[0],
+        /^  (\w+)\(.*;$/gm,
+      );
     const names = ({ prototype }, ...others) =>
       Object.getOwnPropertyNames(prototype).filter((name) => !others.includes(name)).sort();
 
@@ -63,7 +67,8 @@ describe('the package', () => {
   ]) {
     it(`works elsewhere after the installation of ${kind}`, async (t) => {
       const directory = scratch(t);
-      const npm = (...args) => run('npm', [...args, '--ignore-scripts', '--offline', '--loglevel=error'], { cwd: directory });
+      const npm = (...args) =>
+        run('npm', [...args, '--ignore-scripts', '--offline', '--loglevel=error'], { cwd: directory });
       fs.writeFileSync(path.join(directory, 'package.json'), '{ "private": true }');
       let source = ROOT;
       if (options.length === 0) {
@@ -96,10 +101,17 @@ describe('the package', () => {
       await npm('install', '--no-audit', '--no-fund', ...options, source);
       const env = { TROP_DATA_DIR: path.join(directory, 'data') };
       const script = "const port = trop.reserve({ tag: 'web' }).port; console.log(port, trop.list()[0].path)";
-      const common = await run(process.execPath, ['-e', `const trop = require('trop'); ${script}`], { cwd: directory, env });
+      const common = await run(process.execPath, ['-e', `const trop = require('trop'); ${script}`], {
+        cwd: directory,
+        env,
+      });
       const module = await run(
         process.execPath,
-        ['--input-type=module', '-e', `import trop, { reserve } from 'trop'; reserve({ tag: 'web' }); ${script}`],
+        [
+          '--input-type=module',
+          '-e',
+          `import trop, { reserve } from 'trop'; reserve({ tag: 'web' }); ${script}`,
+        ],
         { cwd: directory, env },
       );
       assert.equal(common, module);
@@ -131,7 +143,12 @@ describe('in a realm of its own, as Jest gives to each file', () => {
     const module = { exports: {} };
     const wrapped = `(function (module, require, process) { ${fs.readFileSync(file, 'utf8')} })`;
     const { platform, arch, version } = process;
-    vm.runInContext(wrapped, context)(module, createRequire(file), { platform, arch, version, env: context.env });
+    vm.runInContext(wrapped, context)(module, createRequire(file), {
+      platform,
+      arch,
+      version,
+      env: context.env,
+    });
     return module.exports;
   }
 
@@ -153,7 +170,10 @@ describe('in a realm of its own, as Jest gives to each file', () => {
     assert.equal(context.error.code, 'TROP_INVALID_ARGUMENT');
 
     const disposable = inside('typeof Symbol.dispose');
-    assert.equal(inside('typeof trop.Registry.prototype[Symbol.dispose]') === 'function', disposable === 'symbol');
+    assert.equal(
+      inside('typeof trop.Registry.prototype[Symbol.dispose]') === 'function',
+      disposable === 'symbol',
+    );
     assert.ok(inside("!('undefined' in trop.Registry.prototype)"));
   });
 });

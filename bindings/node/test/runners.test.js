@@ -69,7 +69,7 @@ function check(directory, command) {
   assert.deepEqual(registry.leases(), []);
   registry.validateDatabase();
   registry.close();
-  // Each looks at a few owners in passing, with its first lease, and removes what those left whose process has ended.
+  // The first lease of each process also checks a few owners and removes what ended processes have left.
   for (let look = 0; look < 3; look++) {
     const looking = new trop.Registry({ dataDir });
     looking.lease().close();
@@ -80,7 +80,9 @@ function check(directory, command) {
 
 /** Why a runner cannot be tried here. */
 function missing(example, name) {
-  return fs.existsSync(path.join(EXAMPLES, example, 'node_modules', name)) ? false : `examples/${example} is not installed`;
+  return fs.existsSync(path.join(EXAMPLES, example, 'node_modules', name))
+    ? false
+    : `examples/${example} is not installed`;
 }
 
 describe('Jest', { skip: missing('jest', 'jest') }, () => {
@@ -103,7 +105,9 @@ describe('Jest', { skip: missing('jest', 'jest') }, () => {
   });
 
   it('works without the setup file and in one process', (t) => {
-    const text = file(`${imports} const { tropLease, tropPort, tropPorts, tropSessionPort } = require('trop/jest');`);
+    const text = file(
+      `${imports} const { tropLease, tropPort, tropPorts, tropSessionPort } = require('trop/jest');`,
+    );
     check(project(t, name, text, written({ setupFilesAfterEnv: [] })), [jest, '--runInBand']);
   });
 
@@ -121,9 +125,17 @@ describe('Jest', { skip: missing('jest', 'jest') }, () => {
       });
     `;
     const directory = project(t, name, text, written({ workerIdleMemoryLimit: undefined }));
-    const env = { ...process.env, TROP_DATA_DIR: path.join(directory, 'data'), BOUND: path.join(directory, 'bound') };
+    const env = {
+      ...process.env,
+      TROP_DATA_DIR: path.join(directory, 'data'),
+      BOUND: path.join(directory, 'bound'),
+    };
     delete env.NODE_TEST_CONTEXT;
-    const done = spawnSync(process.execPath, [jest, '--runInBand'], { cwd: directory, env, encoding: 'utf8' });
+    const done = spawnSync(process.execPath, [jest, '--runInBand'], {
+      cwd: directory,
+      env,
+      encoding: 'utf8',
+    });
     assert.equal(done.status, 0, done.stderr);
     assert.equal(fs.readFileSync(env.BOUND, 'utf8').length, FILES);
   });
@@ -157,7 +169,13 @@ describe('Vitest', { skip: missing('vitest', 'vitest') }, () => {
       const files = { 'vitest.config.mjs': config, 'package.json': '{ "type": "module" }' };
       const directory = project(t, name, file(imports), files);
       fs.symlinkSync(path.join(modules, 'vitest'), path.join(directory, 'node_modules', 'vitest'));
-      const command = [path.join(modules, 'vitest', 'vitest.mjs'), 'run', `--pool=${pool}`, '--maxWorkers=8', ...options];
+      const command = [
+        path.join(modules, 'vitest', 'vitest.mjs'),
+        'run',
+        `--pool=${pool}`,
+        '--maxWorkers=8',
+        ...options,
+      ];
       check(directory, command);
     });
   }

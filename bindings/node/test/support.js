@@ -11,7 +11,7 @@ const trop = require('trop');
 
 const ROOT = path.join(__dirname, '..');
 
-/** A directory that is gone after the test or suite `t`; no links in its name, as working directories have none. */
+/** A directory that is removed after the test or suite `t`. Its path has no links. */
 function scratch(t) {
   const directory = fs.realpathSync(fs.mkdtempSync(path.join(os.tmpdir(), 'trop-node-')));
   t.after(() => fs.rmSync(directory, { recursive: true, force: true }));
@@ -34,7 +34,11 @@ process.env.TROP_DATA_DIR = path.join(scratch({ after }), 'default');
 
 /** Runs a program and returns what it printed; fails when it fails. */
 async function run(command, args, { cwd, env } = {}) {
-  const child = spawn(command, args, { cwd, env: { ...process.env, ...env }, stdio: ['ignore', 'pipe', 'inherit'] });
+  const child = spawn(command, args, {
+    cwd,
+    env: { ...process.env, ...env },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
   let output = '';
   child.stdout.on('data', (data) => (output += data));
   const [status, signal] = await once(child, 'close');

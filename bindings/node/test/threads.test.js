@@ -13,7 +13,8 @@ const { ROOT, scratch, run, lock } = require('./support');
 /** A worker thread; `arrived` counts workers, so that the script can wait until `barrier` are there. */
 function start(script, workerData, barrier = 1, arrived = new Int32Array(new SharedArrayBuffer(4))) {
   const prelude = `
-    const { parentPort, workerData: { ROOT, arrived, barrier, ...workerData } } = require('node:worker_threads');
+    const { parentPort, workerData: received } = require('node:worker_threads');
+    const { ROOT, arrived, barrier, ...workerData } = received;
     const trop = require(ROOT);
     if (Atomics.add(arrived, 0, 1) + 1 === barrier) Atomics.notify(arrived, 0);
     for (let there; (there = Atomics.load(arrived, 0)) < barrier; ) Atomics.wait(arrived, 0, there);
@@ -68,11 +69,17 @@ it('has every call in worker threads', async (t) => {
     })();
   `;
   const ports = [21510, 21599];
-  const options = { dataDir: path.join(directory, 'data'), ports, skipOccupancyCheck: true, discovery: false };
+  const options = {
+    dataDir: path.join(directory, 'data'),
+    ports,
+    skipOccupancyCheck: true,
+    discovery: false,
+  };
   const worker = start(script, { directory, file, options });
   const [results] = await once(worker, 'message');
   await worker.terminate();
-  assert.deepEqual(results, [true, '/w/worker', ['shop'], ['api', 'web'], 1, 0, 0, 1, [], true, [], undefined]);
+  const expected = [true, '/w/worker', ['shop'], ['api', 'web'], 1, 0, 0, 1, [], true, [], undefined];
+  assert.deepEqual(results, expected);
 });
 
 it('survives the end of workers in the middle of calls', async (t) => {

@@ -3,7 +3,7 @@
 const { once } = require('node:events');
 const { createServer } = require('../server');
 
-// A port for this file alone, from the setup file trop/jest: no other file gets it, not even one of this worker.
+// A port for this file alone, from the setup file trop/jest: no other file gets it, not even of this worker.
 const port = tropPort();
 const server = createServer();
 

@@ -10,7 +10,9 @@ const trop = require('trop');
 test('a server gets its port already bound', async (t) => {
   const lease = trop.lease();
   t.after(() => lease.close());
-  const server = http.createServer((request, response) => response.end('hello')).listen({ fd: lease.listen() });
+  const server = http
+    .createServer((request, response) => response.end('hello'))
+    .listen({ fd: lease.listen() });
   t.after(() => server.close());
   const response = await fetch(`http://127.0.0.1:${lease.port}`);
   assert.equal(await response.text(), 'hello');
@@ -19,7 +21,10 @@ test('a server gets its port already bound', async (t) => {
 test('a server in another process is waited for', async (t) => {
   const lease = trop.lease();
   t.after(() => lease.close());
-  const script = `require('http').createServer((_, response) => response.end('hi')).listen(process.env.PORT, '127.0.0.1')`;
+  const script = `
+    const server = require('http').createServer((_, response) => response.end('hi'));
+    server.listen(process.env.PORT, '127.0.0.1');
+  `;
   const child = spawn(process.execPath, ['-e', script], { env: { ...process.env, PORT: lease.port } });
   t.after(async () => {
     child.kill();

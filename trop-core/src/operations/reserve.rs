@@ -123,6 +123,7 @@ impl Plan<'_> {
 }
 
 /// The result of executing a plan.
+#[allow(clippy::large_enum_variant, reason = "nearly every one is the large one")]
 enum Outcome {
     Done(Reserved),
     /// The key is new, and the names that git gives have to be looked up first, without the lock. Nothing was
@@ -158,7 +159,7 @@ impl Registry {
                     return Ok(reserved);
                 }
                 Outcome::NeedsGit => {
-                    // The time for git does not count as a wait for the database, so it is taken afterwards.
+                    // The time that git takes does not count as a wait for the database.
                     wait = wait.saturating_sub(began.elapsed());
                     plan.metadata.ask_git(self.checkouts(), plan.key.path());
                 }

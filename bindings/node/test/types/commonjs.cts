@@ -30,14 +30,23 @@ const wasReserved: boolean = trop.releasePort(5000, { dryRun: true });
 const holder: trop.Reservation | null = trop.findPort(5000);
 const projects: string[] = trop.projects();
 
-const ports: trop.GroupPorts = trop.reserveGroup({ file: 'trop.yaml', task: 'cart', by: 'variable', force: true });
+const ports: trop.GroupPorts = trop.reserveGroup({
+  file: 'trop.yaml',
+  task: 'cart',
+  by: 'variable',
+  force: true,
+});
 const web: number = trop.reserveGroup()['web']!;
 
 const { pruned, expired, preserved, days }: trop.Cleanup = trop.autoclean({ days: 7, dryRun: true });
 preserved satisfies { path: string; cause: string }[];
 trop.prune({ dryRun: true }) satisfies trop.Cleanup;
 trop.expire({ days: 7 }) satisfies trop.Cleanup;
-const { moves, conflicts }: trop.Migration = trop.migrate('a', 'b', { recursive: true, force: true, dryRun: true });
+const { moves, conflicts }: trop.Migration = trop.migrate('a', 'b', {
+  recursive: true,
+  force: true,
+  dryRun: true,
+});
 moves satisfies (trop.Reservation & { to: string })[];
 
 for (const finding of trop.scan({ min: 5000, max: 5010 })) {
@@ -55,7 +64,14 @@ for (const finding of trop.scan({ min: 5000, max: 5010 })) {
     ownerStatus: 'available' | 'partial' | 'unavailable';
   };
 }
-const lease: trop.Lease = trop.lease({ port: 5000, min: 5000, max: 5100, label: 'web', hold: true, skipUdp: true });
+const lease: trop.Lease = trop.lease({
+  port: 5000,
+  min: 5000,
+  max: 5100,
+  label: 'web',
+  hold: true,
+  skipUdp: true,
+});
 lease.label satisfies string | null;
 const fd: number = lease.listen({ host: '::1', backlog: 5 });
 lease.bind({ protocol: 'udp' }) satisfies number;
@@ -72,7 +88,11 @@ trop.validateConfig('trop.yaml') satisfies { path: string; line: number; field: 
 trop.validateDatabase() satisfies void;
 
 try {
-  using registry = new trop.Registry({ dataDir: 'data', ports: [20000, 29999], excluded: [20001, '20005..20009'] });
+  using registry = new trop.Registry({
+    dataDir: 'data',
+    ports: [20000, 29999],
+    excluded: [20001, '20005..20009'],
+  });
   const closed: boolean = registry.closed;
   using inside = registry.lease();
   inside.closed satisfies boolean;
