@@ -6,7 +6,7 @@
 pub enum Refusal {
     /// It lies outside the range.
     OutsideRange,
-    /// Another key holds it.
+    /// Another reservation or a live lease has it.
     Reserved,
     /// It is on the exclusion list.
     Excluded,
