@@ -19,6 +19,10 @@
 //!
 //! Both facts hold for one database file only, so the mark identifies it by its inode and its time of
 //! modification. A copy or a restored backup is another file.
+//!
+//! SQLite can keep the log by itself (`SQLITE_FCNTL_PERSIST_WAL`). Measured with new reservations by the
+//! command, that takes 1.5 times as long as the mark, and 1.9 times as long as soon as the log does not grow
+//! for ever, which is no faster than deleting it. docs/design.md has the figures and the whole argument.
 
 use std::io::Read;
 use std::path::Path;
