@@ -1,5 +1,5 @@
-# Everything a fresh machine with Rust, a C compiler, Python 3, Node.js and Go needs: `make demo` and `make test`.
-# Nothing is installed outside this folder, except by `make install`.
+# Everything a fresh machine with Rust, a C compiler, Python 3, Node.js and Go needs: `make demo` and `make
+# test`. Nothing is installed outside this folder, except by `make install`.
 
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
@@ -69,8 +69,8 @@ libtrop: native-tools ## Build libtrop only
 	cargo build --release -p trop-ffi
 	ln -sf libtrop.so $(RELEASE)/libtrop.so.$(ABI)
 
-# With the C library linked in statically, and no relocation, the command starts in two thirds of the time. Not
-# every system has a static C library.
+# With the C library linked in statically, and no relocation, the command starts in two thirds of the time.
+# Not every system has a static C library.
 STATIC := -C target-feature=+crt-static -C relocation-model=static
 cli: native-tools ## Build the trop command only
 	cargo rustc --release -p trop-cli --bin trop -- $(if $(HAS_STATIC_LIBC),$(STATIC))

@@ -302,7 +302,7 @@ class CliAgent(Agent):
         return Answer(True, fields, 0)
 
     def lease_listen(self, handle: str) -> Answer:
-        """What the program would do."""
+        """Listens in the place of the program."""
         listener = self.sockets[int(handle)] = socket.socket()
         listener.bind(("127.0.0.1", self.ports[int(handle)]))
         listener.listen()
@@ -400,7 +400,8 @@ def given(**fields: str | None) -> dict[str, str]:
 
 # Fields that are switches: 0 or 1.
 SWITCH = re.compile(
-    r"(allow|clear|disable|ignore|skip)_.*|untagged_only|recursive|force|overwrite|dry_run|check_all_interfaces|contiguous|hold"
+    r"(allow|clear|disable|ignore|skip)_.*"
+    r"|untagged_only|recursive|force|overwrite|dry_run|check_all_interfaces|contiguous|hold"
 )
 
 

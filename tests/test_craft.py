@@ -29,7 +29,10 @@ def sources_with_tests() -> dict[str, str]:
 
 
 def test_a_test_without_a_directory_of_its_own_fails(tmp_path: Path) -> None:
-    """Every test target names a data directory that nobody can make, root included. Trap 131."""
+    """Every test target names a data directory that nobody can make, root included.
+
+    Trap 131 (a test depends on its machine).
+    """
     directory = make("-s", "--eval=test-show: ; @echo $$TROP_DATA_DIR", "test-show").strip()
     forgetful = {**os.environ, "TROP_DATA_DIR": directory, "HOME": str(tmp_path)}
     for command in ("reserve", "list", "init"):
@@ -40,8 +43,26 @@ def test_a_test_without_a_directory_of_its_own_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-# What sleeps decides nothing: a watchdog, forks at different moments, and servers that take time to start.
-# One file is about waiting for locks, beside its tests.
+def test_every_suite_has_ports_of_its_own() -> None:
+    """As the README lists them: each suite sets its range, none meets another's, the default or the kernel's.
+
+    Trap 131 (a test depends on its machine).
+    """
+    table = (ROOT / "tests" / "README.md").read_text()
+    rows = re.findall(r"^\| (\d+) to (\d+) \|.*\| `(.*)` \|$", table, re.MULTILINE)
+    assert len(rows) == 8
+    for lowest, highest, file in rows:
+        text = (ROOT / file).read_text()
+        assert lowest in text, file
+        assert highest in text, file
+    ends = [int(end) for row in sorted(rows) for end in row[:2]]
+    assert ends == sorted(set(ends))
+    assert ends[0] > 7000
+    assert ends[-1] < 32768
+
+
+# No result depends on these sleeps: a watchdog, forks at different moments, and servers that take time to
+# start. One file is about waiting for locks, beside its tests.
 SLEEPS = Counter(
     {
         "trop-core/tests/common/mod.rs": 1,
@@ -53,7 +74,7 @@ SLEEPS = Counter(
 
 
 def test_no_test_waits_by_sleeping() -> None:
-    """Nor is one run again until it passes. Trap 132."""
+    """Nor is one run again until it passes. Trap 132 (a race tested by sleeping)."""
     sleeping = re.compile(r"\bsleep\(|\bSleep\(|setTimeout\(|\bsleep [0-9]")
     found = Counter({name: len(sleeping.findall(text)) for name, text in sources_with_tests().items()})
     assert +found == SLEEPS
@@ -62,7 +83,10 @@ def test_no_test_waits_by_sleeping() -> None:
 
 
 def test_no_test_is_switched_off() -> None:
-    """One may find that this machine cannot run it, and say so; none is off where it stands. Trap 134."""
+    """One may find that this machine cannot run it, and say so; none is off where it stands.
+
+    Trap 134 (a test that is switched off).
+    """
     off = re.compile(
         r"#\[ignore|mark\.skip\b|mark\.xfail|\b(?:it|test|describe)\.(?:skip|todo|only)\(|\bxit\("
     )
@@ -70,7 +94,10 @@ def test_no_test_is_switched_off() -> None:
 
 
 def test_everything_is_part_of_the_one_command() -> None:
-    """`make test` runs the tests of every folder that has any, and so does integration. Trap 134."""
+    """`make test` runs the tests of every folder that has any, and so does integration.
+
+    Trap 134 (a test that is switched off).
+    """
     assert "make test" in (ROOT / ".ci" / "run").read_text()
     plan = make("-n", "test")
     ran = {
@@ -99,14 +126,23 @@ def test_everything_is_part_of_the_one_command() -> None:
 
 
 def test_the_list_of_traps_is_checked_by_something_that_fails() -> None:
-    """The checker sees an item without a test and a number that is none. Trap 133."""
+    """The checker sees an item without a test, a number that is none and one without words.
+
+    Trap 133 (a test never seen to fail).
+    """
     listed = traps.items((ROOT / "tests" / "traps.md").read_text(encoding="utf-8"))
     assert list(listed) == list(range(1, 138))
-    assert traps.named(["/// Trap 1.", "# Traps 2, 30: why", "Trap 4, and more", "traps 5", "6"]) == {
-        1,
-        2,
-        30,
-        4,
-    }
-    assert traps.report({1: "one", 2: "two"}, {1, 3}) == ["2. two", "3 is no trap"]
-    assert traps.report({1: "one"}, {1}) == []
+    # Not written out, or this file would name them.
+    several = [
+        "/// T 1 (a b).",
+        "# Ts 2 (c), 30\n    # (d e), 31: why",
+        "T 4, and more",
+        "ts 5 (f)",
+        "6 (g)",
+        "T 1.",
+    ]
+    comments = [text.replace("T", "Trap") for text in several]
+    assert traps.named(comments) == {1: False, 2: True, 30: True, 31: False, 4: False}
+    assert traps.report({1: "one", 2: "two"}, {1: True, 3: True}) == ["2. two", "3 is no trap"]
+    assert traps.report({1: "one", 2: "two"}, {1: False, 2: True}) == ["1 has no words"]
+    assert traps.report({1: "one"}, {1: True}) == []

@@ -63,7 +63,7 @@ def test_a_c_program_uses_an_installed_prefix(tmp_path: Path, env: dict[str, str
     done = subprocess.run(
         [str(tmp_path / "program")],
         cwd=tmp_path,
-        env={**os.environ, **env},
+        env={**os.environ, **env, **registry_files.RANGE},
         check=True,
         capture_output=True,
         text=True,
@@ -73,7 +73,10 @@ def test_a_c_program_uses_an_installed_prefix(tmp_path: Path, env: dict[str, str
 
 
 def test_the_command_comes_with_its_manual_page_and_completions(tmp_path: Path, env: dict[str, str]) -> None:
-    """They lie where man and the shells look, and say what the installed command can do. Trap 123."""
+    """They lie where man and the shells look, and say what the installed command can do.
+
+    Trap 123 (a manual written by hand).
+    """
     prefix = install(tmp_path / "prefix")
     share = prefix / "share"
 

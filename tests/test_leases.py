@@ -24,7 +24,7 @@ MOST = 4
 
 
 class Ledger:
-    """Who has which port, in the order in which everybody was told. It is told first of what ends."""
+    """Who has which port: told of a lease after it was taken, and of its end before it is closed."""
 
     def __init__(self) -> None:
         self.lock = Lock()

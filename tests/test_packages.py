@@ -56,7 +56,7 @@ def packages() -> list[dict[str, Any]]:
 
 
 def test_licences(packages: list[dict[str, Any]]) -> None:
-    """Trap 137."""
+    """Trap 137 (checked at release only)."""
     assert all(is_free(licence) for licence in ["(MIT OR GPL-3.0) AND Unicode-3.0", "GPL-2.0/MIT"])
     assert not any(is_free(licence) for licence in ["MIT AND GPL-3.0", "MPL-2.0", "Apache-2.0 WITH X", ""])
     licences = {package["name"]: package["license"] or "" for package in packages}
@@ -65,7 +65,10 @@ def test_licences(packages: list[dict[str, Any]]) -> None:
 
 
 def test_dependencies(packages: list[dict[str, Any]]) -> None:
-    """Published, alive, and one SQLite only: two in one process would drop each other's locks. Trap 137."""
+    """Published, alive, and one SQLite only: two in one process would drop each other's locks.
+
+    Trap 137 (checked at release only).
+    """
     names = [package["name"] for package in packages]
     assert names.count("libsqlite3-sys") == 1
     assert DEAD.isdisjoint(names)
@@ -80,7 +83,10 @@ def test_dependencies(packages: list[dict[str, Any]]) -> None:
 
 
 def test_oldest_versions(packages: list[dict[str, Any]]) -> None:
-    """The oldest compiler is the one that is promised, also by what trop is built from. Trap 137."""
+    """The oldest compiler is the one that is promised, also by what trop is built from.
+
+    Trap 137 (checked at release only).
+    """
     minimum = re.search(r'^rust-version = "([0-9.]+)"', text("Cargo.toml"), re.MULTILINE)
     assert minimum
     number = [int(part) for part in minimum[1].split(".")]
@@ -101,7 +107,7 @@ def test_oldest_versions(packages: list[dict[str, Any]]) -> None:
 
 
 def test_the_wheel(tmp_path: Path) -> None:
-    """Exactly the package, its module and its papers. Trap 137."""
+    """Exactly the package, its module and its papers. Trap 137 (checked at release only)."""
     build = [sys.executable, "-m", "maturin", "build", "--release", "--quiet", "--out", str(tmp_path)]
     subprocess.run(build, cwd=ROOT / "bindings" / "python", check=True, capture_output=True)
     (wheel,) = tmp_path.glob("trop_ports-*-cp310-abi3-*.whl")

@@ -1,4 +1,4 @@
-"""Prints the items of traps.md that no test names, and fails if there are any."""
+"""Prints the items of traps.md that no test names, and numbers without words; fails if there are any."""
 
 from __future__ import annotations
 
@@ -17,10 +17,17 @@ def items(text: str) -> dict[int, str]:
     return {int(number): line for number, line in re.findall(r"^(\d+)\. (.+)$", text, re.MULTILINE)}
 
 
-def named(texts: Iterable[str]) -> set[int]:
-    """The numbers in comments such as `Trap 58.` and `Traps 57, 61.`."""
-    lists = (found for text in texts for found in re.findall(r"\bTraps? (\d+(?:, \d+)*)\b", text))
-    return {int(number) for found in lists for number in found.split(", ")}
+def named(texts: Iterable[str]) -> dict[int, bool]:
+    """The numbers in comments such as `Trap 58 (few words).`, and whether words follow each of them."""
+    found: dict[int, bool] = {}
+    item = r"\d+(?: \([^()]+\))?"
+    for text in texts:
+        # A comment may go on in the next line.
+        flat = re.sub(r"\s*\n\s*(?://[/!]?|#|\*)?\s*", " ", text)
+        for several in re.findall(rf"\bTraps? ({item}(?:, {item})*)", flat):
+            for number, words in re.findall(r"(\d+)( \([^()]+\))?(?:, |$)", several):
+                found[int(number)] = found.get(int(number), True) and bool(words)
+    return found
 
 
 def sources() -> list[Path]:
@@ -36,19 +43,22 @@ def sources() -> list[Path]:
     return [path for path in paths if path.suffix in SUFFIXES and path != Path(__file__) and path.exists()]
 
 
-def report(listed: dict[int, str], found: set[int]) -> list[str]:
-    """What is wrong: items without a test, and numbers that are no item."""
+def report(listed: dict[int, str], found: dict[int, bool]) -> list[str]:
+    """What is wrong: items without a test, numbers that are no item, and numbers without words."""
     missing = [f"{number}. {line}" for number, line in sorted(listed.items()) if number not in found]
-    return missing + [f"{number} is no trap" for number in sorted(found - listed.keys())]
+    unknown = [f"{number} is no trap" for number in sorted(found.keys() - listed.keys())]
+    return (
+        missing + unknown + [f"{number} has no words" for number, words in sorted(found.items()) if not words]
+    )
 
 
 def main() -> int:
-    """0 if every item has a test."""
+    """0 if every item has a test, and each number its words."""
     listed = items((ROOT / "tests" / "traps.md").read_text(encoding="utf-8"))
     wrong = report(listed, named(path.read_text(encoding="utf-8") for path in sources()))
     for line in wrong:
         print(line)
-    print(f"{len(listed)} traps, {len(wrong) or 'none'} without a test")
+    print(f"{len(listed)} traps, {len(wrong) or 'nothing'} to mend")
     return 1 if wrong else 0
 
 

@@ -37,7 +37,7 @@ func ExampleOpen() {
 	}
 	defer os.RemoveAll(directory)
 
-	registry, err := trop.Open(trop.DataDir(directory), trop.Ports(20000, 29999), trop.BusyTimeout(0))
+	registry, err := trop.Open(trop.DataDir(directory), trop.Ports(30000, 31999), trop.BusyTimeout(0))
 	if err != nil {
 		log.Fatal(err)
 	}

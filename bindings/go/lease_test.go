@@ -38,13 +38,13 @@ func ports(leases []*trop.Lease) (ports []int) {
 // probing opens a registry whose leases can really be bound.
 func probing(t *testing.T) *trop.Registry {
 	t.Helper()
-	return open(t, trop.Ports(21200, 21999), trop.NoDiscovery(), trop.NoVariables())
+	return open(t, trop.Ports(30200, 30999), trop.NoDiscovery(), trop.NoVariables())
 }
 
 func TestLeasesDifferAndComeBack(t *testing.T) {
 	registry := plain(t)
 	first, second := lease(t, registry), lease(t, registry, nil)
-	if first.Port() != 21000 || second.Port() != 21001 || !first.IsOpen() || first.Label() != "" {
+	if first.Port() != 30000 || second.Port() != 30001 || !first.IsOpen() || first.Label() != "" {
 		t.Errorf("%d, %d", first.Port(), second.Port())
 	}
 	for range 2 {
@@ -52,11 +52,11 @@ func TestLeasesDifferAndComeBack(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if first.IsOpen() || !second.IsOpen() || first.Port() != 21000 {
+	if first.IsOpen() || !second.IsOpen() || first.Port() != 30000 {
 		t.Error("closing one is not closing one")
 	}
 	again := lease(t, registry)
-	if again.Port() != 21000 || first.Close() != nil || !again.IsOpen() {
+	if again.Port() != 30000 || first.Close() != nil || !again.IsOpen() {
 		t.Error("closing again ends the lease of somebody else")
 	}
 	registry.Close()
@@ -77,18 +77,18 @@ func TestOptionsOfALease(t *testing.T) {
 		ports   string
 		label   string
 	}{
-		"none":       {nil, 3, "[21000 21001 21003]", ""},
-		"Port":       {[]trop.LeaseOption{trop.Port(21005)}, 2, "[21005 21000]", ""},
-		"taken Port": {[]trop.LeaseOption{trop.Port(21002)}, 1, "[21000]", ""},
-		"Min":        {[]trop.LeaseOption{trop.Min(21004)}, 2, "[21004 21005]", ""},
-		"Max":        {[]trop.LeaseOption{trop.Min(21009), trop.Max(21011)}, 3, "[21009 21010 21011]", ""},
-		"Contiguous": {[]trop.LeaseOption{trop.Contiguous()}, 3, "[21003 21004 21005]", ""},
-		"neighbours": {[]trop.LeaseOption{trop.Contiguous(), trop.Port(21006)}, 3, "[21006 21007 21008]", ""},
-		"Label":      {[]trop.LeaseOption{trop.Label(" shop ")}, 1, "[21000]", "shop"},
+		"none":       {nil, 3, "[30000 30001 30003]", ""},
+		"Port":       {[]trop.LeaseOption{trop.Port(30005)}, 2, "[30005 30000]", ""},
+		"taken Port": {[]trop.LeaseOption{trop.Port(30002)}, 1, "[30000]", ""},
+		"Min":        {[]trop.LeaseOption{trop.Min(30004)}, 2, "[30004 30005]", ""},
+		"Max":        {[]trop.LeaseOption{trop.Min(30009), trop.Max(30011)}, 3, "[30009 30010 30011]", ""},
+		"Contiguous": {[]trop.LeaseOption{trop.Contiguous()}, 3, "[30003 30004 30005]", ""},
+		"neighbours": {[]trop.LeaseOption{trop.Contiguous(), trop.Port(30006)}, 3, "[30006 30007 30008]", ""},
+		"Label":      {[]trop.LeaseOption{trop.Label(" shop ")}, 1, "[30000]", "shop"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry := plain(t)
-			taken := lease(t, registry, trop.Port(21002))
+			taken := lease(t, registry, trop.Port(30002))
 			defer taken.Close()
 			got := must[[]*trop.Lease](t)(registry.LeaseMany(step.count, step.options...))
 			if fmt.Sprint(ports(got)) != step.ports || got[0].Label() != step.label {
@@ -115,7 +115,8 @@ func TestHeldLeases(t *testing.T) {
 	if err := bindWithoutReuse(plain.Port()); err != nil {
 		t.Error(err)
 	}
-	listener := must[net.Listener](t)(net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(held.Port()))))
+	address := net.JoinHostPort("127.0.0.1", strconv.Itoa(held.Port()))
+	listener := must[net.Listener](t)(net.Listen("tcp", address))
 	listener.Close()
 	held.Close()
 	if err := bindWithoutReuse(held.Port()); err != nil {
@@ -135,7 +136,8 @@ func bindWithoutReuse(port int) error {
 }
 
 func TestBadInputOfLeasesIsTypedAndChangesNothing(t *testing.T) {
-	registry := plain(t, trop.Excluded("21003,21006"))
+	registry := plain(t, trop.Excluded("30003,30006"))
+	long := strings.Repeat("x", 256)
 	for name, step := range map[string]struct {
 		count    int
 		options  []trop.LeaseOption
@@ -154,7 +156,7 @@ func TestBadInputOfLeasesIsTypedAndChangesNothing(t *testing.T) {
 		"blank label":    {1, []trop.LeaseOption{trop.Label(" \t")}, trop.ErrInvalidArgument, "label"},
 		"label with NUL": {1, []trop.LeaseOption{trop.Label("a\x00b")}, trop.ErrInvalidArgument, "label"},
 		"label no UTF-8": {1, []trop.LeaseOption{trop.Label("\xff")}, trop.ErrInvalidArgument, "label"},
-		"long label":     {1, []trop.LeaseOption{trop.Label(strings.Repeat("x", 256))}, trop.ErrInvalidArgument, "label"},
+		"long label":     {1, []trop.LeaseOption{trop.Label(long)}, trop.ErrInvalidArgument, "label"},
 		"port 0":         {1, []trop.LeaseOption{trop.Port(0)}, trop.ErrInvalidArgument, "port"},
 		"port -1":        {1, []trop.LeaseOption{trop.Port(-1)}, trop.ErrInvalidArgument, "port"},
 		"min 65536":      {1, []trop.LeaseOption{trop.Min(65536)}, trop.ErrInvalidArgument, "min"},
@@ -269,7 +271,8 @@ func TestWhoHasALease(t *testing.T) {
 	}
 	got := all[0]
 	if got.Port != lease.Port() || got.Label != "shop" || got.State != "alive" || got.PID != syscall.Getpid() ||
-		got.Command == "" || got.Directory == "" || time.Since(got.Since) > time.Hour || got.Since.Location() != time.UTC {
+		got.Command == "" || got.Directory == "" ||
+		time.Since(got.Since) > time.Hour || got.Since.Location() != time.UTC {
 		t.Errorf("%+v", got)
 	}
 	if own := must[[]trop.LeaseInfo](t)(other.OwnLeases()); own == nil || len(own) != 0 {
@@ -280,8 +283,9 @@ func TestWhoHasALease(t *testing.T) {
 	}
 
 	why := must[trop.Explanation](t)(other.Explain(lease.Port()))
-	if why.Port != lease.Port() || why.Reservation != nil || why.Lease == nil || *why.Lease != got || !why.InRange ||
-		why.Excluded || why.Occupied || why.String() != why.Text || !strings.Contains(why.Text, "leased for 'shop'") {
+	if why.Port != lease.Port() || why.Reservation != nil || why.Lease == nil || *why.Lease != got ||
+		!why.InRange || why.Excluded || why.Occupied ||
+		why.String() != why.Text || !strings.Contains(why.Text, "leased for 'shop'") {
 		t.Errorf("%+v", why)
 	}
 	row := reserve(t, registry, trop.Path("/p"))
@@ -293,7 +297,8 @@ func TestWhoHasALease(t *testing.T) {
 	defer listener.Close()
 	port := listener.Addr().(*net.TCPAddr).Port
 	why = must[trop.Explanation](t)(open(t, trop.Ports(1, 1), trop.Excluded(strconv.Itoa(port))).Explain(port))
-	if !why.Occupied || !why.Excluded || why.InRange || runtime.GOOS == "linux" && why.ProcessID != syscall.Getpid() {
+	if !why.Occupied || !why.Excluded || why.InRange ||
+		runtime.GOOS == "linux" && why.ProcessID != syscall.Getpid() {
 		t.Errorf("%+v", why)
 	}
 
@@ -311,9 +316,9 @@ func TestWhoHasALease(t *testing.T) {
 func TestUnreachableLeasesEnd(t *testing.T) {
 	directory := trop.DataDir(t.TempDir())
 	other := plain(t, directory)
-	// Nobody has the registry any more, but its leases.
+	// Only its leases keep the registry alive now.
 	kept, copied := func() (*trop.Lease, trop.Lease) {
-		registry, err := trop.Open(directory, trop.Ports(21000, 21009), trop.SkipOccupancyCheck())
+		registry, err := trop.Open(directory, trop.Ports(30000, 30009), trop.SkipOccupancyCheck())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -377,7 +382,7 @@ func TestGoroutinesLeaseAndBind(t *testing.T) {
 }
 
 func TestLeaseTLastsAsLongAsTheTest(t *testing.T) {
-	registry := plain(t, trop.Ports(21000, 21999))
+	registry := plain(t, trop.Ports(30000, 30999))
 	var active sync.Map
 	t.Run("parallel", func(t *testing.T) {
 		for i := range 20 {
@@ -397,12 +402,13 @@ func TestLeaseTLastsAsLongAsTheTest(t *testing.T) {
 	if list := leases(t, registry); len(list) != 0 {
 		t.Errorf("%+v", list)
 	}
-	if lease := registry.LeaseT(t, trop.Label("another"), trop.Min(21007)); lease.Label() != "another" || lease.Port() != 21007 {
+	lease := registry.LeaseT(t, trop.Label("another"), trop.Min(30007))
+	if lease.Label() != "another" || lease.Port() != 30007 {
 		t.Errorf("%q, %d", lease.Label(), lease.Port())
 	}
 }
 
-// A fakeT is a test that is looked at from outside.
+// A fakeT records what LeaseT does to its test.
 type fakeT struct {
 	name, failure string
 	cleanups      []func()
@@ -418,15 +424,16 @@ func (f *fakeT) Fatalf(format string, args ...any) {
 func TestLeaseTFailsTheTestThatGetsNoPort(t *testing.T) {
 	registry := plain(t)
 	long := &fakeT{name: strings.Repeat("ä", 200)}
-	lease := registry.LeaseT(long, trop.Max(21000))
+	lease := registry.LeaseT(long, trop.Max(30000))
 	if lease.Label() != strings.Repeat("ä", 127) || long.failure != "" || len(long.cleanups) != 1 {
 		t.Errorf("%q, %+v", lease.Label(), long)
 	}
 	unlucky := &fakeT{name: "TestUnlucky"}
-	if got := registry.LeaseT(unlucky, trop.Max(21000)); got != nil || len(unlucky.cleanups) != 0 {
+	if got := registry.LeaseT(unlucky, trop.Max(30000)); got != nil || len(unlucky.cleanups) != 0 {
 		t.Errorf("%+v", got)
 	}
-	if !strings.HasPrefix(unlucky.failure, "no port for TestUnlucky: trop: ") || !strings.Contains(unlucky.failure, "exhausted") {
+	if !strings.HasPrefix(unlucky.failure, "no port for TestUnlucky: trop: ") ||
+		!strings.Contains(unlucky.failure, "exhausted") {
 		t.Error(unlucky.failure)
 	}
 	long.cleanups[0]()
@@ -450,7 +457,8 @@ func TestPackageLevelLeases(t *testing.T) {
 		}
 	})
 	list := leases(t, open(t, trop.DataDir(data)))
-	if all := must[[]trop.LeaseInfo](t)(trop.Leases()); len(all) != 3 || len(list) != 3 || list[0].Label != "one" {
+	all := must[[]trop.LeaseInfo](t)(trop.Leases())
+	if len(all) != 3 || len(list) != 3 || list[0].Label != "one" {
 		t.Errorf("%+v, %+v", all, list)
 	}
 	if why, err := trop.Explain(one.Port()); err != nil || why.Lease == nil || *why.Lease != list[0] {

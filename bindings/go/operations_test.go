@@ -19,11 +19,11 @@ import (
 	"trop"
 )
 
-// plain opens a registry for which it does not count what this machine listens on and is configured with.
+// plain opens a registry that ignores the sockets and the configuration of this machine.
 func plain(t *testing.T, options ...trop.OpenOption) *trop.Registry {
 	t.Helper()
 	return open(t, append([]trop.OpenOption{
-		trop.Ports(21000, 21009), trop.SkipOccupancyCheck(), trop.NoDiscovery(), trop.NoVariables(),
+		trop.Ports(30000, 30009), trop.SkipOccupancyCheck(), trop.NoDiscovery(), trop.NoVariables(),
 	}, options...)...)
 }
 
@@ -31,9 +31,9 @@ func everyCall(r *trop.Registry) map[string]func() error {
 	return map[string]func() error{
 		"Reserve":          func() error { _, err := r.Reserve(); return err },
 		"Release":          func() error { _, err := r.Release(); return err },
-		"ReleasePort":      func() error { _, err := r.ReleasePort(5000); return err },
+		"ReleasePort":      func() error { _, err := r.ReleasePort(30000); return err },
 		"Find":             func() error { _, err := r.Find(); return err },
-		"FindPort":         func() error { _, err := r.FindPort(5000); return err },
+		"FindPort":         func() error { _, err := r.FindPort(30000); return err },
 		"List":             func() error { _, err := r.List(); return err },
 		"Projects":         func() error { _, err := r.Projects(); return err },
 		"ReserveGroup":     func() error { _, err := r.ReserveGroup(); return err },
@@ -47,7 +47,7 @@ func everyCall(r *trop.Registry) map[string]func() error {
 		"LeaseMany":        func() error { _, err := r.LeaseMany(2); return err },
 		"Leases":           func() error { _, err := r.Leases(); return err },
 		"OwnLeases":        func() error { _, err := r.OwnLeases(); return err },
-		"Explain":          func() error { _, err := r.Explain(5000); return err },
+		"Explain":          func() error { _, err := r.Explain(30000); return err },
 		"a dry run":        func() error { _, err := r.Reserve(trop.DryRun()); return err },
 	}
 }
@@ -85,18 +85,21 @@ func write(t *testing.T, path, text string) string {
 
 func TestOptionsChooseTheConfiguration(t *testing.T) {
 	directory := t.TempDir()
-	write(t, filepath.Join(directory, "here/trop.yaml"), "ports: { min: 21100, max: 21109 }\n")
-	write(t, filepath.Join(directory, "there/trop.yaml"), "ports: { min: 21200, max: 21209 }\n")
-	other := write(t, filepath.Join(directory, "there/other.yaml"), "ports: { min: 21300, max: 21309 }\n")
-	here, there := trop.StartDir(filepath.Join(directory, "here")), trop.StartDir(filepath.Join(directory, "there"))
-	t.Setenv("TROP_PORT_MAX", "21400")
+	write(t, filepath.Join(directory, "here/trop.yaml"), "ports: { min: 30100, max: 30109 }\n")
+	write(t, filepath.Join(directory, "there/trop.yaml"), "ports: { min: 30200, max: 30209 }\n")
+	other := write(t, filepath.Join(directory, "there/other.yaml"), "ports: { min: 30300, max: 30309 }\n")
+	here := trop.StartDir(filepath.Join(directory, "here"))
+	there := trop.StartDir(filepath.Join(directory, "there"))
+	t.Setenv("TROP_PORT_MAX", "30400")
+	t.Setenv("TROP_PORT_MIN", "") // restored at the end
+	os.Unsetenv("TROP_PORT_MIN")
 	for name, step := range map[string]struct {
 		options []trop.OpenOption
 		port    int
 	}{
-		"StartDir here":  {[]trop.OpenOption{here, trop.NoVariables()}, 21100},
-		"StartDir there": {[]trop.OpenOption{there}, 21200},
-		"ConfigFile":     {[]trop.OpenOption{trop.ConfigFile(other)}, 21300},
+		"StartDir here":  {[]trop.OpenOption{here, trop.NoVariables()}, 30100},
+		"StartDir there": {[]trop.OpenOption{there}, 30200},
+		"ConfigFile":     {[]trop.OpenOption{trop.ConfigFile(other)}, 30300},
 		"NoDiscovery":    {[]trop.OpenOption{trop.NoDiscovery()}, 5000},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -107,12 +110,12 @@ func TestOptionsChooseTheConfiguration(t *testing.T) {
 		})
 	}
 	t.Run("NoVariables", func(t *testing.T) {
-		t.Setenv("TROP_PORT_MIN", "21105")
-		if got := reserve(t, open(t, here, trop.SkipOccupancyCheck()), trop.Path("/p")); got.Port != 21105 {
+		t.Setenv("TROP_PORT_MIN", "30105")
+		if got := reserve(t, open(t, here, trop.SkipOccupancyCheck()), trop.Path("/p")); got.Port != 30105 {
 			t.Errorf("%+v", got)
 		}
 		registry := open(t, here, trop.SkipOccupancyCheck(), trop.NoVariables())
-		if got := reserve(t, registry, trop.Path("/p")); got.Port != 21100 {
+		if got := reserve(t, registry, trop.Path("/p")); got.Port != 30100 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -168,7 +171,7 @@ func TestPermissionsForThePreferredPort(t *testing.T) {
 	}
 	defer listener.Close()
 	occupied := listener.Addr().(*net.TCPAddr).Port
-	registry := open(t, trop.Excluded("21007"), trop.NoDiscovery(), trop.NoVariables())
+	registry := open(t, trop.Ports(30000, 31999), trop.Excluded("30007"), trop.NoDiscovery(), trop.NoVariables())
 	old := reserve(t, registry, trop.Path("/old"))
 	unprobed := trop.SkipOccupancyCheck() // whatever this machine listens on
 	for name, step := range map[string]struct {
@@ -176,13 +179,15 @@ func TestPermissionsForThePreferredPort(t *testing.T) {
 		port    int
 		refusal string
 	}{
-		"excluded":         {[]trop.ReserveOption{trop.Port(21007), unprobed}, 0, "excluded"},
-		"IgnoreExclusions": {[]trop.ReserveOption{trop.Port(21007), unprobed, trop.IgnoreExclusions()}, 21007, ""},
+		"excluded":         {[]trop.ReserveOption{trop.Port(30007), unprobed}, 0, "excluded"},
+		"IgnoreExclusions": {[]trop.ReserveOption{trop.Port(30007), unprobed, trop.IgnoreExclusions()}, 30007, ""},
 		"occupied":         {[]trop.ReserveOption{trop.Port(occupied)}, 0, "occupied"},
 		"IgnoreOccupied":   {[]trop.ReserveOption{trop.Port(occupied), trop.IgnoreOccupied()}, occupied, ""},
 		"Force":            {[]trop.ReserveOption{trop.Port(occupied), trop.Force()}, occupied, ""},
-		"a key has a port": {[]trop.ReserveOption{trop.Path("/old"), trop.Port(21008), unprobed}, old.Port, ""},
-		"Overwrite":        {[]trop.ReserveOption{trop.Path("/old"), trop.Port(21008), unprobed, trop.Overwrite()}, 21008, ""},
+		"a key has a port": {[]trop.ReserveOption{trop.Path("/old"), trop.Port(30008), unprobed}, old.Port, ""},
+		"Overwrite": {
+			[]trop.ReserveOption{trop.Path("/old"), trop.Port(30008), unprobed, trop.Overwrite()}, 30008, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			options := append([]trop.ReserveOption{trop.Path("/new"), trop.Min(1024), trop.Max(65535), trop.DryRun()},
@@ -193,12 +198,13 @@ func TestPermissionsForThePreferredPort(t *testing.T) {
 			}
 		})
 	}
-	if count(t, registry) != 1 || *must[*trop.Reservation](t)(registry.Find(trop.Path("/old"))) != withoutCall(old) {
+	still := must[*trop.Reservation](t)(registry.Find(trop.Path("/old")))
+	if count(t, registry) != 1 || *still != withoutCall(old) {
 		t.Error("a dry run changed something")
 	}
 }
 
-// withoutCall is a reservation as other calls than that of Reserve give it.
+// withoutCall returns the reservation as calls other than Reserve return it.
 func withoutCall(r trop.Reservation) trop.Reservation {
 	r.Created, r.Refusal, r.Cleanup = false, "", nil
 	return r
@@ -252,7 +258,7 @@ func TestForcedAndGroupedPathsMeetTheGuard(t *testing.T) {
 
 func TestExhaustedRangesAreCleanedUp(t *testing.T) {
 	directory := t.TempDir()
-	registry := plain(t, trop.DataDir(directory), trop.Ports(21000, 21001))
+	registry := plain(t, trop.DataDir(directory), trop.Ports(30000, 30001))
 	gone, here := filepath.Join(directory, "gone"), trop.Path(directory)
 	reserve(t, registry, trop.Path(gone))
 	reserve(t, registry, here, trop.Tag("old"))
@@ -269,7 +275,8 @@ func TestExhaustedRangesAreCleanedUp(t *testing.T) {
 		"both":              {nil, 1, 1},
 	} {
 		got := reserve(t, registry, here, trop.Tag("a"), trop.DryRun(), step.option)
-		if got.Cleanup == nil || len(got.Cleanup.Pruned) != step.pruned || len(got.Cleanup.Expired) != step.expired {
+		if got.Cleanup == nil || len(got.Cleanup.Pruned) != step.pruned ||
+			len(got.Cleanup.Expired) != step.expired {
 			t.Errorf("%s: %+v", name, got.Cleanup)
 		}
 	}
@@ -285,7 +292,9 @@ func TestExhaustedRangesAreCleanedUp(t *testing.T) {
 func TestReleasingBelowAPathAndByPort(t *testing.T) {
 	registry := plain(t)
 	web, path := trop.Tag("web"), trop.Path("/r")
-	for _, options := range [][]trop.ReserveOption{{path}, {path, web}, {trop.Path("/r/below"), web}, {trop.Path("/rest")}} {
+	for _, options := range [][]trop.ReserveOption{
+		{path}, {path, web}, {trop.Path("/r/below"), web}, {trop.Path("/rest")},
+	} {
 		reserve(t, registry, options...)
 	}
 	for i, step := range []struct {
@@ -309,7 +318,7 @@ func TestReleasingBelowAPathAndByPort(t *testing.T) {
 		released bool
 		left     int
 	}{
-		{21009, nil, false, 1},
+		{30009, nil, false, 1},
 		{rest.Port, []trop.ReleasePortOption{trop.DryRun()}, true, 1},
 		{rest.Port, []trop.ReleasePortOption{nil}, true, 0},
 		{rest.Port, nil, false, 0},
@@ -339,14 +348,15 @@ func TestLookingUp(t *testing.T) {
 		"working dir": {nil, nil},
 	} {
 		found, err := registry.Find(step.options...)
-		if err != nil || (found == nil) != (step.found == nil) || found != nil && *found != withoutCall(*step.found) {
+		if err != nil || (found == nil) != (step.found == nil) ||
+			found != nil && *found != withoutCall(*step.found) {
 			t.Errorf("%s: %+v, %v", name, found, err)
 		}
 	}
 	if found, err := registry.FindPort(below.Port); err != nil || *found != withoutCall(below) {
 		t.Errorf("%+v, %v", found, err)
 	}
-	if found, err := registry.FindPort(21009); err != nil || found != nil {
+	if found, err := registry.FindPort(30009); err != nil || found != nil {
 		t.Errorf("%+v, %v", found, err)
 	}
 
@@ -386,7 +396,8 @@ func TestCleaningUp(t *testing.T) {
 	reserve(t, registry, gone, trop.Tag("old"))
 	reserve(t, registry, trop.Path(directory))
 	reserve(t, registry, trop.Path(directory), trop.Tag("old"))
-	setTimes(t, directory, "created_at = created_at - 864010, last_used_at = last_used_at - 864010 WHERE tag = 'old'")
+	setTimes(t, directory,
+		"created_at = created_at - 864010, last_used_at = last_used_at - 864010 WHERE tag = 'old'")
 
 	for i, step := range []struct {
 		call                  func() (trop.Cleanup, error)
@@ -404,8 +415,8 @@ func TestCleaningUp(t *testing.T) {
 		{func() (trop.Cleanup, error) { return registry.Autoclean(trop.Days(10)) }, 0, 1, 10, 1},
 	} {
 		got, err := step.call()
-		if err != nil || len(got.Pruned) != step.pruned || len(got.Expired) != step.expired || got.Days != step.days ||
-			len(got.Preserved) != 0 || count(t, registry) != step.left {
+		if err != nil || len(got.Pruned) != step.pruned || len(got.Expired) != step.expired ||
+			got.Days != step.days || len(got.Preserved) != 0 || count(t, registry) != step.left {
 			t.Errorf("%d: %+v, %v, %d left", i, got, err, count(t, registry))
 		}
 	}
@@ -417,7 +428,7 @@ func TestCleaningUp(t *testing.T) {
 	}
 }
 
-// A path that goes in circles is nobody's missing directory.
+// A path that is a loop of links does not count as a missing directory.
 func TestPathsThatCannotBeInspectedAreTold(t *testing.T) {
 	directory := t.TempDir()
 	registry := plain(t, trop.DataDir(directory))
@@ -493,7 +504,8 @@ func TestScanning(t *testing.T) {
 	defer listener.Close()
 	registry := open(t, trop.Ports(port, port), trop.NoDiscovery(), trop.NoVariables())
 	want := trop.Finding{
-		Port: port, Status: "occupied", Protocol: "tcp", AddressFamily: "ipv4", Scope: "localhost", Address: "127.0.0.1",
+		Port: port, Status: "occupied",
+		Protocol: "tcp", AddressFamily: "ipv4", Scope: "localhost", Address: "127.0.0.1",
 	}
 	findings, err := registry.Scan()
 	if err != nil || len(findings) != 1 {
@@ -525,9 +537,9 @@ func TestScanning(t *testing.T) {
 }
 
 const services = `project: shop
-ports: { min: 21000, max: 21009 }
+ports: { min: 30000, max: 30009 }
 reservations:
-  base: 21002
+  base: 30002
   services:
     web: { offset: 0, env: WEB }
     api: { offset: 1, env: A_PI }
@@ -537,7 +549,7 @@ func TestGroups(t *testing.T) {
 	directory := t.TempDir()
 	file := trop.File(write(t, filepath.Join(directory, "trop.yaml"), services))
 	registry := plain(t)
-	byTag := map[string]int{"web": 21002, "api": 21003}
+	byTag := map[string]int{"web": 30002, "api": 30003}
 	check := func(want map[string]int, options ...trop.GroupOption) {
 		t.Helper()
 		if ports, err := registry.ReserveGroup(options...); err != nil || !maps.Equal(ports, want) {
@@ -551,9 +563,9 @@ func TestGroups(t *testing.T) {
 		t.Error("a dry run reserved something")
 	}
 	check(byTag, file, trop.Task("sale"), nil)
-	check(map[string]int{"WEB": 21002, "A_PI": 21003}, file, trop.ByVariable())
+	check(map[string]int{"WEB": 30002, "A_PI": 30003}, file, trop.ByVariable())
 	found := must[*trop.Reservation](t)(registry.Find(trop.Path(directory), trop.Tag("web")))
-	if found.Project != "shop" || found.Task != "sale" || found.Port != 21002 {
+	if found.Project != "shop" || found.Task != "sale" || found.Port != 30002 {
 		t.Errorf("%+v", found)
 	}
 
@@ -636,7 +648,7 @@ func TestGoroutinesGetOneGroup(t *testing.T) {
 
 func TestValidating(t *testing.T) {
 	directory := t.TempDir()
-	sound := write(t, filepath.Join(directory, "sound.yaml"), "ports: { min: 5000 }\n")
+	sound := write(t, filepath.Join(directory, "sound.yaml"), "ports: { min: 30000, max: 30009 }\n")
 	if problems, err := trop.ValidateConfig(sound); err != nil || problems == nil || len(problems) != 0 {
 		t.Errorf("%+v, %v", problems, err)
 	}
@@ -664,7 +676,7 @@ func TestValidating(t *testing.T) {
 	wantError(t, registry.ValidateDatabase(), trop.ErrCorrupt, "data_dir")
 }
 
-// Each call meets the registry of TROP_DATA_DIR: the same one, also in another working directory.
+// Each call uses the one registry of TROP_DATA_DIR, in another working directory too.
 func TestEveryPackageLevelCall(t *testing.T) {
 	directory, data := t.TempDir(), t.TempDir()
 	t.Setenv("TROP_DATA_DIR", data)
@@ -678,13 +690,13 @@ func TestEveryPackageLevelCall(t *testing.T) {
 	registry := open(t, trop.DataDir(data))
 
 	ports := must[map[string]int](t)(trop.ReserveGroup(trop.SkipOccupancyCheck()))
-	if !maps.Equal(ports, map[string]int{"web": 21002, "api": 21003}) || count(t, registry) != 2 {
+	if !maps.Equal(ports, map[string]int{"web": 30002, "api": 30003}) || count(t, registry) != 2 {
 		t.Errorf("%v", ports)
 	}
-	if found, err := trop.Find(trop.Tag("web")); err != nil || found == nil || found.Port != 21002 {
+	if found, err := trop.Find(trop.Tag("web")); err != nil || found == nil || found.Port != 30002 {
 		t.Errorf("%+v, %v", found, err)
 	}
-	if found, err := trop.FindPort(21003); err != nil || found == nil || found.Tag != "api" {
+	if found, err := trop.FindPort(30003); err != nil || found == nil || found.Tag != "api" {
 		t.Errorf("%+v, %v", found, err)
 	}
 	if list, err := trop.List(trop.Tag("api")); err != nil || len(list) != 1 {
@@ -702,7 +714,7 @@ func TestEveryPackageLevelCall(t *testing.T) {
 	if got, err := trop.Autoclean(trop.DryRun()); err != nil || len(got.Pruned) != 2 {
 		t.Errorf("%+v, %v", got, err)
 	}
-	if released, err := trop.ReleasePort(21003); err != nil || !released {
+	if released, err := trop.ReleasePort(30003); err != nil || !released {
 		t.Errorf("%v, %v", released, err)
 	}
 	if got, err := trop.Prune(); err != nil || len(got.Pruned) != 1 || count(t, registry) != 0 {

@@ -23,13 +23,19 @@ import (
 	"trop"
 )
 
-// TestMain keeps the package-level calls away from the user's own registry.
+// lockHolder is the program that holds a database's lock for the tests of every language.
+var lockHolder, _ = filepath.Abs("../../tests/lock_holder.py")
+
+// TestMain keeps the package-level calls away from the user's own registry, and all calls on the ports of
+// this suite: each suite of the project has its own, see tests/README.md.
 func TestMain(m *testing.M) {
 	directory, err := os.MkdirTemp("", "trop-go-")
 	if err != nil {
 		panic(err)
 	}
 	os.Setenv("TROP_DATA_DIR", directory)
+	os.Setenv("TROP_PORT_MIN", "30000")
+	os.Setenv("TROP_PORT_MAX", "31999")
 	status := m.Run()
 	os.RemoveAll(directory)
 	os.Exit(status)
@@ -117,18 +123,18 @@ func TestPackageLevelCallsShareOneRegistry(t *testing.T) {
 }
 
 func TestPreferredPortsAndRanges(t *testing.T) {
-	registry := open(t, trop.Ports(21000, 21009), trop.Excluded("21000..21003,21005"), trop.SkipOccupancyCheck())
+	registry := open(t, trop.Ports(30000, 30009), trop.Excluded("30000..30003,30005"), trop.SkipOccupancyCheck())
 	for i, step := range []struct {
 		option  trop.ReserveOption
 		port    int
 		refusal string
 	}{
-		{nil, 21004, ""},
-		{trop.Port(21007), 21007, ""},
-		{trop.Port(21007), 21006, "reserved"},
-		{trop.Port(21005), 21008, "excluded"},
-		{trop.Port(22000), 21009, "outside_range"},
-		{trop.Max(21012), 21010, ""},
+		{nil, 30004, ""},
+		{trop.Port(30007), 30007, ""},
+		{trop.Port(30007), 30006, "reserved"},
+		{trop.Port(30005), 30008, "excluded"},
+		{trop.Port(31000), 30009, "outside_range"},
+		{trop.Max(30012), 30010, ""},
 	} {
 		got, err := registry.Reserve(trop.Path("/"), trop.Tag(strconv.Itoa(i)), step.option)
 		if err != nil || got.Port != step.port || got.Refusal != step.refusal {
@@ -174,7 +180,7 @@ func TestBadArgumentsAreTypedAndChangeNothing(t *testing.T) {
 		"port -2^32+80":    {"port", []trop.ReserveOption{path, trop.Port(-math.MaxUint32 + 79)}},
 		"min -1":           {"min", []trop.ReserveOption{path, trop.Min(-1)}},
 		"max 0":            {"max", []trop.ReserveOption{path, trop.Max(0)}},
-		"min above max":    {"min", []trop.ReserveOption{path, trop.Min(5002), trop.Max(5001)}},
+		"min above max":    {"min", []trop.ReserveOption{path, trop.Min(30002), trop.Max(30001)}},
 		"the first of two": {"tag", []trop.ReserveOption{trop.Tag("\x00"), trop.Port(-1), path}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -212,26 +218,29 @@ func TestOpenErrors(t *testing.T) {
 	if err := os.Mkdir(broken, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(broken, "trop.db"), []byte(strings.Repeat("not SQLite", 500)), 0o600); err != nil {
+	text := []byte(strings.Repeat("not SQLite", 500))
+	if err := os.WriteFile(filepath.Join(broken, "trop.db"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	good := trop.DataDir(filepath.Join(directory, "good"))
+	with := func(options ...trop.OpenOption) []trop.OpenOption { return options }
+	const invalid = trop.ErrInvalidArgument
 	for name, call := range map[string]struct {
 		code     trop.Code
 		argument string
 		options  []trop.OpenOption
 	}{
-		"empty data directory":     {trop.ErrInvalidArgument, "data_dir", []trop.OpenOption{trop.DataDir("")}},
-		"data directory with NUL":  {trop.ErrInvalidArgument, "data_dir", []trop.OpenOption{trop.DataDir("/a\x00b")}},
-		"data directory is a file": {trop.ErrIO, "data_dir", []trop.OpenOption{trop.DataDir(file)}},
-		"no data directory":        {trop.ErrNoDataDir, "data_dir", []trop.OpenOption{good, trop.NoCreate()}},
-		"not a database":           {trop.ErrCorrupt, "data_dir", []trop.OpenOption{trop.DataDir(broken)}},
-		"range upside down":        {trop.ErrInvalidArgument, "ports", []trop.OpenOption{good, trop.Ports(7000, 5000)}},
-		"range from -1":            {trop.ErrInvalidArgument, "ports", []trop.OpenOption{good, trop.Ports(-1, 5000)}},
-		"bad exclusion":            {trop.ErrInvalidArgument, "excluded", []trop.OpenOption{good, trop.Excluded("5001,x")}},
-		"negative wait":            {trop.ErrInvalidArgument, "busy_timeout", []trop.OpenOption{good, trop.BusyTimeout(-time.Millisecond)}},
-		"wait above the limit":     {trop.ErrInvalidArgument, "busy_timeout", []trop.OpenOption{good, trop.BusyTimeout(2147484 * time.Second)}},
-		"wait beyond 64 bits":      {trop.ErrInvalidArgument, "busy_timeout", []trop.OpenOption{good, trop.BusyTimeout(math.MaxInt64)}},
+		"empty data directory":     {invalid, "data_dir", with(trop.DataDir(""))},
+		"data directory with NUL":  {invalid, "data_dir", with(trop.DataDir("/a\x00b"))},
+		"data directory is a file": {trop.ErrIO, "data_dir", with(trop.DataDir(file))},
+		"no data directory":        {trop.ErrNoDataDir, "data_dir", with(good, trop.NoCreate())},
+		"not a database":           {trop.ErrCorrupt, "data_dir", with(trop.DataDir(broken))},
+		"range upside down":        {invalid, "ports", with(good, trop.Ports(31000, 30000))},
+		"range from -1":            {invalid, "ports", with(good, trop.Ports(-1, 30000))},
+		"bad exclusion":            {invalid, "excluded", with(good, trop.Excluded("30001,x"))},
+		"negative wait":            {invalid, "busy_timeout", with(good, trop.BusyTimeout(-time.Millisecond))},
+		"wait above the limit":     {invalid, "busy_timeout", with(good, trop.BusyTimeout(2147484*time.Second))},
+		"wait beyond 64 bits":      {invalid, "busy_timeout", with(good, trop.BusyTimeout(math.MaxInt64))},
 	} {
 		t.Run(name, func(t *testing.T) {
 			registry, err := trop.Open(call.options...)
@@ -281,15 +290,10 @@ func TestWaitsForTheLockAsLongAsToldTo(t *testing.T) {
 	}
 }
 
-// lock has another process, and so another SQLite, hold the write lock until the returned function is called.
+// lock makes another process hold the write lock until the returned function is called.
 func lock(t *testing.T, directory string) func() {
 	t.Helper()
-	const script = `import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()`
-	holder := exec.Command("python3", "-c", script, filepath.Join(directory, "trop.db"))
+	holder := exec.Command("python3", lockHolder, filepath.Join(directory, "trop.db"))
 	holder.Stderr = os.Stderr
 	stdin, err := holder.StdinPipe()
 	if err != nil {
@@ -410,7 +414,7 @@ var occupancyOptions = map[string]trop.OccupancyOption{
 	"CheckAllInterfaces": trop.CheckAllInterfaces(),
 }
 
-// A socket is met by its own kind of probe, and by no other.
+// A socket is found by the probe of its own kind, and by no other.
 func TestOptionsSwitchProbes(t *testing.T) {
 	for _, held := range []struct{ network, host, missedWith string }{
 		{"tcp4", "127.0.0.1", "SkipOccupancyCheck SkipTCP SkipIPv4"},
@@ -468,7 +472,7 @@ func TestContendersForARangeGetEachPortOnce(t *testing.T) {
 	var group sync.WaitGroup
 	start := make(chan struct{})
 	for i := range 20 {
-		registry, err := trop.Open(directory, trop.Ports(21000, 21010), trop.SkipOccupancyCheck())
+		registry, err := trop.Open(directory, trop.Ports(30000, 30010), trop.SkipOccupancyCheck())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -74,7 +74,7 @@ static uint32_t get_flags(const struct command *command, const struct flag *tabl
     return flags;
 }
 
-/* The nearest number a field of the library's options can hold; -1, which is "not given" there, when absent. */
+/* The nearest number a field of the library's options can hold; -1, there "not given", when it is absent. */
 static int32_t get_number(const struct command *command, const char *name)
 {
     const char *text = get(command, name);
@@ -99,7 +99,7 @@ static int hex(char digit)
     return 0;
 }
 
-/* In place: decoding never makes a text longer. A decoded NUL ends the text, as it does for every C program. */
+/* In place: decoding never makes a text longer. A decoded NUL ends the text, as for every C program. */
 static void decode(char *text)
 {
     char *to = text;
@@ -388,7 +388,8 @@ static void reserve(const struct command *command)
     put_if("refusal", trop_reservation_refusal(reservation));
     const char *cleanup = trop_reservation_cleanup(reservation);
     if (cleanup != NULL)
-        printf("\tpruned=%zu\texpired=%zu", count_elements(cleanup, "pruned"), count_elements(cleanup, "expired"));
+        printf("\tpruned=%zu\texpired=%zu", count_elements(cleanup, "pruned"),
+               count_elements(cleanup, "expired"));
     putchar('\n');
     trop_reservation_free(reservation);
 }
@@ -668,7 +669,8 @@ static void scan(const struct command *command)
 {
     char *json;
     trop_error *error;
-    int32_t status = trop_scan(registry, get_number(command, "min"), get_number(command, "max"), &json, &error);
+    int32_t min = get_number(command, "min"), max = get_number(command, "max");
+    int32_t status = trop_scan(registry, min, max, &json, &error);
     answer_json(status, json, error);
 }
 

@@ -41,7 +41,16 @@ const COMMANDS = {
         ],
       }),
     );
-    return { port, path, tag, project, task, created: Number(created), refusal, ...(cleanup && counts(cleanup)) };
+    return {
+      port,
+      path,
+      tag,
+      project,
+      task,
+      created: Number(created),
+      refusal,
+      ...(cleanup && counts(cleanup)),
+    };
   },
 
   storm({ path, count }) {
@@ -60,7 +69,9 @@ const COMMANDS = {
   },
 
   release_port({ port, ...fields }) {
-    return { count: Number(registry.releasePort(number(port), options(fields, { flags: ['force', 'dry_run'] }))) };
+    return {
+      count: Number(registry.releasePort(number(port), options(fields, { flags: ['force', 'dry_run'] }))),
+    };
   },
 
   lease({ count, ...fields }) {
@@ -100,7 +111,9 @@ const COMMANDS = {
 
   explain({ port }) {
     const { reservation, lease, ...rest } = registry.explain(number(port));
-    return { json: JSON.stringify(object({ ...rest, reservation: object(reservation), lease: object(lease) })) };
+    return {
+      json: JSON.stringify(object({ ...rest, reservation: object(reservation), lease: object(lease) })),
+    };
   },
 
   find(fields) {

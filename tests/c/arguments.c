@@ -162,12 +162,12 @@ static void null_registry(void)
     CHECK_ERROR(trop_find(NULL, NULL, NULL, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(reservation == NULL);
     reservation = GARBAGE;
-    CHECK_ERROR(trop_find_port(NULL, 5000, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK_ERROR(trop_find_port(NULL, 23000, &reservation, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(reservation == NULL);
     CHECK_ERROR(trop_release(NULL, NULL, &count, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(count == 0);
     count = 99;
-    CHECK_ERROR(trop_release_port(NULL, 5000, 0, &count, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK_ERROR(trop_release_port(NULL, 23000, 0, &count, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(count == 0);
     CHECK_ERROR(trop_list(NULL, NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
@@ -201,7 +201,7 @@ static void null_registry(void)
     CHECK_ERROR(trop_own_leases(NULL, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
     json = GARBAGE;
-    CHECK_ERROR(trop_explain(NULL, 5000, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
+    CHECK_ERROR(trop_explain(NULL, 23000, &json, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK(json == NULL);
 }
 
@@ -228,7 +228,7 @@ static void null_out_parameters(void)
     CHECK_ERROR(trop_open(NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "registry");
     CHECK_ERROR(trop_reserve(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
     CHECK_ERROR(trop_find(registry, NULL, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
-    CHECK_ERROR(trop_find_port(registry, 5000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
+    CHECK_ERROR(trop_find_port(registry, 23000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "reservation");
     CHECK_ERROR(trop_list(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_projects(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_reserve_group(registry, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
@@ -242,11 +242,11 @@ static void null_out_parameters(void)
     CHECK_ERROR(trop_lease_bind(NULL, TROP_PROTOCOL_TCP, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "socket");
     CHECK_ERROR(trop_leases(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
     CHECK_ERROR(trop_own_leases(registry, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
-    CHECK_ERROR(trop_explain(registry, 5000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
+    CHECK_ERROR(trop_explain(registry, 23000, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "json");
 
     /* Counts may be left out. */
     CHECK(trop_release(registry, NULL, NULL, NULL) == TROP_OK);
-    CHECK(trop_release_port(registry, 5000, 0, NULL, NULL) == TROP_OK);
+    CHECK(trop_release_port(registry, 23000, 0, NULL, NULL) == TROP_OK);
 }
 
 static void null_inputs(void)
@@ -273,9 +273,9 @@ static void null_errors(void)
     CHECK(trop_open(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_reserve(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_release(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
-    CHECK(trop_release_port(NULL, 5000, 0, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_release_port(NULL, 23000, 0, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_find(NULL, NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
-    CHECK(trop_find_port(NULL, 5000, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
+    CHECK(trop_find_port(NULL, 23000, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_list(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_projects(NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
     CHECK(trop_reserve_group(NULL, NULL, NULL, NULL) == TROP_ERR_INVALID_ARGUMENT);
@@ -458,7 +458,7 @@ static void unknown_flags_and_reserved_fields(void)
     CHECK_UNKNOWN_FLAGS(TROP_LEASE_CONTIGUOUS | TROP_LEASE_HOLD | PROBES, lease, lease_with);
     for (int bit = 0; bit < 32; bit++)
         if ((uint32_t)1 << bit != TROP_DRY_RUN && (uint32_t)1 << bit != TROP_FORCE)
-            CHECK_ERROR(release_port_with(5000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
+            CHECK_ERROR(release_port_with(23000, (uint32_t)1 << bit), TROP_ERR_INVALID_ARGUMENT, "flags");
 
     open.reserved = 1;
     CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "options");
@@ -474,7 +474,7 @@ static void options_that_exclude_each_other(void)
     shared.flags = TROP_OPEN_SHARED | TROP_SKIP_TCP;
     CHECK_ERROR(open_with(&shared), TROP_ERR_INVALID_ARGUMENT, "flags");
     shared.flags = TROP_OPEN_SHARED;
-    shared.ports_max = 6000;
+    shared.ports_max = 23009;
     CHECK_ERROR(open_with(&shared), TROP_ERR_INVALID_ARGUMENT, "flags");
     shared.ports_max = -1;
     shared.config_file = "/dev/null";
@@ -648,7 +648,7 @@ static void numbers_out_of_range(void)
     CHECK_ERROR(find_port_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(release_port_with(-1, 0), TROP_ERR_INVALID_ARGUMENT, "port");
     CHECK_ERROR(explain_with(-1), TROP_ERR_INVALID_ARGUMENT, "port");
-    CHECK_ERROR(scan_with(5001, 5000), TROP_ERR_CONFIG, "ports");
+    CHECK_ERROR(scan_with(23001, 23000), TROP_ERR_CONFIG, "ports");
     static const int64_t bad_days[] = { 0, -2, INT64_MIN, (int64_t)UINT32_MAX + 1, INT64_MAX };
     for (size_t i = 0; i < sizeof(bad_days) / sizeof(bad_days[0]); i++) {
         trop_clean_options clean = TROP_CLEAN_OPTIONS_INIT;

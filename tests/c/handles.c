@@ -45,7 +45,7 @@ static void reservations_and_lists(void)
     trop_reservation *first, *again;
     MUST(trop_reserve(registry, &options, &first, &error));
     MUST(trop_reserve(registry, &options, &again, &error));
-    CHECK(trop_reservation_port(first) >= 5000 && trop_reservation_port(first) <= 7000);
+    CHECK(trop_reservation_port(first) >= 23500 && trop_reservation_port(first) <= 23999);
     CHECK(trop_reservation_port(first) == trop_reservation_port(again));
     CHECK(trop_reservation_created(first) == 1 && trop_reservation_created(again) == 0);
     CHECK(same_text(trop_reservation_path(first), "/c/list"));
@@ -89,10 +89,10 @@ static void closed_handles(void)
     char *json;
     CHECK_ERROR(trop_reserve(closed, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_release(closed, NULL, NULL, &error), TROP_ERR_CLOSED, NULL);
-    CHECK_ERROR(trop_release_port(closed, 5000, 0, NULL, &error), TROP_ERR_CLOSED, NULL);
-    CHECK_ERROR(trop_release_port(closed, 5000, TROP_DRY_RUN, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 23000, 0, NULL, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_release_port(closed, 23000, TROP_DRY_RUN, NULL, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_find(closed, NULL, NULL, &reservation, &error), TROP_ERR_CLOSED, NULL);
-    CHECK_ERROR(trop_find_port(closed, 5000, &reservation, &error), TROP_ERR_CLOSED, NULL);
+    CHECK_ERROR(trop_find_port(closed, 23000, &reservation, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_list(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_projects(closed, &json, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_reserve_group(closed, NULL, &json, &error), TROP_ERR_CLOSED, NULL);

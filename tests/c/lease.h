@@ -6,8 +6,8 @@
 
 #include <unistd.h>
 
-#define MIN 21000
-#define MAX 21009
+#define MIN 23000
+#define MAX 23009
 
 static trop_error *error;
 static trop_registry *registry;
@@ -22,7 +22,7 @@ static inline trop_registry *opened(int32_t min, int32_t max, uint32_t flags)
     options.flags = TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES | flags;
     options.ports_min = min;
     options.ports_max = max;
-    options.excluded = "21003";
+    options.excluded = "23003";
     trop_registry *result;
     MUST(trop_open(&options, &result, &error));
     return result;

@@ -46,34 +46,34 @@ static void options_choose_the_port(void)
 {
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
     options.label = " the shop ";
-    options.port = 21005;
+    options.port = 23005;
     trop_lease_handle *lease = leased(&options);
-    CHECK(trop_lease_port(lease) == 21005 && same_text(trop_lease_label(lease), "the shop"));
+    CHECK(trop_lease_port(lease) == 23005 && same_text(trop_lease_label(lease), "the shop"));
     CHECK(listed("\"label\":\"the shop\"") == 1);
     trop_lease_handle *refused = leased(&options);
     CHECK(trop_lease_port(refused) == MIN);
     trop_lease_free(refused);
-    options.port = 21003; /* excluded */
+    options.port = 23003; /* excluded */
     refused = leased(&options);
     CHECK(trop_lease_port(refused) == MIN);
     trop_lease_free(refused);
     trop_lease_free(lease);
 
     options.port = -1;
-    options.min = 21006;
+    options.min = 23006;
     lease = leased(&options);
-    CHECK(trop_lease_port(lease) == 21006);
+    CHECK(trop_lease_port(lease) == 23006);
     trop_lease_free(lease);
-    options.min = 21009;
-    options.max = 21010;
+    options.min = 23009;
+    options.max = 23010;
     lease = leased(&options);
     refused = leased(&options);
-    CHECK(trop_lease_port(lease) == 21009 && trop_lease_port(refused) == 21010);
+    CHECK(trop_lease_port(lease) == 23009 && trop_lease_port(refused) == 23010);
     CHECK_ERROR(fails_to_lease(registry, &options), TROP_ERR_EXHAUSTED, NULL);
     trop_lease_free(lease);
     trop_lease_free(refused);
-    options.min = 21009;
-    options.max = 21008;
+    options.min = 23009;
+    options.max = 23008;
     CHECK_ERROR(fails_to_lease(registry, &options), TROP_ERR_INVALID_ARGUMENT, "min");
     CHECK(listed("\"port\":") == 0);
 }
@@ -90,7 +90,7 @@ static void several_ports_or_none(void)
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
     options.label = "many";
     MUST(trop_lease_many(registry, 5, &options, leases, &error));
-    static const uint16_t lowest[] = { 21000, 21001, 21002, 21004, 21005 };
+    static const uint16_t lowest[] = { 23000, 23001, 23002, 23004, 23005 };
     for (int i = 0; i < 5; i++)
         CHECK(trop_lease_port(leases[i]) == lowest[i] && same_text(trop_lease_label(leases[i]), "many"));
     free_all(leases, 5);
@@ -98,11 +98,11 @@ static void several_ports_or_none(void)
     options.flags = TROP_LEASE_CONTIGUOUS;
     MUST(trop_lease_many(registry, 5, &options, leases, &error));
     for (int i = 0; i < 5; i++)
-        CHECK(trop_lease_port(leases[i]) == 21004 + i);
+        CHECK(trop_lease_port(leases[i]) == 23004 + i);
     free_all(leases, 5);
-    options.port = 21007;
+    options.port = 23007;
     MUST(trop_lease_many(registry, 2, &options, leases, &error));
-    CHECK(trop_lease_port(leases[0]) == 21007 && trop_lease_port(leases[1]) == 21008);
+    CHECK(trop_lease_port(leases[0]) == 23007 && trop_lease_port(leases[1]) == 23008);
     free_all(leases, 2);
 
     options.port = -1;
@@ -159,9 +159,9 @@ static void who_has_a_port(void)
     MUST(trop_explain(other, MIN, &json, &error));
     CHECK(strstr(json, "\"label\":\"checkout\"") != NULL && strstr(json, "\"reservation\":null") != NULL);
     CHECK(strstr(json, "\"in_range\":true") != NULL && strstr(json, "\"excluded\":false") != NULL);
-    CHECK(strstr(json, "\"text\":\"Port 21000 is leased for 'checkout'") != NULL);
+    CHECK(strstr(json, "\"text\":\"Port 23000 is leased for 'checkout'") != NULL);
     trop_string_free(json);
-    MUST(trop_explain(other, 21003, &json, &error));
+    MUST(trop_explain(other, 23003, &json, &error));
     CHECK(strstr(json, "\"lease\":null") != NULL && strstr(json, "\"excluded\":true") != NULL);
     trop_string_free(json);
 
@@ -417,7 +417,7 @@ int main(void)
     closing_the_registry_ends_its_leases();
     who_has_a_port();
     bad_input_for_sockets();
-    trop_registry *probing = opened(21100, 21199, 0);
+    trop_registry *probing = opened(23100, 23199, 0);
     sockets_on_the_port(probing);
     the_backlog_counts(probing);
     a_port_can_be_held(probing);

@@ -91,13 +91,13 @@ fn a_request_may_replace_either_end_of_the_range() {
         (request.min, request.max) = (min.map(port), max.map(port));
         registry.reserve(&request).map(|reserved| reserved.reservation.port.get())
     };
-    assert_eq!(attempt("a", Some(6000), None).unwrap(), 6000);
-    assert_eq!(attempt("b", None, Some(5000)).unwrap(), 5000);
+    assert_eq!(attempt("a", Some(21000), None).unwrap(), 21000);
+    assert_eq!(attempt("b", None, Some(20000)).unwrap(), 20000);
     assert_eq!(attempt("c", Some(1), Some(1)).unwrap(), 1);
     assert_eq!(attempt("d", Some(65535), Some(65535)).unwrap(), 65535);
-    let error = attempt("e", Some(6001), Some(6000)).unwrap_err();
+    let error = attempt("e", Some(21001), Some(21000)).unwrap_err();
     assert_eq!((error.code(), error.argument()), (Code::InvalidArgument, Some("min")));
-    for (min, max) in [(Some(7001), None), (None, Some(4999))] {
+    for (min, max) in [(Some(22000), None), (None, Some(19999))] {
         let error = attempt("e", min, max).unwrap_err();
         assert_eq!((error.code(), error.argument()), (Code::Config, Some("ports")));
     }
@@ -154,7 +154,7 @@ fn the_working_directory_has_vanished() {
             let error = registry.reserve(&ReserveRequest::default()).unwrap_err();
             assert_eq!((error.code(), error.errno()), (Code::Io, Some(libc::ENOENT)));
             assert_eq!(code(Key::new(Some(Path::new("relative")), None)), Code::Io);
-            assert_eq!(reserve(registry, "/absolute", "a").unwrap(), 5000, "only what needs it fails");
+            assert_eq!(reserve(registry, "/absolute", "a").unwrap(), 20000, "only what needs it fails");
             assert_eq!(listed(registry).len(), 1);
         }
         assert_eq!(code(Registry::open(common::options(Path::new("relative")))), Code::Io);
@@ -191,7 +191,7 @@ fn a_home_that_is_no_absolute_path_is_refused_and_not_stored() {
         // SAFETY: as above.
         unsafe { std::env::set_var("HOME", "/home/of/somebody") };
         reserve(&registry, "~/x/../y", "a").unwrap();
-        assert_eq!(listed(&registry), [(5000, "/home/of/somebody/y".to_owned(), "a".to_owned())]);
+        assert_eq!(listed(&registry), [(20000, "/home/of/somebody/y".to_owned(), "a".to_owned())]);
     });
 }
 

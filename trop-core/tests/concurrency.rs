@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 use common::{Process, Scratch, code, dump, hear, isolated, listed, reserve, say};
 use trop_core::{Code, Registry, Result};
 
-/// Opens the registry in the current default directory, then reserves on command: path, tag and range in a line.
+/// Opens the registry in the current default directory, then reserves on command: path, tag and range in a
+/// line.
 #[test]
 fn contender() {
     if common::role().as_deref() != Some("contend") {
@@ -54,12 +55,12 @@ fn numbered(count: usize) -> Vec<String> {
 #[test]
 fn of_20_contenders_for_11_ports_11_get_one_and_9_are_told_it_is_exhausted() {
     let scratch = Scratch::new();
-    let answers = contend(&scratch, &numbered(20), 5000, 5010);
+    let answers = contend(&scratch, &numbered(20), 20000, 20010);
     let ports: BTreeSet<_> = answers.iter().filter(|answer| answer.ends_with("\ttrue")).collect();
     assert_eq!(ports.len(), 11, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| *answer == "TROP_EXHAUSTED").count(), 9, "{answers:?}");
     let before = dump(&scratch.database());
-    assert_eq!(contend(&scratch, &["late".to_owned()], 5000, 5010), ["TROP_EXHAUSTED"]);
+    assert_eq!(contend(&scratch, &["late".to_owned()], 20000, 20010), ["TROP_EXHAUSTED"]);
     assert_eq!(dump(&scratch.database()), before);
     common::assert_sound(&scratch.database());
 }
@@ -67,8 +68,8 @@ fn of_20_contenders_for_11_ports_11_get_one_and_9_are_told_it_is_exhausted() {
 #[test]
 fn contenders_on_a_wide_range_get_the_lowest_ports_one_each() {
     let scratch = Scratch::new();
-    let answers: BTreeSet<_> = contend(&scratch, &numbered(10), 5000, 7000).into_iter().collect();
-    let expected: BTreeSet<_> = (5000..5010).map(|port| format!("{port}\ttrue")).collect();
+    let answers: BTreeSet<_> = contend(&scratch, &numbered(10), 20000, 21999).into_iter().collect();
+    let expected: BTreeSet<_> = (20000..20010).map(|port| format!("{port}\ttrue")).collect();
     assert_eq!(answers, expected);
 }
 
@@ -76,9 +77,9 @@ fn contenders_on_a_wide_range_get_the_lowest_ports_one_each() {
 fn contenders_for_one_key_get_one_row_and_the_same_port() {
     for count in [2, 16] {
         let scratch = Scratch::new();
-        let answers = contend(&scratch, &vec!["web".to_owned(); count], 5000, 7000);
-        assert_eq!(answers.iter().filter(|answer| *answer == "5000\ttrue").count(), 1, "{answers:?}");
-        assert_eq!(answers.iter().filter(|answer| *answer == "5000\tfalse").count(), count - 1);
+        let answers = contend(&scratch, &vec!["web".to_owned(); count], 20000, 21999);
+        assert_eq!(answers.iter().filter(|answer| *answer == "20000\ttrue").count(), 1, "{answers:?}");
+        assert_eq!(answers.iter().filter(|answer| *answer == "20000\tfalse").count(), count - 1);
         assert_eq!(listed(&scratch.open()).len(), 1);
     }
 }
@@ -105,7 +106,7 @@ fn a_missing_directory_is_opened_by_32_processes_at_once() {
     let scratch = Scratch::new();
     let start = |_| Process::start("opener", "open", scratch.root());
     let mut processes: Vec<_> = (0..32).map(start).collect();
-    let expected: BTreeSet<String> = (5000..5032).map(|port| port.to_string()).collect();
+    let expected: BTreeSet<String> = (20000..20032).map(|port| port.to_string()).collect();
     for round in 0..12 {
         let directory = scratch.root().join(format!("{round}/data"));
         for process in &mut processes {
@@ -121,7 +122,7 @@ fn a_missing_directory_is_opened_by_32_processes_at_once() {
     processes.into_iter().for_each(Process::finish);
 }
 
-/// As in exit handlers: what the thread had of its own is gone by then, as far as it can be.
+/// A destructor of a thread-local uses the registry, as exit handlers do: other thread-locals may be gone.
 #[test]
 fn a_registry_is_used_in_the_destructor_of_a_thread() {
     struct Last(Registry, std::sync::mpsc::Sender<Result<u16>>);
@@ -135,21 +136,21 @@ fn a_registry_is_used_in_the_destructor_of_a_thread() {
     let registry = scratch.open();
     let (say, said) = std::sync::mpsc::channel();
     let thread = thread::spawn(move || {
-        // Before trop has anything of the thread, so that it goes last.
+        // Made before any thread-local of trop, so that it is dropped after them.
         LAST.set(Some(Last(registry.clone(), say)));
         reserve(&registry, "/p", "first").unwrap()
     });
-    assert_eq!(thread.join().unwrap(), 5000);
-    assert_eq!(said.recv().unwrap().unwrap(), 5001);
+    assert_eq!(thread.join().unwrap(), 20000);
+    assert_eq!(said.recv().unwrap().unwrap(), 20001);
 }
 
-/// Neither the one whose turn it is nor one that was killed in the queue.
+/// Neither the one at the head of the queue, which is stopped, nor one behind it, which is killed.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_stopped_process_holds_up_nobody() {
     let scratch = Scratch::new();
     let directory = scratch.dir().to_str().unwrap().to_owned();
-    assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 5000);
+    assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 20000);
     let lock = Process::locking(&scratch.database());
     let wait_in_queue = || {
         let mut process = Process::start("opener", "open", scratch.root());
@@ -166,9 +167,9 @@ fn a_stopped_process_holds_up_nobody() {
     killed.kill();
     lock.unlock();
     let ports: BTreeSet<_> = others.iter_mut().map(Process::hear).collect();
-    assert_eq!(ports, ["5001", "5002", "5003"].map(str::to_owned).into());
+    assert_eq!(ports, ["20001", "20002", "20003"].map(str::to_owned).into());
     signal(&next, libc::SIGCONT);
-    assert_eq!(next.hear(), "5004");
+    assert_eq!(next.hear(), "20004");
     others.into_iter().chain([next]).for_each(Process::finish);
 }
 
@@ -205,7 +206,7 @@ fn threads_share_a_handle_and_have_handles_of_their_own() {
         (0..40).map(reserve).collect::<Result<Vec<_>>>().unwrap()
     });
     let ports: BTreeSet<_> = all.into_iter().flatten().collect();
-    assert_eq!(ports, (5000..5640).collect());
+    assert_eq!(ports, (20000..20640).collect());
     common::assert_sound(&scratch.database());
 }
 
@@ -234,7 +235,7 @@ fn first_opening_by_threads_through_different_handles() {
                 let registry = Registry::open(common::options(&directory)).unwrap();
                 reserve(&registry, "/p", &index.to_string()).unwrap()
             });
-            assert_eq!(BTreeSet::from_iter(ports), (5000..5008).collect());
+            assert_eq!(BTreeSet::from_iter(ports), (20000..20008).collect());
         }
     });
 }
@@ -261,7 +262,7 @@ fn a_lock_is_waited_for_as_long_as_configured_and_not_at_all_for_0() {
         assert_eq!(listed(&registry).len(), 1, "readers do not wait");
     }
 
-    // Threads that wait for each other's use of the handle count that wait in.
+    // Waiting for another thread that uses the handle counts towards the lock wait.
     let handle = registry(Duration::from_secs(1));
     let waits = together(12, |index| {
         let start = Instant::now();
@@ -276,11 +277,12 @@ fn a_lock_is_waited_for_as_long_as_configured_and_not_at_all_for_0() {
     thread::scope(|scope| {
         let waiting = scope.spawn(|| reserve(&patient, "/p", "b"));
         lock.unlock();
-        assert_eq!(waiting.join().unwrap().unwrap(), 5001);
+        assert_eq!(waiting.join().unwrap().unwrap(), 20001);
     });
 }
 
-/// Somebody else's rollback-mode database, which is locked while it has to become a log-mode one. Trap 111.
+/// Somebody else's rollback-mode database, which is locked while it has to become a log-mode one. Trap 111
+/// (switching to the log does not wait).
 #[test]
 fn the_switch_to_the_log_waits_too() {
     let scratch = Scratch::made_by(
@@ -295,7 +297,7 @@ fn the_switch_to_the_log_waits_too() {
     let dir = scratch.dir();
     let waiting = thread::spawn(move || Registry::open(common::options(&dir)));
     lock.unlock();
-    assert_eq!(reserve(&waiting.join().unwrap().unwrap(), "/p", "a").unwrap(), 5000);
+    assert_eq!(reserve(&waiting.join().unwrap().unwrap(), "/p", "a").unwrap(), 20000);
 }
 
 #[test]
@@ -315,7 +317,7 @@ fn closing_ends_later_calls_and_no_running_one() {
         // The closed registry's running call still has the file open: that is no second copy.
         let other = scratch.open();
         lock.unlock();
-        assert_eq!(running.join().unwrap().unwrap(), 5000);
+        assert_eq!(running.join().unwrap().unwrap(), 20000);
         assert_eq!(listed(&other).len(), 1);
         assert_eq!(code(reserve(&registry, "/p", "b")), Code::Closed);
     });

@@ -89,7 +89,7 @@ fn without_sources_the_defaults_apply() {
     assert_eq!(configuration.origin(Setting::PortMin), Origin::Default);
 }
 
-/// Trap 70.
+/// Trap 70 (commands read different sources).
 #[test]
 fn every_setting_of_the_files_arrives() {
     let place = Place::new();
@@ -166,12 +166,13 @@ fn explicit_values_weigh_most_and_switches_only_turn_on() {
     assert_eq!(Configuration::resolve(options, &place.scratch.dir()).unwrap().ports, range(6150, 6200));
 }
 
-/// A request's end of the range is put over the sources: an offset counts from it, and an error names both origins.
-/// Traps 76, 99.
+/// A request's end of the range is put over the sources: an offset counts from it, and an error names both
+/// origins.
+/// Traps 76 (where a value came from), 99 (the offset form is forgotten).
 #[test]
 fn an_end_of_the_range_in_a_request_is_one_more_source() {
     let place = Place::new();
-    place.write("trop.yaml", "ports: {min: 6000, max_offset: 1}\n");
+    place.write("trop.yaml", "ports: {min: 21000, max_offset: 1}\n");
     let registry = Registry::open(place.options()).unwrap();
     let reserve = |min: Option<u16>, max: Option<u16>| {
         let mut request = common::request("/p", &format!("{min:?} {max:?}"));
@@ -183,16 +184,16 @@ fn an_end_of_the_range_in_a_request_is_one_more_source() {
         (request.min, request.max) = (min.map(port), max.map(port));
         registry.scan(&request)
     };
-    assert_eq!(reserve(Some(6500), None).unwrap().reservation.port, port(6500));
-    assert_eq!(scan(Some(6500), None).unwrap().range, range(6500, 6501));
-    assert_eq!(scan(None, Some(6050)).unwrap().range, range(6000, 6050));
-    assert_eq!(scan(None, None).unwrap().range, range(6000, 6001));
+    assert_eq!(reserve(Some(21500), None).unwrap().reservation.port, port(21500));
+    assert_eq!(scan(Some(21500), None).unwrap().range, range(21500, 21501));
+    assert_eq!(scan(None, Some(21050)).unwrap().range, range(21000, 21050));
+    assert_eq!(scan(None, None).unwrap().range, range(21000, 21001));
     let file = format!("'{}' line 1", place.project.join("trop.yaml").display());
-    for error in [reserve(None, Some(5999)).unwrap_err(), scan(None, Some(5999)).unwrap_err()] {
+    for error in [reserve(None, Some(20999)).unwrap_err(), scan(None, Some(20999)).unwrap_err()] {
         let text = error.to_string();
         assert_eq!((error.code(), error.argument()), (Code::Config, Some("ports")));
-        assert!(text.contains(&format!("min 6000 ({file})")), "{text}");
-        assert!(text.contains("max 5999 (argument)"), "{text}");
+        assert!(text.contains(&format!("min 21000 ({file})")), "{text}");
+        assert!(text.contains("max 20999 (argument)"), "{text}");
     }
     assert!(scan(Some(65535), None).unwrap_err().to_string().contains("above 65535"));
 }
@@ -256,14 +257,14 @@ fn a_file_that_cannot_be_read_is_blamed_on_the_argument_that_named_it() {
 #[test]
 fn a_registry_keeps_the_configuration_it_was_opened_with() {
     let place = Place::new();
-    place.write("trop.yaml", "ports: {min: 6000}\n");
+    place.write("trop.yaml", "ports: {min: 21000, max: 21999}\n");
     let registry = Registry::open(place.options()).unwrap();
     place.write("trop.yaml", "broken: [");
     let mut request = ReserveRequest::default();
     request.path = Some("/p".into());
-    assert_eq!(registry.reserve(&request).unwrap().reservation.port, port(6000));
-    assert_eq!(registry.configuration().ports, range(6000, 7000));
-    assert_eq!(registry.dry_run().unwrap().configuration().ports, range(6000, 7000));
+    assert_eq!(registry.reserve(&request).unwrap().reservation.port, port(21000));
+    assert_eq!(registry.configuration().ports, range(21000, 21999));
+    assert_eq!(registry.dry_run().unwrap().configuration().ports, range(21000, 21999));
     let error = Registry::open(place.options()).unwrap_err();
     assert_eq!(error.code(), Code::Config);
     assert!(error.to_string().contains("trop.yaml"), "{error}");
@@ -282,7 +283,7 @@ fn a_range_nobody_uses_is_not_judged() {
     Configuration::resolve(options, &place.scratch.dir()).unwrap_err();
 }
 
-/// Traps 25, 26.
+/// Traps 25 (tags with their blanks), 26 (the order of a hash map).
 #[test]
 fn a_group_is_ordered_by_its_trimmed_tags() {
     let place = Place::new();
@@ -298,7 +299,7 @@ fn a_group_is_ordered_by_its_trimmed_tags() {
     assert_eq!((group.file.file_name().unwrap().to_str(), group.line), (Some("trop.yaml"), 2));
 }
 
-/// Trap 19.
+/// Trap 19 (a group sees one file only).
 #[test]
 fn a_group_lives_in_the_full_effective_configuration() {
     let place = Place::new();
@@ -313,7 +314,7 @@ fn a_group_lives_in_the_full_effective_configuration() {
     assert_eq!(file, place.project.canonicalize().unwrap().join("trop.local.yaml"));
 }
 
-/// Trap 20.
+/// Trap 20 (an overlay removes the group).
 #[test]
 fn an_overlay_that_does_not_speak_of_the_group_keeps_it() {
     let place = Place::new();
@@ -324,7 +325,7 @@ fn an_overlay_that_does_not_speak_of_the_group_keeps_it() {
     }
 }
 
-/// Trap 21.
+/// Trap 21 (services of two files are mixed).
 #[test]
 fn a_group_is_replaced_as_a_whole() {
     let place = Place::new();
@@ -334,7 +335,7 @@ fn a_group_is_replaced_as_a_whole() {
     assert_eq!(place.resolve().group().unwrap().base, None);
 }
 
-/// Trap 22.
+/// Trap 22 (null is taken for omitted).
 #[test]
 fn null_clears_the_group_and_is_inert_in_the_user_file() {
     let place = Place::new();

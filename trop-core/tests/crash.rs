@@ -1,4 +1,4 @@
-//! Processes that are killed at any moment: what they were told is theirs stays theirs, and the file stays sound.
+//! Processes that are killed at any moment: what they were told stays true, and the file stays sound.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 mod common;
@@ -27,7 +27,7 @@ fn victim() {
     }
 }
 
-/// Trap 135.
+/// Trap 135 (being killed is harmless).
 #[test]
 fn killed_processes_lose_nothing_and_break_nothing() {
     let scratch = Scratch::new();
@@ -129,7 +129,8 @@ fn editor() {
     say("edited");
 }
 
-/// Killed at each step of an edit, and at none: the file is the old one or the new one. Traps 84, 91, 135.
+/// Killed at each step of an edit, and at none: the file is the old one or the new one. Traps 84 (values of
+/// other sources are written), 91 (the file is lost), 135 (being killed is harmless).
 #[cfg(target_os = "linux")]
 #[test]
 fn killed_while_editing_a_file() {
@@ -152,7 +153,7 @@ fn killed_while_editing_a_file() {
         let found = std::fs::read_to_string(&file).unwrap();
         assert!(found == if said.is_some() { &*new } else { &*old }, "system call {step}: {found:.100}");
         states.push(said.is_some());
-        // Whatever was left behind is in nobody's way.
+        // A temporary file that was left behind does not disturb the next edit.
         trop_core::add_exclusions(&file, &"9000..9100".parse().unwrap(), true).unwrap();
         assert!(std::fs::read_to_string(&file).unwrap() == new);
     }

@@ -1,4 +1,4 @@
-//! What calls leave undone: writes, locks and looks that nobody needs. Nothing here measures time.
+//! Work that calls avoid: needless writes, locks and queries. Nothing here measures time.
 #![cfg(target_os = "linux")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use common::{Process, Scratch, isolated, options, port, release, reserve};
 use trop_core::{Code, Field, LeaseRequest, Registry, RegistryOptions, ReleaseRequest, ReserveRequest};
 
-/// How often this process has asked the operating system to write, to whatever.
+/// How many write system calls this process has made, to any file.
 fn writes() -> u64 {
     let io = fs::read_to_string("/proc/self/io").unwrap();
     io.lines().find_map(|line| line.strip_prefix("syscw: ")).unwrap().parse().unwrap()
@@ -34,7 +34,7 @@ fn a_change_is_written_in_one_piece() {
     });
 }
 
-/// Runs something within one second of the clock, which the tests cannot stop: as often as it takes.
+/// Runs something within one second of the clock; again if the second changed meanwhile.
 fn within_a_second<T>(mut run: impl FnMut() -> T) -> T {
     let second = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
     loop {
@@ -110,7 +110,8 @@ fn asking_again_within_the_second_sees_what_others_did() {
     }
 }
 
-/// A key that this registry has stored before is looked for under the lock at once; git is asked without it.
+/// A key that this registry has stored before is looked up under the lock at once. If it is gone, git is
+/// asked after the lock was given up.
 #[test]
 fn a_known_key_that_is_gone_gets_its_names_anew() {
     let scratch = Scratch::new();
@@ -153,5 +154,5 @@ fn any_number_of_keys_is_asked_for_again() {
     };
     let first = all();
     assert_eq!(all(), first);
-    assert_eq!(first[0], port(5000).get());
+    assert_eq!(first[0], port(20000).get());
 }

@@ -67,7 +67,8 @@ fn leave(registry: &Registry, ready: &mut Gate, closed: &mut Gate) {
     assert_eq!(code(registry.list()), Code::Closed);
 }
 
-/// Closing the last connection it knows of makes SQLite delete the log: not under the other side.
+/// SQLite deletes the log when it closes the last connection it knows of. It must not while the other process
+/// uses it.
 #[test]
 fn closing_on_one_side_keeps_what_the_other_commits() {
     isolated("closing_on_one_side_keeps_what_the_other_commits", |_| {
@@ -156,7 +157,8 @@ fn other_threads_are_in_the_middle_of_something() {
                         }
                         assert_eq!(release(registry, "/p", &tag).unwrap(), 1);
                         if round % 5 == 0 {
-                            // Opening and closing are moments too, and copies in memory.
+                            // Forks also happen while registries are opened and closed, and while there are
+                            // copies in memory.
                             listed(&scratch.open());
                             let missing = common::options(&scratch.root().join("missing"));
                             let rehearsal = Registry::open_lazily(missing).unwrap().dry_run().unwrap();
@@ -192,7 +194,7 @@ fn other_threads_are_in_the_middle_of_something() {
     });
 }
 
-/// The fork does not wait for the lock, the wait goes on behind it, and the child waits on its own.
+/// The fork does not wait for the lock. The parent's wait goes on after it, and the child waits by itself.
 #[test]
 fn a_thread_waits_for_another_process_while_its_process_forks() {
     isolated("a_thread_waits_for_another_process_while_its_process_forks", |scratch| {
@@ -315,10 +317,10 @@ fn a_child_that_starts_another_program_leaves_nothing_open_in_it() {
     }
     let scratch = Scratch::new();
     let registry = scratch.open();
-    assert_eq!(reserve(&registry, "/p", "before").unwrap(), 5000);
+    assert_eq!(reserve(&registry, "/p", "before").unwrap(), 20000);
     let name = "a_child_that_starts_another_program_leaves_nothing_open_in_it";
     let mut other = Process::start(name, "executed", &scratch.dir());
-    assert_eq!(reserve(&registry, "/p", "meanwhile").unwrap() + other.hear().parse::<u16>().unwrap(), 10003);
+    assert_eq!(reserve(&registry, "/p", "meanwhile").unwrap() + other.hear().parse::<u16>().unwrap(), 40003);
     other.finish();
     // Programs see none of our descriptors.
     let open = "import os; print([os.readlink(f'/proc/self/fd/{n}') for n in os.listdir('/proc/self/fd') if n > '2' and os.path.exists(f'/proc/self/fd/{n}')])";
@@ -329,7 +331,7 @@ fn a_child_that_starts_another_program_leaves_nothing_open_in_it() {
     }
 }
 
-/// A logger is code of the program that runs inside an operation; signal handlers are the usual case.
+/// A logger is code of the application that runs inside an operation, and may fork there.
 #[test]
 fn a_fork_from_inside_an_operation_leaves_an_unusable_child_and_a_sound_parent() {
     struct Forking(OnceLock<Registry>);
@@ -358,8 +360,8 @@ fn a_fork_from_inside_an_operation_leaves_an_unusable_child_and_a_sound_parent()
         let registry = scratch.open();
         LOGGER.0.set(registry.clone()).unwrap();
         python(&scratch.database(), "db.execute('UPDATE trop_free_ports SET free = 0')");
-        assert_eq!(reserve(&registry, "/p", "a").unwrap(), 5000, "found after a correction that is logged");
-        fork(|| assert_eq!(reserve(&registry, "/p", "b").unwrap(), 5001)).join();
+        assert_eq!(reserve(&registry, "/p", "a").unwrap(), 20000, "found after a correction that is logged");
+        fork(|| assert_eq!(reserve(&registry, "/p", "b").unwrap(), 20001)).join();
         assert_eq!(tags(&registry), set(&["a", "b"]));
     });
 }
@@ -395,7 +397,7 @@ fn a_second_copy_of_sqlite_in_the_process_is_refused() {
         let error = Registry::open(common::options(&scratch.dir())).unwrap_err();
         assert_eq!(error.code(), Code::SecondCopy);
         assert!(error.to_string().contains("trop.db"), "{error}");
-        // The child inherits the descriptor, and with it the danger.
+        // The child inherits the descriptor of the second copy, so it is refused there too.
         fork(|| assert_eq!(code(Registry::open(common::options(&scratch.dir()))), Code::SecondCopy)).join();
         drop(foreign);
 
@@ -403,9 +405,9 @@ fn a_second_copy_of_sqlite_in_the_process_is_refused() {
         let link = scratch.root().join("link");
         std::os::unix::fs::symlink(scratch.dir(), &link).unwrap();
         let second = Registry::open(common::options(&link)).unwrap();
-        assert_eq!(reserve(&second, "/p", "b").unwrap(), 5001);
+        assert_eq!(reserve(&second, "/p", "b").unwrap(), 20001);
         assert!(first.find(&key("/p", "b")).unwrap().is_some());
         drop(second);
-        assert_eq!(reserve(&first, "/p", "c").unwrap(), 5002);
+        assert_eq!(reserve(&first, "/p", "c").unwrap(), 20002);
     });
 }

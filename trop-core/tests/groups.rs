@@ -1,4 +1,5 @@
-//! Groups as an in-process caller meets them: which ports they get, when they keep them, and what a failure leaves.
+//! Groups as an in-process caller meets them: which ports they get, when they keep them, and what a failure
+//! leaves.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 mod common;
@@ -47,6 +48,8 @@ impl Place {
     fn options(&self) -> RegistryOptions {
         let mut options = common::options(&self.scratch.dir());
         options.discovery = Discovery::From(self.project.clone());
+        // The range is that of the files.
+        options.ports = None;
         options
     }
 
@@ -110,41 +113,42 @@ fn ports(group: &ReservedGroup) -> Vec<(&str, u16)> {
 }
 
 fn services(text: &str) -> String {
-    format!("ports: {{min: 5000, max: 5100}}\nreservations:\n  services: {{{text}}}\n")
+    format!("ports: {{min: 20000, max: 20100}}\nreservations:\n  services: {{{text}}}\n")
 }
 
 const WEB_API_DB: &str = "web: {preferred: 8080}, api: {offset: 1}, db: {offset: 2}";
 
-/// Traps 16, 17, 18: a preferred port may lie outside the range, an unavailable one is no failure, and what one service
-/// got is not found at the offset of another.
+/// Traps 16 (a preferred port outside the range), 17 (a preferred port that is taken), 18 (the pattern takes
+/// a preferred port): a preferred port may lie outside the range, an unavailable one is no failure, and what
+/// one service got is not found at the offset of another.
 #[test]
 fn new_groups_get_the_ports_of_the_contract() {
     for (yaml, taken, expected) in [
-        (WEB_API_DB, vec![], vec![("api", 5001), ("db", 5002), ("web", 8080)]),
+        (WEB_API_DB, vec![], vec![("api", 20001), ("db", 20002), ("web", 8080)]),
         (
-            "external: {preferred: 65535, offset: 9}, admin: {preferred: 5000, offset: 8}, web: {}, api: {offset: 1}",
+            "external: {preferred: 65535, offset: 9}, admin: {preferred: 20000, offset: 8}, web: {}, api: {offset: 1}",
             vec![],
-            vec![("admin", 5000), ("api", 5002), ("external", 65535), ("web", 5001)],
+            vec![("admin", 20000), ("api", 20002), ("external", 65535), ("web", 20001)],
         ),
         // Taken: it falls back to its offset, 0 unless told otherwise.
-        (WEB_API_DB, vec![8080], vec![("api", 5001), ("db", 5002), ("web", 5000)]),
+        (WEB_API_DB, vec![8080], vec![("api", 20001), ("db", 20002), ("web", 20000)]),
         (
             "web: {preferred: 8080, offset: 5}, api: {}",
-            vec![8080, 5005, 5006],
-            vec![("api", 5002), ("web", 5007)],
+            vec![8080, 20005, 20006],
+            vec![("api", 20002), ("web", 20007)],
         ),
         // The base itself need not be free, and offsets are not compressed.
-        ("a: {offset: 1}, b: {offset: 10}", vec![5000], vec![("a", 5001), ("b", 5010)]),
-        ("a: {offset: 0}, b: {offset: 10}", vec![5010, 5001, 5012], vec![("a", 5003), ("b", 5013)]),
+        ("a: {offset: 1}, b: {offset: 10}", vec![20000], vec![("a", 20001), ("b", 20010)]),
+        ("a: {offset: 0}, b: {offset: 10}", vec![20010, 20001, 20012], vec![("a", 20003), ("b", 20013)]),
         // A pinned port in the middle of the pattern moves all of it.
         (
-            "a: {}, b: {offset: 2}, c: {preferred: 5002, offset: 7}",
+            "a: {}, b: {offset: 2}, c: {preferred: 20002, offset: 7}",
             vec![],
-            vec![("a", 5001), ("b", 5003), ("c", 5002)],
+            vec![("a", 20001), ("b", 20003), ("c", 20002)],
         ),
         // Nobody needs a base.
         ("a: {preferred: 1}, b: {preferred: 9999, offset: 1}", vec![], vec![("a", 1), ("b", 9999)]),
-        ("a: {offset: 100}", vec![], vec![("a", 5100)]),
+        ("a: {offset: 100}", vec![], vec![("a", 20100)]),
     ] {
         let place = Place::new(&services(yaml));
         for port in &taken {
@@ -172,18 +176,18 @@ fn new_groups_get_the_ports_of_the_contract() {
 fn the_search_starts_at_the_base_and_ends_at_the_range() {
     let yaml = |base: u16| {
         let services = "{a: {}, b: {offset: 1}}";
-        format!("ports: {{min: 5000, max: 5100}}\nreservations: {{base: {base}, services: {services}}}\n")
+        format!("ports: {{min: 20000, max: 20100}}\nreservations: {{base: {base}, services: {services}}}\n")
     };
-    assert_eq!(ports(&Place::new(&yaml(5050)).reserve()), [("a", 5050), ("b", 5051)]);
-    let place = Place::new(&yaml(5100));
+    assert_eq!(ports(&Place::new(&yaml(20050)).reserve()), [("a", 20050), ("b", 20051)]);
+    let place = Place::new(&yaml(20100));
     let text = place.fails(Code::Exhausted, &GroupRequest::default());
-    assert!(text.contains("port range 5000..5100 exhausted") && text.contains("no room"), "{text}");
+    assert!(text.contains("port range 20000..20100 exhausted") && text.contains("no room"), "{text}");
     // In the range of the file, but not in the effective one.
     let mut options = Place::new("").options();
-    let place = Place::new(&yaml(5050));
+    let place = Place::new(&yaml(20050));
     options.discovery = Discovery::From(place.project.clone());
     options.data_dir = Some(place.scratch.dir());
-    options.ports = Some(common::range(6000, 6100));
+    options.ports = Some(common::range(21000, 21100));
     let error = Registry::open(options).unwrap().reserve_group(&GroupRequest::default()).unwrap_err();
     assert_eq!(error.code(), Code::Config);
     assert!(error.to_string().contains("reservations.base"), "{error}");
@@ -210,7 +214,8 @@ fn ports_that_are_excluded_or_in_use_are_passed_over() {
     let refusals: Vec<_> = group.members.iter().filter_map(|member| member.refusal).collect();
     assert_eq!(refusals, [Refusal::Excluded, Refusal::Occupied]);
 
-    // Traps 11, 24: what is stored is not tested again, and nothing moves.
+    // Traps 11 (a group is allocated again), 24 (ports that change): what is stored is not tested again, and
+    // nothing moves.
     place.age();
     let yaml = fs::read_to_string(place.project.join("trop.yaml")).unwrap();
     place.write("trop.local.yaml", &format!("excluded_ports: [{base}]"));
@@ -244,11 +249,11 @@ fn the_allocation_agrees_with_a_model() {
     let mut exhausted = 0;
     for _ in 0..60 {
         let mut below = |limit: u16| u16::try_from(random.next_u32() % u32::from(limit)).unwrap();
-        let (min, max) = (5000, 5000 + 8 + below(20));
-        let reserved: BTreeSet<u16> = (0..below(12)).map(|_| 5000 + below(28)).collect();
-        let excluded: BTreeSet<u16> = (0..below(6)).map(|_| 5000 + below(28)).collect();
+        let (min, max) = (20000, 20000 + 8 + below(20));
+        let reserved: BTreeSet<u16> = (0..below(12)).map(|_| 20000 + below(28)).collect();
+        let excluded: BTreeSet<u16> = (0..below(6)).map(|_| 20000 + below(28)).collect();
         let mut offsets: Vec<u16> = (0..12).collect();
-        let mut preferred: Vec<u16> = (4995..5030).collect();
+        let mut preferred: Vec<u16> = (19995..20030).collect();
         let wishes: Vec<(u16, Option<u16>)> = (0..=below(4))
             .map(|_| {
                 let offset = offsets.remove(usize::from(below(u16::try_from(offsets.len()).unwrap())));
@@ -289,7 +294,7 @@ fn the_allocation_agrees_with_a_model() {
     assert!((5..55).contains(&exhausted), "both happen: {exhausted}");
 }
 
-/// Traps 11, 23, 24.
+/// Traps 11 (a group is allocated again), 23 (omitted fields are cleared), 24 (ports that change).
 #[test]
 fn asking_again_keeps_ports_creation_and_metadata() {
     for yaml in [WEB_API_DB, "web: {preferred: 8080}, api: {preferred: 65535, offset: 1}"] {
@@ -316,7 +321,8 @@ fn asking_again_keeps_ports_creation_and_metadata() {
     }
 }
 
-/// Traps 14, 27: nothing is repaired, and the message tells which of the situations it is.
+/// Traps 14 (mended piece by piece), 27 (a foreign row blocks in silence): nothing is repaired, and the
+/// message tells which of the situations it is.
 #[test]
 fn what_is_stored_and_is_not_the_group_is_a_conflict() {
     let hostile = "evil\u{1b}[2J";
@@ -327,7 +333,7 @@ fn what_is_stored_and_is_not_the_group_is_a_conflict() {
             ["1 of 3 services", "without a reservation"],
         ),
         (
-            "INSERT INTO reservations SELECT path, 'other', 6500, NULL, NULL, 1, 1 FROM reservations LIMIT 1"
+            "INSERT INTO reservations SELECT path, 'other', 21500, NULL, NULL, 1, 1 FROM reservations LIMIT 1"
                 .to_owned(),
             ["1 of 4 tagged reservations", "reserve --tag"],
         ),
@@ -335,15 +341,15 @@ fn what_is_stored_and_is_not_the_group_is_a_conflict() {
             format!("UPDATE reservations SET tag = '{hostile}' WHERE tag = 'db'"),
             ["1 of 3 services", "1 of 3 tagged"],
         ),
-        ("UPDATE reservations SET port = 5003 WHERE tag = 'db'".to_owned(), ["shape", "offsets"]),
+        ("UPDATE reservations SET port = 20003 WHERE tag = 'db'".to_owned(), ["shape", "offsets"]),
         ("UPDATE reservations SET port = 2 WHERE tag = 'db'".to_owned(), ["shape", "offsets"]),
         // 1 is where the offset would lead to no base at all.
         ("UPDATE reservations SET port = 1 WHERE tag = 'api'".to_owned(), ["shape", "offsets"]),
         (
             "UPDATE reservations SET port = port + 1000 WHERE tag <> 'web'".to_owned(),
-            ["outside the port range", "5000..5100"],
+            ["outside the port range", "20000..20100"],
         ),
-        // Base 4999.
+        // Base 19999.
         (
             "UPDATE reservations SET port = port - 1 WHERE tag <> 'web'".to_owned(),
             ["outside the port range", "base"],
@@ -364,7 +370,7 @@ fn what_is_stored_and_is_not_the_group_is_a_conflict() {
         assert!(!text.contains("evil") && !text.contains("other"), "{text}");
         let replaced = place.force().unwrap();
         assert_eq!(replaced.outcome, GroupOutcome::Replaced, "{change}");
-        assert_eq!(ports(&replaced), [("api", 5001), ("db", 5002), ("web", 8080)], "{change}");
+        assert_eq!(ports(&replaced), [("api", 20001), ("db", 20002), ("web", 8080)], "{change}");
         assert_eq!(place.open().list().unwrap().len(), 3, "{change}");
     }
 }
@@ -375,7 +381,7 @@ fn stored_ports_that_the_group_could_have_are_kept() {
         // From another base of the range.
         "UPDATE reservations SET port = port + 50 WHERE tag <> 'web'",
         // The preferred port was not to be had.
-        "UPDATE reservations SET port = 5000 WHERE tag = 'web'",
+        "UPDATE reservations SET port = 20000 WHERE tag = 'web'",
     ] {
         let place = Place::new(&services(WEB_API_DB));
         place.reserve();
@@ -396,24 +402,24 @@ fn untagged_rows_and_those_of_other_paths_are_nobodys_business() {
     let place = Place::new(&services(WEB_API_DB));
     let (path, below, above) =
         (place.path.clone(), format!("{}/below", place.path), place.project.parent().unwrap());
-    place.insert(&path, "", 5001);
-    place.insert(&below, "web", 5003);
-    place.insert(above.to_str().unwrap(), "web", 5004);
+    place.insert(&path, "", 20001);
+    place.insert(&below, "web", 20003);
+    place.insert(above.to_str().unwrap(), "web", 20004);
     place.insert(&format!("{path}2"), "web", 8080);
     let foreign = |place: &Place| {
         let sql = format!("SELECT * FROM reservations WHERE path <> '{path}' OR tag = '' ORDER BY port");
         query(&place.scratch.database(), &sql)
     };
     let before = foreign(&place);
-    // Base 5004 is free only for web.
-    assert_eq!(ports(&place.reserve()), [("api", 5006), ("db", 5007), ("web", 5005)]);
+    // Base 20004 is free only for web.
+    assert_eq!(ports(&place.reserve()), [("api", 20006), ("db", 20007), ("web", 20005)]);
     assert_eq!(place.reserve().outcome, GroupOutcome::Kept);
     place.sql(&format!("UPDATE reservations SET tag = 'x' WHERE path = '{path}' AND tag = 'db'"));
     assert_eq!(place.force().unwrap().outcome, GroupOutcome::Replaced);
     assert_eq!(foreign(&place), before);
 }
 
-/// Trap 15, and what a replacement stores.
+/// Trap 15 (a failed replacement loses rows), and what a replacement stores.
 #[test]
 fn a_forced_replacement_is_all_or_nothing() {
     let place = Place::new(&services("old: {}, older: {offset: 1}"));
@@ -423,14 +429,14 @@ fn a_forced_replacement_is_all_or_nothing() {
     place.age();
     // Another key's port, an exclusion and the range all stay in the way.
     place.insert("/elsewhere", "x", 8080);
-    let small = "ports: {min: 5000, max: 5002}\nexcluded_ports: [5001]\ndisable_autoprune: true\ndisable_autoexpire: true\n";
+    let small = "ports: {min: 20000, max: 20002}\nexcluded_ports: [20001]\ndisable_autoprune: true\ndisable_autoexpire: true\n";
     place.write("trop.yaml", &format!("{small}reservations:\n  services: {{{WEB_API_DB}}}\n"));
     let text = place.fails(Code::Exhausted, &forced());
     assert!(text.contains("exhausted"), "{text}");
 
     place.write("trop.yaml", &services(WEB_API_DB));
     let group = place.force().unwrap();
-    assert_eq!(ports(&group), [("api", 5001), ("db", 5002), ("web", 5000)]);
+    assert_eq!(ports(&group), [("api", 20001), ("db", 20002), ("web", 20000)]);
     for member in &group.members {
         let row = &member.reservation;
         assert!(row.created_at.seconds() > 1000 && row.created_at == row.last_used_at, "{row:?}");
@@ -451,7 +457,7 @@ fn a_forced_replacement_is_all_or_nothing() {
     assert_eq!(place.open().list().unwrap().len(), 2);
 }
 
-/// Trap 23, and each permission for its own field.
+/// Trap 23 (omitted fields are cleared), and each permission for its own field.
 #[test]
 fn project_and_task_stick_to_each_row() {
     let place = Place::new(&(services(WEB_API_DB) + "project: shop\n"));
@@ -522,12 +528,12 @@ fn names_come_from_git_for_new_groups_only() {
 fn an_exhausted_range_is_cleaned_up_once_in_the_same_transaction() {
     let yaml = |more: &str| {
         format!(
-            "ports: {{min: 5000, max: 5002}}\n{more}\nreservations:\n  services: {{a: {{}}, b: {{offset: 1}}}}\n"
+            "ports: {{min: 20000, max: 20002}}\n{more}\nreservations:\n  services: {{a: {{}}, b: {{offset: 1}}}}\n"
         )
     };
     let place = Place::new(&yaml(""));
-    place.insert(&format!("{}/gone", place.path), "x", 5001);
-    place.insert("/", "old", 6500);
+    place.insert(&format!("{}/gone", place.path), "x", 20001);
+    place.insert("/", "old", 21500);
     let both = "disable_autoprune: true\ndisable_autoexpire: true";
     for (more, tokens) in [
         (both, vec!["automatic pruning and expiration disabled"]),
@@ -546,19 +552,20 @@ fn an_exhausted_range_is_cleaned_up_once_in_the_same_transaction() {
         }
     }
     // What the clean-up removes is put back when it does not help.
-    place.write("trop.yaml", &yaml("excluded_ports: [5001]"));
+    place.write("trop.yaml", &yaml("excluded_ports: [20001]"));
     let text = place.fails(Code::Exhausted, &GroupRequest::default());
     assert!(text.contains("remaining blockers after the single retry: excluded"), "{text}");
 
     place.write("trop.yaml", &yaml(""));
     let group = place.reserve();
-    assert_eq!(ports(&group), [("a", 5000), ("b", 5001)]);
+    assert_eq!(ports(&group), [("a", 20000), ("b", 20001)]);
     let cleanup = group.cleanup.unwrap();
     assert_eq!((cleanup.pruned.len(), cleanup.expired.len()), (1, 1));
     assert_eq!(place.open().list().unwrap().len(), 2);
 }
 
-/// Traps 2, 6, 9: the second look, and that all is formatted before anything is committed.
+/// Traps 2 (names judged late), 6 (committed before it is formatted), 9 (an unknown shell is noticed late):
+/// the second look, and that all is formatted before anything is committed.
 #[test]
 fn what_cannot_be_formatted_is_not_stored() {
     let place = Place::new(&services(WEB_API_DB));
@@ -591,7 +598,7 @@ fn what_cannot_be_formatted_is_not_stored() {
     assert_eq!(place.rows(), before);
 }
 
-/// Trap 26.
+/// Trap 26 (the order of a hash map).
 #[test]
 fn names_are_in_the_order_of_the_tags() {
     let place =
@@ -600,28 +607,31 @@ fn names_are_in_the_order_of_the_tags() {
     let by = |key| -> Vec<String> {
         group.ports_by(key).unwrap().into_iter().map(|(name, port)| format!("{name}={port}")).collect()
     };
-    assert_eq!(by(GroupKey::Tag), ["B=5001", "a=5002", "z=5000", "é=5003"]);
-    assert_eq!(by(GroupKey::Variable), ["B=5001", "A=5002", "Z1=5000", "lower=5003"]);
+    assert_eq!(by(GroupKey::Tag), ["B=20001", "a=20002", "z=20000", "é=20003"]);
+    assert_eq!(by(GroupKey::Variable), ["B=20001", "A=20002", "Z1=20000", "lower=20003"]);
 }
 
-/// Traps 19, 20, 21, 22: which file supplies what.
+/// Traps 19 (a group sees one file only), 20 (an overlay removes the group), 21 (services of two files are
+/// mixed), 22 (null is taken for omitted): which file supplies what.
 #[test]
 fn files_are_merged_by_their_rules() {
     let place = Place::new(&services(WEB_API_DB));
     // An overlay without the key inherits the group, and adds to the exclusions.
-    place.write("trop.local.yaml", "excluded_ports: [5001]\n");
+    place.write("trop.local.yaml", "excluded_ports: [20001]\n");
     let group = place.reserve();
-    assert_eq!(ports(&group), [("api", 5002), ("db", 5003), ("web", 8080)]);
+    assert_eq!(ports(&group), [("api", 20002), ("db", 20003), ("web", 8080)]);
     assert_eq!(group.file, place.project.join("trop.yaml"));
     // Ports and exclusions of one file, the group of the other, as a whole.
     place.sql("DELETE FROM reservations");
-    place.write("trop.local.yaml", "excluded_ports: [5000]\nreservations: {services: {web: {}}}\n");
+    place.write("trop.local.yaml", "excluded_ports: [20000]\nreservations: {services: {web: {}}}\n");
     let group = place.reserve();
-    assert_eq!(ports(&group), [("web", 5001)]);
+    assert_eq!(ports(&group), [("web", 20001)]);
     assert_eq!(group.file, place.project.join("trop.local.yaml"));
     // The overlay alone, with the default range.
     fs::remove_file(place.project.join("trop.yaml")).unwrap();
-    assert_eq!(ports(&place.reserve()), [("web", 5001)]);
+    place.sql("DELETE FROM reservations");
+    assert_eq!(ports(&place.reserve()), [("web", 5000)]);
+    place.sql("DELETE FROM reservations");
 
     place.write("trop.yaml", &services(WEB_API_DB));
     for (local, token) in [
@@ -633,15 +643,15 @@ fn files_are_merged_by_their_rules() {
         assert!(text.contains(token), "{text}");
     }
     place.write("trop.local.yaml", "");
-    place.write("trop.yaml", "ports: {min: 5000}\n");
+    place.write("trop.yaml", "ports: {min: 20000, max: 20100}\n");
     let text = place.fails(Code::NotFound, &GroupRequest::default());
     assert!(text.contains("there are no `reservations` in") && text.contains("trop.local.yaml'"), "{text}");
     // The null of a user's file says nothing.
     place.write("trop.yaml", &services("web: {}"));
-    fs::write(place.scratch.dir().join("config.yaml"), "reservations: null\nexcluded_ports: [5001]\n")
+    fs::write(place.scratch.dir().join("config.yaml"), "reservations: null\nexcluded_ports: [20001]\n")
         .unwrap();
     place.sql("DELETE FROM reservations");
-    assert_eq!(ports(&place.reserve()), [("web", 5000)]);
+    assert_eq!(ports(&place.reserve()), [("web", 20000)]);
 }
 
 #[test]
@@ -650,6 +660,7 @@ fn a_file_may_be_named_whatever_the_registry_was_opened_with() {
     place.write("other.yaml", "reservations: {services: {only: {offset: 7}}}\n");
     let mut options = place.options();
     options.discovery = Discovery::Off;
+    options.ports = Some(common::range(20000, 20009));
     // Not read either.
     fs::write(place.scratch.dir().join("config.yaml"), "broken: [").unwrap();
     let registry = Registry::open(options).unwrap();
@@ -658,9 +669,9 @@ fn a_file_may_be_named_whatever_the_registry_was_opened_with() {
     assert!(matches!(error, Error::NoProjectFile { .. }), "{error}");
     for name in ["trop.yaml", "trop.local.yaml", "./trop.yaml"] {
         request.file = Some(place.project.join(name));
-        place.write("trop.local.yaml", "excluded_ports: [5001]\n");
+        place.write("trop.local.yaml", "excluded_ports: [20001]\n");
         let group = registry.reserve_group(&request).unwrap();
-        assert_eq!(ports(&group), [("api", 5002), ("db", 5003), ("web", 8080)], "{name}");
+        assert_eq!(ports(&group), [("api", 20002), ("db", 20003), ("web", 8080)], "{name}");
         assert_eq!((&group.path, &group.file), (&place.path, &place.project.join("trop.yaml")));
     }
     // A file of another name stands alone, and its rows are those of the same directory.
@@ -673,7 +684,7 @@ fn a_file_may_be_named_whatever_the_registry_was_opened_with() {
             release
         })
         .unwrap();
-    assert_eq!(ports(&registry.reserve_group(&request).unwrap()), [("only", 5007)]);
+    assert_eq!(ports(&registry.reserve_group(&request).unwrap()), [("only", 20007)]);
     for (file, token) in [("missing.yaml", "not found"), (".", "not a file")] {
         request.file = Some(place.project.join(file));
         let error = registry.reserve_group(&request).unwrap_err();
@@ -685,7 +696,8 @@ fn a_file_may_be_named_whatever_the_registry_was_opened_with() {
     assert_eq!(code(registry.reserve_group(&request)), Code::Config);
 }
 
-/// Trap 13: the path is the physical directory the file's name is in, wherever the file itself is.
+/// Trap 13 (the spelling of the file's name): the path is the physical directory the file's name is in,
+/// wherever the file itself is.
 #[test]
 fn the_path_is_the_physical_directory_of_the_name() {
     let place = Place::new("");
@@ -737,17 +749,17 @@ fn a_database_of_another_program_is_used_at_once() {
     common::python(&place.scratch.database(), common::VERSION_2);
     query(
         &place.scratch.database(),
-        &format!("INSERT INTO reservations VALUES ('{}', '', 5000, NULL, NULL, 1, 1)", place.path),
+        &format!("INSERT INTO reservations VALUES ('{}', '', 20000, NULL, NULL, 1, 1)", place.path),
     );
     let group = place.reserve();
-    assert_eq!(ports(&group), [("api", 5001), ("db", 5002), ("web", 8080)]);
+    assert_eq!(ports(&group), [("api", 20001), ("db", 20002), ("web", 8080)]);
     common::assert_sound(&place.scratch.database());
 }
 
 #[test]
 fn a_group_goes_with_its_directory() {
     let place = Place::new(&services(WEB_API_DB));
-    place.insert(&place.scratch.root().canonicalize().unwrap().to_string_lossy(), "stays", 6000);
+    place.insert(&place.scratch.root().canonicalize().unwrap().to_string_lossy(), "stays", 21000);
     let registry = place.open();
     registry.reserve_group(&GroupRequest::default()).unwrap();
     fs::remove_dir_all(&place.project).unwrap();
@@ -758,7 +770,7 @@ fn a_group_goes_with_its_directory() {
 #[test]
 fn a_rehearsal_shows_the_real_plan_and_changes_nothing() {
     let place = Place::new(&services(WEB_API_DB));
-    place.insert("/elsewhere", "x", 5001);
+    place.insert("/elsewhere", "x", 20001);
     let registry = place.open();
     let before = common::dump(&place.scratch.database());
     let rehearsed = registry.dry_run().unwrap().reserve_group(&GroupRequest::default()).unwrap();
@@ -771,17 +783,17 @@ fn a_rehearsal_shows_the_real_plan_and_changes_nothing() {
 
 #[test]
 fn a_big_group_is_one_step() {
-    let mut yaml = "ports: {min: 1024, max: 65535}\nreservations:\n  services:\n".to_owned();
+    let mut yaml = "ports: {min: 20000, max: 65535}\nreservations:\n  services:\n".to_owned();
     for number in 0..2000 {
         writeln!(yaml, "    s{number:04}: {{offset: {number}}}").unwrap();
     }
     let place = Place::new(&yaml);
     // Every base below is spoiled by one of these.
-    for port in [2000, 3999, 5998] {
+    for port in [20976, 22975, 24974] {
         place.insert("/elsewhere", &port.to_string(), port);
     }
     let group = place.reserve();
-    let expected: Vec<u16> = (5999..7999).collect();
+    let expected: Vec<u16> = (24975..26975).collect();
     assert_eq!(group.members.iter().map(|member| member.port().get()).collect::<Vec<_>>(), expected);
     assert_eq!(place.reserve().outcome, GroupOutcome::Kept);
     assert_eq!(group.format(GroupFormat::Export(Shell::Bash)).unwrap().lines().count(), 2000);

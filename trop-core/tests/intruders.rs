@@ -24,7 +24,7 @@ fn one_file_under_two_names_is_no_second_copy() {
         fs::create_dir(&other).unwrap();
         symlink(scratch.database(), other.join("trop.db")).unwrap();
         let second = Registry::open(options(&other)).unwrap();
-        assert_eq!(reserve(&second, "/p", "b").unwrap(), 5001);
+        assert_eq!(reserve(&second, "/p", "b").unwrap(), 20001);
         assert_eq!(listed(&first).len(), 2);
     });
 }
@@ -69,7 +69,7 @@ fn a_log_is_found_where_a_link_leads() {
         let mut writer = Process::python(
             &scratch.database(),
             "
-db.execute(\"INSERT INTO reservations VALUES ('/p', 'new', 5001, NULL, NULL, 1, 1)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', 'new', 20001, NULL, NULL, 1, 1)\")
 say('committed')
 sys.stdin.readline()",
         );
@@ -86,7 +86,7 @@ sys.stdin.readline()",
         become_nobody();
         let linked = Registry::open(options(&other)).unwrap();
         assert_eq!(listed(&linked).len(), 1);
-        assert_eq!(reserve(&linked, "/p", "mine").unwrap(), 5000, "the file itself is writable");
+        assert_eq!(reserve(&linked, "/p", "mine").unwrap(), 20000, "the file itself is writable");
         writer.say("enough");
         writer.finish();
     });
@@ -102,7 +102,7 @@ fn what_a_reader_without_rights_cannot_see_whole_is_not_called_corrupt() {
 db.execute('PRAGMA journal_mode = DELETE')
 db.execute('BEGIN')
 for i in range(600):
-    db.execute(\"INSERT INTO reservations VALUES ('/kept', ?, ?, NULL, NULL, 1, 1)\", [str(i), 6000 + i])
+    db.execute(\"INSERT INTO reservations VALUES ('/kept', ?, ?, NULL, NULL, 1, 1)\", [str(i), 21000 + i])
 db.execute('COMMIT')",
         );
         // A small cache makes half of a transaction reach the file.
@@ -111,7 +111,7 @@ db.execute('COMMIT')",
             "
 db.execute('PRAGMA cache_size = 3')
 db.execute('BEGIN IMMEDIATE')
-db.execute('DELETE FROM reservations WHERE port < 6300')
+db.execute('DELETE FROM reservations WHERE port < 21300')
 say('half written')
 sys.stdin.readline()",
         );
@@ -144,14 +144,14 @@ fn a_rule_that_ignores_a_row_is_a_conflict() {
     );
     assert_eq!(code(reserve(&registry, "/q", "1")), Code::Conflict);
     assert_eq!(code(reserve(&registry, "/q", "2")), Code::Conflict);
-    assert_eq!(reserve(&registry, "/p", "b").unwrap(), 5001);
+    assert_eq!(reserve(&registry, "/p", "b").unwrap(), 20001);
 }
 
 #[test]
 fn a_rule_that_spoils_the_free_ports_does_not_hold_the_lock_for_ever() {
     let scratch = Scratch::new();
     let mut narrow = options(&scratch.dir());
-    narrow.ports = Some(range(5000, 5001));
+    narrow.ports = Some(range(20000, 20001));
     let registry = Registry::open(narrow).unwrap();
     reserve(&registry, "/p", "a").unwrap();
     python(

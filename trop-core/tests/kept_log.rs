@@ -1,4 +1,4 @@
-//! The log that stays when nobody has the registry open any more: it has nothing in it, for anybody.
+//! The log that stays after the last close: whoever reads it next finds nothing in it.
 #![cfg(unix)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
@@ -57,7 +57,8 @@ fn the_log_of_one_change_is_kept_and_of_more_it_is_not() {
     assert_eq!(tags(&scratch.open()), ["a", "b", "c", "d", "e", "f"]);
 }
 
-/// A copy of it, a backup that is put back, another file in its place: a log of something else would spoil them.
+/// A copied database, a backup that is put back, another file in its place: the log of another database would
+/// damage them.
 #[test]
 fn the_file_alone_is_the_whole_database_and_any_other_file_too() {
     let scratch = kept();
@@ -75,7 +76,7 @@ fn the_file_alone_is_the_whole_database_and_any_other_file_too() {
     reserve(&scratch.open(), "/p", "c").unwrap();
 
     let theirs = Scratch::made_by(&format!(
-        "{VERSION_2}db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 6000, NULL, NULL, 1, 1)\")"
+        "{VERSION_2}db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 21000, NULL, NULL, 1, 1)\")"
     ));
     fs::copy(theirs.database(), scratch.database()).unwrap();
     assert!(is_kept(&scratch));
@@ -91,7 +92,8 @@ fn the_file_alone_is_the_whole_database_and_any_other_file_too() {
     );
 }
 
-/// Whoever may use the database must be able to use its log, which has the owner and the rights of the day it was made.
+/// Whoever may use the database must be able to use its log, which still has the owner and mode that it was
+/// made with.
 #[test]
 fn the_log_of_a_shared_database_is_not_kept() {
     let scratch = kept();
@@ -109,7 +111,7 @@ fn the_log_of_a_shared_database_is_not_kept() {
     }
 }
 
-/// As long as a transaction is in it, it is none that is kept.
+/// A log that still holds a transaction is read, and not taken for an empty one.
 #[test]
 fn what_a_killed_program_left_in_the_log_is_read() {
     let scratch = kept();
@@ -135,7 +137,7 @@ fn programs_that_know_nothing_of_it_use_it() {
     python(
         &scratch.database(),
         "
-db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 6000, NULL, NULL, 1, 1)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 21000, NULL, NULL, 1, 1)\")
 assert db.execute('PRAGMA integrity_check').fetchall() == [('ok',)]",
     );
     assert!(!log(&scratch).exists(), "they delete it");
@@ -145,7 +147,7 @@ assert db.execute('PRAGMA integrity_check').fetchall() == [('ok',)]",
     common::assert_sound(&scratch.database());
 }
 
-/// Together with them nobody needs a right to write, and it is no pipe that is waited for.
+/// Reading a database with a kept log needs no right to write, and a pipe in its place is not waited for.
 #[test]
 fn nothing_of_it_needs_to_be_writable_or_a_file() {
     isolated("nothing_of_it_needs_to_be_writable_or_a_file", |scratch| {

@@ -1,4 +1,5 @@
-//! Who holds leases, and how the end of an owner is noticed: killed, forked, contained, recycled, by the hundred.
+//! Who holds leases, and how the end of an owner is noticed: killed, forked, contained, recycled, by the
+//! hundred.
 #![cfg(unix)]
 #![allow(unsafe_code, reason = "system calls the standard library does not have")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
@@ -158,7 +159,7 @@ fn a_recycled_process_id_means_nothing() {
     let scratch = Scratch::new();
     let registry = scratch.open();
     let mut options = common::options(&scratch.dir());
-    options.ports = Some(range(5000, 5000));
+    options.ports = Some(range(20000, 20000));
     let narrow = Registry::open(options).unwrap();
     let recycle =
         |id: u32| python(&scratch.database(), &format!("db.execute('UPDATE trop_owners SET pid = {id}')"));
@@ -167,17 +168,17 @@ fn a_recycled_process_id_means_nothing() {
     assert_eq!(dead.hear(), "leased");
     dead.kill();
     recycle(process::id());
-    assert!(!is_alive(&registry, 5000), "its id is that of a process that runs");
-    assert_eq!(one(&narrow).port(), port(5000));
+    assert!(!is_alive(&registry, 20000), "its id is that of a process that runs");
+    assert_eq!(one(&narrow).port(), port(20000));
 
     let mut live = Process::start(NAME, "owner", &scratch.dir());
     assert_eq!(live.hear(), "leased");
     recycle(dead.id());
-    assert!(is_alive(&registry, 5000), "its id is that of a process that has ended");
-    assert_eq!(preferring(&registry, 5000), 5001);
+    assert!(is_alive(&registry, 20000), "its id is that of a process that has ended");
+    assert_eq!(preferring(&registry, 20000), 20001);
     assert_eq!(code(narrow.lease(&LeaseRequest::default())), Code::Exhausted);
     live.unlock();
-    assert_eq!(preferring(&registry, 5000), 5000);
+    assert_eq!(preferring(&registry, 20000), 20000);
 }
 
 /// As in a container that shares the data directory: neither side knows the other's process ids.
@@ -189,10 +190,10 @@ fn a_second_namespace_of_process_ids_ends_no_lease() {
         let registry = Registry::open(common::options(&trop_core::data_dir(None).unwrap())).unwrap();
         let outside = registry.leases().unwrap().remove(0).pid.unwrap();
         assert!(outside != process::id());
-        assert!(is_alive(&registry, 5000));
-        assert_eq!(preferring(&registry, 5000), 5001);
+        assert!(is_alive(&registry, 20000));
+        assert_eq!(preferring(&registry, 20000), 20001);
         let mut request = LeaseRequest::default();
-        (request.min, request.max) = (Some(port(5000)), Some(port(5000)));
+        (request.min, request.max) = (Some(port(20000)), Some(port(20000)));
         assert_eq!(code(registry.lease(&request)), Code::Exhausted);
         let lease = one(&registry);
         say(&format!("{} {}", lease.port(), process::id()));
@@ -212,12 +213,12 @@ fn a_second_namespace_of_process_ids_ends_no_lease() {
     let registry = scratch.open();
     let lease = one(&registry);
     let mut inside = Process::start_by(launcher, NAME, "inside", &scratch.dir());
-    assert_eq!(inside.hear(), "5001 1", "it is the first process of its namespace");
-    assert!(is_alive(&registry, 5000) && is_alive(&registry, 5001));
-    assert_eq!(preferring(&registry, 5001), 5002);
+    assert_eq!(inside.hear(), "20001 1", "it is the first process of its namespace");
+    assert!(is_alive(&registry, 20000) && is_alive(&registry, 20001));
+    assert_eq!(preferring(&registry, 20001), 20002);
     inside.unlock();
-    assert!(!is_alive(&registry, 5001), "although there is a process 1 here");
-    assert_eq!(preferring(&registry, 5001), 5001);
+    assert!(!is_alive(&registry, 20001), "although there is a process 1 here");
+    assert_eq!(preferring(&registry, 20001), 20001);
     assert!(lease.is_open());
 }
 
@@ -234,27 +235,27 @@ fn a_child_ends_first() {
             assert!(lease.is_open());
             reserve(&registry, "/child", "a").unwrap();
             let own = one(&registry);
-            assert_eq!(own.port(), port(5002));
+            assert_eq!(own.port(), port(20002));
             assert_eq!(registry.own_leases().unwrap().len(), 1);
             own.close().unwrap();
             assert!(!own.is_open());
             std::mem::forget(one(&registry));
             registry.close();
             assert_eq!(code(registry.lease(&LeaseRequest::default())), Code::Closed);
-            assert!(is_alive(&scratch.open(), 5000));
+            assert!(is_alive(&scratch.open(), 20000));
             let other = scratch.open();
             std::mem::forget(one(&other));
         })
         .join();
-        assert!(lease.is_open() && is_alive(&registry, 5000));
+        assert!(lease.is_open() && is_alive(&registry, 20000));
         assert_eq!(registry.own_leases().unwrap().len(), 1);
-        assert!(!is_alive(&registry, 5002));
-        assert_eq!(preferring(&registry, 5002), 5002, "the child's port is free again");
-        assert_ne!(preferring(&scratch.open(), 5000), 5000, "the parent's is not");
+        assert!(!is_alive(&registry, 20002));
+        assert_eq!(preferring(&registry, 20002), 20002, "the child's port is free again");
+        assert_ne!(preferring(&scratch.open(), 20000), 20000, "the parent's is not");
         // A child that only drops what it inherited.
         let mut inherited = Some((lease, registry.clone()));
         fork(|| drop(inherited.take())).join();
-        assert!(is_alive(&registry, 5000));
+        assert!(is_alive(&registry, 20000));
     });
 }
 
@@ -271,19 +272,19 @@ fn the_parent_ends_first() {
                 gate.wait();
                 assert!(lease.is_open());
                 reserve(&registry, "/child", "a").unwrap();
-                assert_eq!(one(&registry).port(), port(5002));
+                assert_eq!(one(&registry).port(), port(20002));
             });
             std::mem::forget(lease);
         })
         .join();
         let registry = scratch.open();
-        assert!(is_alive(&registry, 5000), "the child has it");
-        assert_eq!(preferring(&registry, 5000), 5001);
+        assert!(is_alive(&registry, 20000), "the child has it");
+        assert_eq!(preferring(&registry, 20000), 20001);
         assert_eq!(count(scratch, "trop_owners"), 2);
         gate.open();
         join_orphan();
-        assert!(!is_alive(&registry, 5000));
-        assert_eq!(preferring(&registry, 5000), 5000);
+        assert!(!is_alive(&registry, 20000));
+        assert_eq!(preferring(&registry, 20000), 20000);
     });
 }
 
@@ -296,9 +297,9 @@ fn the_parent_closes_while_the_child_lives() {
         let mut gate = Gate::new();
         let child = fork(|| gate.wait());
         leases[0].close().unwrap();
-        assert_eq!(preferring(&scratch.open(), 5000), 5000);
+        assert_eq!(preferring(&scratch.open(), 20000), 20000);
         registry.close();
-        assert_eq!(preferring(&scratch.open(), 5001), 5001);
+        assert_eq!(preferring(&scratch.open(), 20001), 20001);
         assert_eq!(owner_files(scratch), 0);
         gate.open();
         child.join();
@@ -322,8 +323,8 @@ fn a_program_that_a_child_starts_has_no_leases() {
         std::io::Write::write_all(&mut input, b"x").unwrap();
         told.read_exact(&mut [0]).unwrap();
         let registry = scratch.open();
-        assert!(!is_alive(&registry, 5000), "the program runs, the lease has ended");
-        assert_eq!(preferring(&registry, 5000), 5000);
+        assert!(!is_alive(&registry, 20000), "the program runs, the lease has ended");
+        assert_eq!(preferring(&registry, 20000), 20000);
         drop(input);
         assert_eq!(told.read(&mut [0]).unwrap(), 0, "it has ended too");
     });
@@ -342,10 +343,10 @@ fn a_file_system_without_locks() {
         assert_eq!(error.code(), Code::Unsupported);
         assert!(error.to_string().contains("working locks"), "{error}");
         assert_eq!((owner_files(scratch), count(scratch, "trop_owners")), (1, 1));
-        assert_eq!(reserve(&registry, "/w", "a").unwrap(), 5001);
-        assert!(is_alive(&registry, 5000), "what cannot be told counts as alive");
+        assert_eq!(reserve(&registry, "/w", "a").unwrap(), 20001);
+        assert!(is_alive(&registry, 20000), "what cannot be told counts as alive");
         drop(lease);
-        assert_eq!(reserve(&registry, "/w", "b").unwrap(), 5000);
+        assert_eq!(reserve(&registry, "/w", "b").unwrap(), 20000);
     });
 }
 
@@ -366,7 +367,7 @@ fn siblings_lease_through_a_registry_without_leases() {
             ready.wait();
         }
         assert_eq!(alive(&registry), 15);
-        // Any of them may be let go by any of these.
+        // Each of these lets one of them go on, whichever it is.
         for _ in &children {
             go.open();
         }
@@ -380,7 +381,8 @@ fn siblings_lease_through_a_registry_without_leases() {
     });
 }
 
-/// A thousand that have ended and many that have not: each allocation looks at a few, and none is ever in the way.
+/// A thousand that have ended and many that have not: each allocation looks at a few, and none is ever in the
+/// way.
 #[test]
 fn a_thousand_dead_owners_and_hundreds_of_live_ones() {
     let make = "
@@ -398,7 +400,7 @@ def owner(index, port, alive):
 files = []
 db.execute('BEGIN IMMEDIATE')
 for index in range(1, 1501):
-    owner(index, 5000 + index, index > 1000)
+    owner(index, 20000 + index, index > 1000)
 db.execute('COMMIT')
 say('made')
 sys.stdin.readline()
@@ -408,11 +410,11 @@ sys.stdin.readline()
     let mut live = Process::python(&scratch.database(), make);
     assert_eq!(live.hear(), "made");
     let mut options = common::options(&scratch.dir());
-    options.ports = Some(range(5000, 6500));
+    options.ports = Some(range(20000, 21500));
     let registry = Registry::open(options).unwrap();
     assert_eq!(registry.leases().unwrap().iter().filter(|lease| lease.alive).count(), 500);
-    assert_eq!(preferring(&registry, 5400), 5400, "dead, and far behind");
-    assert_eq!(preferring(&registry, 6400), 5000, "alive");
+    assert_eq!(preferring(&registry, 20400), 20400, "dead, and far behind");
+    assert_eq!(preferring(&registry, 21400), 20000, "alive");
 
     let left = || -> BTreeSet<u64> {
         let rows = query(&scratch.database(), "SELECT id FROM trop_owners WHERE command = 'test'");
@@ -435,7 +437,7 @@ sys.stdin.readline()
     registry.validate().unwrap();
     live.unlock();
 
-    // In passing alone it takes its time, but it ends.
+    // Ordinary allocations alone remove them too, a few at a time.
     let patient = scratch.open();
     while left().len() > 100 {
         for _ in 0..10 {
@@ -463,7 +465,7 @@ fn files_of_owners_nobody_knows_disappear() {
     drop(registry);
 }
 
-/// Whoever keeps the closed registry keeps nothing alive with it.
+/// Keeping a closed registry keeps no lease alive.
 #[test]
 fn the_first_lease_is_taken_while_the_registry_is_closed() {
     let scratch = Scratch::new();
@@ -482,7 +484,7 @@ fn the_first_lease_is_taken_while_the_registry_is_closed() {
     }
 }
 
-/// Either has ended it.
+/// Whichever comes first has ended it.
 #[test]
 fn a_lease_is_closed_while_the_registry_is_closed() {
     let scratch = Scratch::new();

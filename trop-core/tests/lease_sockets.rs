@@ -95,7 +95,7 @@ fn a_held_port_is_bound_and_a_server_can_listen_on_it_once() {
     assert_eq!(code(lease.listen("127.0.0.1", 1)), Code::Io);
     drop(server);
     lease.close().unwrap();
-    // Without the option: the port is nobody's any more.
+    // With the lease closed, nobody holds the port.
     let mut request = LeaseRequest::default();
     (request.hold, request.contiguous) = (true, true);
     let run = registry.lease_many(3, &request).unwrap();
@@ -142,7 +142,8 @@ fn what_cannot_be_held_is_not_leased() {
     assert_eq!(registry.leases().unwrap(), []);
 }
 
-/// In a network of its own with a handful of ports, so that the kernel is out of all others.
+/// In a network of its own where the kernel has a handful of ports to choose from, so that it runs out of
+/// others.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_kernel_never_picks_a_held_port() {
@@ -409,7 +410,7 @@ fn each_kind_of_holder_is_explained() {
     let shown = text(number);
     assert!(shown.contains("\\u{1b}[31m\\nb") && !shown.contains('\u{1b}'), "{shown}");
 
-    // By whom nobody knows: that is dead.
+    // An owner that nobody knows counts as dead.
     common::python(&scratch.database(), "db.execute('DELETE FROM trop_owners')");
     holds(text(number), &["was leased", "nobody knows", "ended"]);
     assert!(matches!(registry.holder(port(number)).unwrap(), Some(Holder::Lease(lease)) if !lease.alive));

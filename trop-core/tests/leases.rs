@@ -27,12 +27,12 @@ fn a_lease_lasts_until_it_is_dropped_or_closed() {
     let registry = scratch.open();
     let request = LeaseRequest::default();
     let (first, second) = (registry.lease(&request).unwrap(), registry.lease(&request).unwrap());
-    assert_eq!((first.port().get(), second.port().get()), (5000, 5001));
-    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 5002);
-    assert!(matches!(registry.holder(port(5000)).unwrap(), Some(Holder::Lease(lease)) if lease.alive));
+    assert_eq!((first.port().get(), second.port().get()), (20000, 20001));
+    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 20002);
+    assert!(matches!(registry.holder(port(20000)).unwrap(), Some(Holder::Lease(lease)) if lease.alive));
     assert_eq!(listed(&registry).len(), 1);
     drop(first);
-    assert_eq!(registry.holder(port(5000)).unwrap(), None);
+    assert_eq!(registry.holder(port(20000)).unwrap(), None);
     second.close().unwrap();
     second.close().unwrap();
     assert!(!second.is_open());
@@ -75,7 +75,7 @@ fn closing_the_registry_ends_its_leases_only() {
     assert!(your_lease.is_open());
     assert_eq!(code(mine.lease(&LeaseRequest::default())), Code::Closed);
     assert_eq!(yours.leases().unwrap().len(), 1);
-    assert_eq!(yours.lease(&LeaseRequest::default()).unwrap().port().get(), 5000);
+    assert_eq!(yours.lease(&LeaseRequest::default()).unwrap().port().get(), 20000);
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn several_leases_are_given_together_or_not_at_all() {
     let scratch = Scratch::new();
     let registry = Registry::open({
         let mut options = options(&scratch.dir());
-        options.ports = Some(common::range(5000, 5009));
+        options.ports = Some(common::range(20000, 20009));
         options
     })
     .unwrap();
@@ -92,11 +92,11 @@ fn several_leases_are_given_together_or_not_at_all() {
     neighbours.contiguous = true;
     let kept = registry.lease(&request).unwrap();
     let mut third = LeaseRequest::default();
-    third.preferred = Some(port(5003));
+    third.preferred = Some(port(20003));
     let other = registry.lease(&third).unwrap();
-    assert_eq!(other.port().get(), 5003);
+    assert_eq!(other.port().get(), 20003);
     let run = registry.lease_many(3, &neighbours).unwrap();
-    assert_eq!(run.iter().map(|lease| lease.port().get()).collect::<Vec<_>>(), [5004, 5005, 5006]);
+    assert_eq!(run.iter().map(|lease| lease.port().get()).collect::<Vec<_>>(), [20004, 20005, 20006]);
     drop(run);
     assert_eq!(code(registry.lease_many(7, &neighbours)), Code::Exhausted);
     assert_eq!(code(registry.lease_many(9, &request)), Code::Exhausted);
@@ -157,7 +157,7 @@ fn what_is_told_about_a_lease() {
     let lease = registry.lease(&request).unwrap();
     assert_eq!(lease.label(), Some("the web server"));
     let told = registry.leases().unwrap().remove(0);
-    assert_eq!((told.port, told.label.as_deref()), (port(5000), Some("the web server")));
+    assert_eq!((told.port, told.label.as_deref()), (port(20000), Some("the web server")));
     assert_eq!((told.state(), told.pid), ("alive", Some(std::process::id())));
     assert!(told.command.as_deref().unwrap().contains("leases"), "{told:?}");
     assert_eq!(told.directory, std::env::current_dir().unwrap().to_str().unwrap());
@@ -184,13 +184,13 @@ fn leases_are_no_reservations() {
     ended(&scratch, 1);
     let before = dump(&scratch.database());
 
-    assert_eq!(listed(&registry), [(5001, "/w".to_owned(), "a".to_owned())]);
+    assert_eq!(listed(&registry), [(20001, "/w".to_owned(), "a".to_owned())]);
     let mut filter = Filter::default();
     filter.path = Some(scratch.dir());
     assert_eq!(registry.list_filtered(&filter).unwrap(), []);
-    assert_eq!(registry.find_port(port(5000)).unwrap(), None);
+    assert_eq!(registry.find_port(port(20000)).unwrap(), None);
     for row in
-        query(&scratch.database(), "SELECT tag FROM reservations WHERE port <> 5001").as_array().unwrap()
+        query(&scratch.database(), "SELECT tag FROM reservations WHERE port <> 20001").as_array().unwrap()
     {
         let key = common::key(scratch.dir().to_str().unwrap(), row[0].as_str().unwrap());
         assert_eq!(registry.find(&key).unwrap(), None);
@@ -205,22 +205,22 @@ fn leases_are_no_reservations() {
     assert_eq!(registry.migrate(&migrate).unwrap().moves, []);
     let exact = registry.migrate(&MigrateRequest::new(scratch.dir(), "/elsewhere"));
     assert_eq!(code(exact), Code::NotFound);
-    assert_eq!(code(registry.exclude(&ExcludeRequest::new(range(5000, 5000)))), Code::InvalidArgument);
+    assert_eq!(code(registry.exclude(&ExcludeRequest::new(range(20000, 20000)))), Code::InvalidArgument);
     assert_eq!(before, dump(&scratch.database()), "nothing of all that changed anything");
 
     let pruned = registry.autoclean(None).unwrap();
-    assert_eq!(pruned.pruned.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [5001]);
+    assert_eq!(pruned.pruned.iter().map(|row| row.port.get()).collect::<Vec<_>>(), [20001]);
     assert_eq!(registry.leases().unwrap().len(), 2);
 
     // A group whose services live in the data directory itself.
     let file = scratch.dir().join("trop.yaml");
-    std::fs::write(&file, "project: p\nreservations:\n  services:\n    web:\n      preferred: 5002\n")
+    std::fs::write(&file, "project: p\nreservations:\n  services:\n    web:\n      preferred: 20002\n")
         .unwrap();
     let mut group = GroupRequest::default();
     group.file = Some(file);
     group.occupancy.skip = true;
     let group = registry.reserve_group(&group).unwrap();
-    assert_eq!(group.members[0].reservation.port.get(), 5002, "the lease of its preferred port had ended");
+    assert_eq!(group.members[0].reservation.port.get(), 20002, "the lease of its preferred port had ended");
     assert!(lease.is_open());
     registry.validate().unwrap();
     common::assert_sound(&scratch.database());
@@ -233,11 +233,11 @@ fn the_key_of_a_lease_is_nobody_elses() {
     let directory = scratch.dir();
     let path = directory.to_str().unwrap();
     // Names that look like those of leases are in nobody's way.
-    assert_eq!(reserve(&registry, path, "lease-5001").unwrap(), 5000);
+    assert_eq!(reserve(&registry, path, "lease-20001").unwrap(), 20000);
     let lease = registry.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!(lease.port().get(), 5001);
+    assert_eq!(lease.port().get(), 20001);
 
-    let tag = query(&scratch.database(), "SELECT tag FROM reservations WHERE port = 5001");
+    let tag = query(&scratch.database(), "SELECT tag FROM reservations WHERE port = 20001");
     let tag = tag[0][0].as_str().unwrap();
     let before = dump(&scratch.database());
     assert_eq!(code(reserve(&registry, path, tag)), Code::Conflict);
@@ -250,7 +250,7 @@ fn the_key_of_a_lease_is_nobody_elses() {
     assert_eq!(before, dump(&scratch.database()));
     assert!(lease.is_open());
     drop(lease);
-    assert_eq!(reserve(&registry, path, tag).unwrap(), 5001);
+    assert_eq!(reserve(&registry, path, tag).unwrap(), 20001);
 }
 
 #[test]
@@ -261,12 +261,12 @@ fn programs_that_know_nothing_of_leases_cannot_end_them() {
     reserve(&registry, "/w", "a").unwrap();
     let before = dump(&scratch.database());
     for sql in [
-        "DELETE FROM reservations WHERE port = 5000",
+        "DELETE FROM reservations WHERE port = 20000",
         "DELETE FROM reservations",
-        "UPDATE reservations SET last_used_at = 0 WHERE port = 5000",
-        "UPDATE reservations SET port = 6000 WHERE port = 5000",
-        "UPDATE OR REPLACE reservations SET port = 5000 WHERE port = 5001",
-        "INSERT OR REPLACE INTO reservations VALUES ('/w', 'b', 5000, NULL, NULL, 1, 1)",
+        "UPDATE reservations SET last_used_at = 0 WHERE port = 20000",
+        "UPDATE reservations SET port = 21000 WHERE port = 20000",
+        "UPDATE OR REPLACE reservations SET port = 20000 WHERE port = 20001",
+        "INSERT OR REPLACE INTO reservations VALUES ('/w', 'b', 20000, NULL, NULL, 1, 1)",
     ] {
         let script = format!(
             "try:\n    db.execute({sql:?})\nexcept sqlite3.IntegrityError as error:\n    answer = str(error)"
@@ -277,10 +277,10 @@ fn programs_that_know_nothing_of_leases_cannot_end_them() {
     assert_eq!(before, dump(&scratch.database()));
     python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE path = '/w'\")");
     lease.close().unwrap();
-    assert_eq!(reserve(&registry, "/w", "b").unwrap(), 5000);
+    assert_eq!(reserve(&registry, "/w", "b").unwrap(), 20000);
 }
 
-/// Another program made the table anew without its rows: there is nothing any more that the leases are of.
+/// Another program made the table anew without its rows, so that the leases have none.
 #[test]
 fn leases_whose_rows_are_gone_are_in_nobodys_way() {
     let scratch = Scratch::new();
@@ -291,18 +291,18 @@ fn leases_whose_rows_are_gone_are_in_nobodys_way() {
         "for name in ('insert', 'move', 'delete', 'update'):
     db.execute('DROP TRIGGER trop_leases_' + name)
 db.execute('DELETE FROM reservations')
-db.execute(\"INSERT INTO reservations VALUES ('/theirs', '', 5000, NULL, NULL, 1, 1)\")",
+db.execute(\"INSERT INTO reservations VALUES ('/theirs', '', 20000, NULL, NULL, 1, 1)\")",
     );
     let lease = registry.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!(lease.port().get(), 5001);
+    assert_eq!(lease.port().get(), 20001);
     lost.close().unwrap();
     assert_eq!(
         listed(&registry),
-        [(5000, "/theirs".to_owned(), String::new())],
+        [(20000, "/theirs".to_owned(), String::new())],
         "not the lost lease's to remove"
     );
     python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE path = '/theirs'\")");
-    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 5000);
+    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 20000);
     registry.validate().unwrap();
 }
 
@@ -312,38 +312,38 @@ fn releasing_a_port_ends_only_what_may_be_ended() {
     let (mine, yours) = (scratch.open(), scratch.open());
     let (first, second) =
         (mine.lease(&LeaseRequest::default()).unwrap(), yours.lease(&LeaseRequest::default()).unwrap());
-    assert_eq!(yours.release_port(port(6000), false).unwrap(), None);
+    assert_eq!(yours.release_port(port(21000), false).unwrap(), None);
     let before = dump(&scratch.database());
-    let error = yours.release_port(port(5000), false).unwrap_err();
+    let error = yours.release_port(port(20000), false).unwrap_err();
     assert_eq!((error.code(), error.argument()), (Code::Conflict, Some("port")));
     assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
     assert_eq!(before, dump(&scratch.database()));
 
     // By force; the port is leased again, and whoever had it before has no say in that.
-    assert!(matches!(yours.release_port(port(5000), true).unwrap(), Some(Holder::Lease(_))));
+    assert!(matches!(yours.release_port(port(20000), true).unwrap(), Some(Holder::Lease(_))));
     let again = yours.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!(again.port().get(), 5000);
-    assert_eq!(code(mine.release_port(port(5000), false)), Code::Conflict);
+    assert_eq!(again.port().get(), 20000);
+    assert_eq!(code(mine.release_port(port(20000), false)), Code::Conflict);
     assert_eq!(mine.own_leases().unwrap(), []);
     first.close().unwrap();
     drop(first);
-    assert_eq!(is_alive(&mine, 5000), Some(true));
+    assert_eq!(is_alive(&mine, 20000), Some(true));
 
     // One's own, in a rehearsal first.
     let rehearsal = yours.dry_run().unwrap();
-    assert!(rehearsal.release_port(port(5001), false).unwrap().is_some());
+    assert!(rehearsal.release_port(port(20001), false).unwrap().is_some());
     drop(rehearsal);
     assert!(second.is_open());
-    assert!(yours.release_port(port(5001), false).unwrap().is_some());
+    assert!(yours.release_port(port(20001), false).unwrap().is_some());
     assert!(!second.is_open());
     assert_eq!(code(second.listen("127.0.0.1", 1)), Code::Closed);
 
     // One that has ended, and a reservation.
     ended(&scratch, 1);
-    let released = mine.release_port(port(5001), false).unwrap();
+    let released = mine.release_port(port(20001), false).unwrap();
     assert!(matches!(released, Some(Holder::Lease(lease)) if !lease.alive));
     reserve(&mine, "/w", "a").unwrap();
-    assert!(matches!(mine.release_port(port(5001), false).unwrap(), Some(Holder::Reservation(_))));
+    assert!(matches!(mine.release_port(port(20001), false).unwrap(), Some(Holder::Reservation(_))));
     assert_eq!(yours.leases().unwrap().len(), 1);
 }
 
@@ -374,8 +374,8 @@ fn neighbours_are_found_wherever_they_are() {
     drop(in_the_way);
     assert_eq!(run(32, &neighbours()).unwrap().len(), 32);
 
-    // What has ended is in the way of no run, neither the preferred one nor the only one there is, although it is not
-    // met in passing: owners that are alive come first, more than two allocations look at.
+    // What has ended is in the way of no run, neither the preferred one nor the only one there is, although
+    // it is not met in passing: owners that are alive come first, more than two allocations look at.
     let alive = registry.lease(&self::preferring(65500)).unwrap();
     let crowd: Vec<_> = (0..20).map(|_| scratch.open().lease(&LeaseRequest::default()).unwrap()).collect();
     for (number, count, expected) in [(Some(65520), 4, 65520), (None, 32, 65504)] {
@@ -398,17 +398,17 @@ fn neighbours_are_found_wherever_they_are() {
 #[test]
 fn several_with_a_preference_begin_with_it() {
     let scratch = Scratch::new();
-    let registry = ranged(&scratch, 5000, 5004);
-    let leases = registry.lease_many(3, &preferring(5003)).unwrap();
-    assert_eq!(numbers(&leases), [5003, 5000, 5001]);
-    assert_eq!(numbers(&registry.lease_many(2, &preferring(5003)).unwrap()), [5002, 5004]);
-    assert_eq!(registry.lease(&preferring(6000)).unwrap().port().get(), 5002, "outside the range");
+    let registry = ranged(&scratch, 20000, 20004);
+    let leases = registry.lease_many(3, &preferring(20003)).unwrap();
+    assert_eq!(numbers(&leases), [20003, 20000, 20001]);
+    assert_eq!(numbers(&registry.lease_many(2, &preferring(20003)).unwrap()), [20002, 20004]);
+    assert_eq!(registry.lease(&preferring(21000)).unwrap().port().get(), 20002, "outside the range");
 }
 
 #[test]
 fn a_count_that_is_impossible_changes_nothing() {
     let scratch = Scratch::new();
-    let registry = ranged(&scratch, 5000, 5002);
+    let registry = ranged(&scratch, 20000, 20002);
     let kept = registry.lease(&LeaseRequest::default()).unwrap();
     let before = dump(&scratch.database());
     for count in [0, 4, u32::MAX] {
@@ -419,9 +419,9 @@ fn a_count_that_is_impossible_changes_nothing() {
     }
     assert_eq!(code(registry.lease_many(3, &LeaseRequest::default())), Code::Exhausted);
     let mut request = LeaseRequest::default();
-    request.min = Some(port(5003));
+    request.min = Some(port(20003));
     assert_eq!(code(registry.lease(&request)), Code::Config);
-    request.max = Some(port(5002));
+    request.max = Some(port(20002));
     assert_eq!(code(registry.lease(&request)), Code::InvalidArgument);
     assert_eq!(before, dump(&scratch.database()));
     assert_eq!(registry.lease_many(2, &LeaseRequest::default()).unwrap().len(), 2);
@@ -456,17 +456,17 @@ fn dropping_never_waits_and_what_was_dropped_ends_with_the_next_change() {
         closing.close();
         assert!(!ended.is_open() && !refused.is_open() && !closed.is_open());
         assert_eq!(registry.own_leases().unwrap(), []);
-        assert_eq!([5000, 5001].map(|number| is_alive(&registry, number)), [Some(false); 2]);
-        assert_eq!(is_alive(&hasty, 5002), Some(false));
-        assert_eq!(is_alive(&registry, 5003), Some(false));
+        assert_eq!([20000, 20001].map(|number| is_alive(&registry, number)), [Some(false); 2]);
+        assert_eq!(is_alive(&hasty, 20002), Some(false));
+        assert_eq!(is_alive(&registry, 20003), Some(false));
         lock.unlock();
 
         // Not an allocation, and not even a change.
         assert_eq!(common::release(&registry, "/nobody", "a").unwrap(), 0);
         assert_eq!(registry.leases().unwrap().len(), 2);
-        assert_eq!(hasty.release_port(port(6000), false).unwrap(), None);
+        assert_eq!(hasty.release_port(port(21000), false).unwrap(), None);
         assert_eq!(registry.leases().unwrap().len(), 1);
-        assert_eq!(registry.lease(&preferring(5003)).unwrap().port().get(), 5003);
+        assert_eq!(registry.lease(&preferring(20003)).unwrap().port().get(), 20003);
         drop((registry, hasty, ended, refused));
         assert_eq!(files(scratch), Vec::<String>::new());
     });
@@ -475,13 +475,13 @@ fn dropping_never_waits_and_what_was_dropped_ends_with_the_next_change() {
 #[test]
 fn a_rehearsal_gives_no_leases_and_ends_none() {
     let scratch = Scratch::new();
-    let registry = ranged(&scratch, 5000, 5002);
-    let kept = registry.lease(&preferring(5002)).unwrap();
+    let registry = ranged(&scratch, 20000, 20002);
+    let kept = registry.lease(&preferring(20002)).unwrap();
     ended(&scratch, 2);
     let (before, owners) = (dump(&scratch.database()), files(&scratch));
     let rehearsal = registry.dry_run().unwrap();
     assert_eq!(code(rehearsal.lease(&LeaseRequest::default())), Code::Unsupported);
-    for number in [5000, 5001] {
+    for number in [20000, 20001] {
         let mut request = common::request("/w", &number.to_string());
         request.preferred = Some(port(number));
         assert_eq!(rehearsal.reserve(&request).unwrap().reservation.port.get(), number);
@@ -502,18 +502,18 @@ fn the_data_directory_disappears_under_live_leases() {
     gone.close().unwrap();
     assert!(!scratch.dir().exists(), "closing makes no database");
     let old = registry.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!(old.port().get(), 5000);
+    assert_eq!(old.port().get(), 20000);
     std::fs::rename(scratch.dir(), &moved).unwrap();
-    // The lock has moved along.
+    // The owner's lock file moved with the directory.
     let there = Registry::open(options(&moved)).unwrap();
-    assert_eq!(is_alive(&there, 5000), Some(true));
-    assert_eq!(there.lease(&LeaseRequest::default()).unwrap().port().get(), 5001);
+    assert_eq!(is_alive(&there, 20000), Some(true));
+    assert_eq!(there.lease(&LeaseRequest::default()).unwrap().port().get(), 20001);
     let new = registry.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!((new.port().get(), old.is_open()), (5000, false));
+    assert_eq!((new.port().get(), old.is_open()), (20000, false));
     old.close().unwrap();
-    assert_eq!(is_alive(&registry, 5000), Some(true), "it is another lease");
+    assert_eq!(is_alive(&registry, 20000), Some(true), "it is another lease");
     // The owner of the former database is dead.
-    assert_eq!(there.lease(&preferring(5000)).unwrap().port().get(), 5000);
+    assert_eq!(there.lease(&preferring(20000)).unwrap().port().get(), 20000);
     drop((registry, new, gone, old));
     assert_eq!(files(&scratch), Vec::<String>::new());
 }
@@ -525,14 +525,15 @@ fn the_file_of_an_owner_is_removed_by_hand() {
     let (registry, other) = (scratch.open(), scratch.open());
     let ended = registry.lease(&LeaseRequest::default()).unwrap();
     std::fs::remove_file(scratch.dir().join(&files(&scratch)[0])).unwrap();
-    assert_eq!(is_alive(&registry, 5000), Some(false));
+    assert_eq!(is_alive(&registry, 20000), Some(false));
     let new = registry.lease(&LeaseRequest::default()).unwrap();
     assert!(!ended.is_open() && new.is_open());
     assert_eq!(is_alive(&other, new.port().get()), Some(true));
     assert_ne!(other.lease(&preferring(new.port().get())).unwrap().port(), new.port());
 }
 
-/// Names in the database are looked up in the data directory and nowhere else, and whatever is there is not waited for.
+/// Names in the database are looked up in the data directory and nowhere else, and whatever is there is not
+/// waited for.
 #[test]
 fn hostile_names_of_owner_files() {
     let scratch = Scratch::new();
@@ -558,9 +559,9 @@ fn hostile_names_of_owner_files() {
         let set =
             format!("db.execute('UPDATE trop_owners SET file = ?', ({},))", serde_json::Value::from(name));
         python(&scratch.database(), &set);
-        assert_eq!(is_alive(&registry, 5000), Some(false), "{name:?}");
+        assert_eq!(is_alive(&registry, 20000), Some(false), "{name:?}");
         let registry = scratch.open();
-        assert_eq!(registry.lease(&preferring(5000)).unwrap().port().get(), 5000, "{name:?}");
+        assert_eq!(registry.lease(&preferring(20000)).unwrap().port().get(), 20000, "{name:?}");
         drop(registry);
         let owners = query(&scratch.database(), "SELECT count(*) FROM trop_owners");
         assert_eq!(owners, serde_json::json!([[0]]), "{name:?}");
@@ -571,7 +572,7 @@ fn hostile_names_of_owner_files() {
 #[test]
 fn an_owner_nobody_knows_is_dead() {
     let scratch = Scratch::new();
-    let registry = ranged(&scratch, 5000, 5001);
+    let registry = ranged(&scratch, 20000, 20001);
     for by_preference in [true, false] {
         let former = scratch.open();
         let lease = former.lease_many(2, &LeaseRequest::default()).unwrap();
@@ -579,7 +580,7 @@ fn an_owner_nobody_knows_is_dead() {
         let told = registry.leases().unwrap().remove(0);
         assert_eq!((told.alive, told.pid, told.command), (false, None, None));
         if by_preference {
-            assert_eq!(registry.lease(&preferring(5001)).unwrap().port().get(), 5001);
+            assert_eq!(registry.lease(&preferring(20001)).unwrap().port().get(), 20001);
         }
         assert_eq!(registry.lease_many(2, &LeaseRequest::default()).unwrap().len(), 2);
         drop((lease, former));
@@ -587,7 +588,7 @@ fn an_owner_nobody_knows_is_dead() {
     registry.validate().unwrap();
 }
 
-/// What cannot be told counts as alive, and who may not write can look.
+/// An owner that cannot be looked at counts as alive, and whoever may only read can look.
 #[test]
 fn owners_of_another_user_count_as_alive() {
     isolated("owners_of_another_user_count_as_alive", |scratch| {
@@ -606,10 +607,10 @@ fn owners_of_another_user_count_as_alive() {
             assert_eq!(code(reader.lease(&LeaseRequest::default())), Code::Io);
             // Whoever is not root to begin with is the owner all the same.
             let is_root = std::fs::File::open(scratch.dir().join(&files(scratch)[0])).is_err();
-            assert_eq!([5000, 5001].map(|number| is_alive(&reader, number)), [Some(true), Some(is_root)]);
+            assert_eq!([20000, 20001].map(|number| is_alive(&reader, number)), [Some(true), Some(is_root)]);
         })
         .join();
-        assert_eq!([5000, 5001].map(|number| is_alive(&registry, number)), [Some(true), Some(false)]);
+        assert_eq!([20000, 20001].map(|number| is_alive(&registry, number)), [Some(true), Some(false)]);
         drop(lease);
     });
 }
@@ -619,24 +620,24 @@ fn owners_of_another_user_count_as_alive() {
 fn a_database_that_has_never_seen_a_lease() {
     let last = 253_402_300_799_u64;
     let rows =
-        format!("db.execute(\"INSERT INTO reservations VALUES ('/w', 'a', 5000, NULL, NULL, 1, {last})\")");
+        format!("db.execute(\"INSERT INTO reservations VALUES ('/w', 'a', 20000, NULL, NULL, 1, {last})\")");
     let scratch = Scratch::made_by(&[common::VERSION_2, &rows].concat());
     let before = dump(&scratch.database());
     let registry = scratch.open();
     assert_eq!(registry.leases().unwrap(), []);
-    assert!(matches!(registry.holder(port(5000)).unwrap(), Some(Holder::Reservation(_))));
-    assert_eq!(registry.holder(port(5001)).unwrap(), None);
+    assert!(matches!(registry.holder(port(20000)).unwrap(), Some(Holder::Reservation(_))));
+    assert_eq!(registry.holder(port(20001)).unwrap(), None);
     assert_eq!(listed(&registry).len(), 1);
     assert!(registry.find(&common::key("/w", "a")).unwrap().is_some());
     assert_eq!(before, dump(&scratch.database()));
 
     let file = scratch.root().join("trop.yaml");
-    std::fs::write(&file, "reservations:\n  services:\n    web:\n      preferred: 5001\n").unwrap();
+    std::fs::write(&file, "reservations:\n  services:\n    web:\n      preferred: 20001\n").unwrap();
     let mut group = GroupRequest::default();
     group.file = Some(file);
     group.occupancy.skip = true;
-    assert_eq!(registry.reserve_group(&group).unwrap().members[0].reservation.port.get(), 5001);
-    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 5002);
-    // Its last moment is the last there is, as that of a lease.
-    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 5000);
+    assert_eq!(registry.reserve_group(&group).unwrap().members[0].reservation.port.get(), 20001);
+    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 20002);
+    // Its last use is the latest time there is, as that of a lease.
+    assert_eq!(reserve(&registry, "/w", "a").unwrap(), 20000);
 }

@@ -1,7 +1,8 @@
 //! What a power cut leaves of the files: the registry as it was at some moment, whole.
 //!
-//! Everything that is written is remembered, with every wait for the disk. Then the power is cut at each moment: what was
-//! waited for is on the disk, and of the rest whichever sectors and names the disk happened to have reached.
+//! Everything that is written is remembered, with every wait for the disk. Then the power is cut at each
+//! moment: what was waited for is on the disk, and of the rest whichever sectors and names the disk happened
+//! to have reached.
 #![cfg(target_os = "linux")]
 #![allow(unsafe_code, reason = "SQLite asks for its files through a C interface")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
@@ -73,7 +74,7 @@ fn every_moment_leaves_a_registry_that_was_there() {
     });
 }
 
-/// Once there is a log that was kept: for the log, and for what was moved out of it.
+/// Once there is a kept log: one wait for the log, one for what was copied out of it.
 #[test]
 fn a_program_with_one_change_waits_for_the_disk_twice() {
     common::isolated("a_program_with_one_change_waits_for_the_disk_twice", |scratch| {
@@ -93,7 +94,7 @@ fn a_program_with_one_change_waits_for_the_disk_twice() {
             let events = run(tag);
             assert_eq!(waits(&events), expected, "{tag}: {events:#?}");
         }
-        // A backup that was put back is another database than the one whose log it was.
+        // The kept log does not belong to a backup that was put back.
         let backup = fs::read(scratch.database()).unwrap();
         fs::write(scratch.database(), backup).unwrap();
         let events = run("e");
@@ -105,9 +106,9 @@ fn a_program_with_one_change_waits_for_the_disk_twice() {
     });
 }
 
-/// One program run that makes so many changes, sometimes with another one open, sometimes with a fork in between, which
-/// leaves the log as it is, or with a checkpoint, after which it is begun anew. Sometimes a program that knows nothing of
-/// kept logs makes a change before. The states it goes through.
+/// One program run that makes so many changes, sometimes with another one open, sometimes with a fork in
+/// between, which leaves the log as it is, or with a checkpoint, after which it is begun anew. Sometimes a
+/// program that knows nothing of kept logs makes a change before. The states it goes through.
 fn change(scratch: &Scratch, rows: &mut Rows, random: &mut Random, changes: usize) -> Vec<Rows> {
     let mut states = Vec::new();
     if random.below(6) == 0 && scratch.database().exists() {
@@ -255,8 +256,8 @@ impl Disk {
     }
 }
 
-/// Of each sector any version since the one that was waited for. A disk may be slow or quick, take sectors as they come, or
-/// have one part of a file and not yet the other.
+/// Of each sector any version since the one that was waited for. A disk may be slow or quick, take sectors as
+/// they come, or have one part of a file and not yet the other.
 fn left_of(versions: &[Version], random: &mut Random) -> Vec<u8> {
     let newest = versions.len() - 1;
     let [early, late] = [random.below(versions.len()), random.below(versions.len())];
@@ -278,7 +279,7 @@ fn left_of(versions: &[Version], random: &mut Random) -> Vec<u8> {
     content
 }
 
-// ---- remembering ------------------------------------------------------------------------------------------------
+// ---- remembering ------------------------------------------------------------------------------------------
 
 #[derive(Debug)]
 enum Event {
@@ -336,7 +337,7 @@ fn original() -> *mut ffi::sqlite3_vfs {
     *ORIGINAL.get().unwrap() as *mut ffi::sqlite3_vfs
 }
 
-/// From here on this is SQLite's default way to files.
+/// From here on this is SQLite's default VFS.
 fn remember_writes() {
     // SAFETY: a copy of the default VFS, which is never freed.
     unsafe {

@@ -14,9 +14,9 @@ use trop_core::{
     Blockers, Code, Error, Key, PortSet, Refusal, Registry, ReleaseRequest, ReserveRequest, Tag,
 };
 
-/// Across the border of two words of the free set, which is at 5056.
-const LOWEST: u16 = 5052;
-const HIGHEST: u16 = 5059;
+/// Across the border of two words of the free set, which is at 20096.
+const LOWEST: u16 = 20092;
+const HIGHEST: u16 = 20099;
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -197,13 +197,18 @@ proptest! {
                 Step::Reopen => registry = open(&scratch, &model.excluded),
             }
             let rows = registry.list().unwrap();
-            let found: Vec<_> = rows.iter().map(|row| (row.key.path().to_owned(), row.key.tag().cloned(), row.port.get())).collect();
-            let expected: Vec<_> = model.rows.iter().map(|(key, port)| (path(key.0), tag(key.1), *port)).collect();
+            let stored = |row: &trop_core::Reservation| {
+                (row.key.path().to_owned(), row.key.tag().cloned(), row.port.get())
+            };
+            let found: Vec<_> = rows.iter().map(stored).collect();
+            let promised = model.rows.iter().map(|(key, port)| (path(key.0), tag(key.1), *port));
+            let expected: Vec<_> = promised.collect();
             prop_assert_eq!(found, expected, "after {:?}", step);
         }
         // What is left is given out in order too.
         for number in 0..=HIGHEST - LOWEST {
-            let step = Step::Reserve { path: 9, tag: u8::try_from(number).unwrap(), preferred: None, min: None, max: None };
+            let tag = u8::try_from(number).unwrap();
+            let step = Step::Reserve { path: 9, tag, preferred: None, min: None, max: None };
             let Step::Reserve { path, tag, .. } = step else { unreachable!() };
             let expected = model.reserve((path, tag), None, LOWEST, HIGHEST);
             prop_assert_eq!(reserve(&registry, &step), expected);
@@ -211,10 +216,16 @@ proptest! {
         prop_assert_eq!(CORRECTIONS.load(Ordering::SeqCst), 0, "the free set disagreed with the rows");
     }
 
-    /// Whatever a key accepts comes back from the database unchanged; nothing that is accepted is called corrupt later.
+    /// Whatever a key accepts comes back from the database unchanged; nothing that is accepted is called
+    /// corrupt later.
     #[test]
-    fn every_accepted_key_can_be_stored_and_read(path in "(/|~/)?\\PC{0,40}|[/.~a ]{0,12}", name in "[\\PC\\s]{0,80}") {
-        let (Ok(tag), Ok(_)) = (Tag::new(&name), Key::new(Some(Path::new(&path)), None)) else { return Ok(()) };
+    fn every_accepted_key_can_be_stored_and_read(
+        path in "(/|~/)?\\PC{0,40}|[/.~a ]{0,12}",
+        name in "[\\PC\\s]{0,80}",
+    ) {
+        let (Ok(tag), Ok(_)) = (Tag::new(&name), Key::new(Some(Path::new(&path)), None)) else {
+            return Ok(());
+        };
         prop_assert_eq!(Tag::new(tag.as_str()).unwrap(), tag.clone());
         let key = Key::new(Some(Path::new(&path)), Some(tag.clone())).unwrap();
         prop_assert!(Path::new(key.path()).is_absolute());

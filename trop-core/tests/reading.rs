@@ -1,4 +1,5 @@
-//! Looking at a registry takes no lock that a writer would notice, needs no right to write, and changes nothing.
+//! Looking at a registry takes no lock that a writer would notice, needs no right to write, and changes
+//! nothing.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by them")]
 
 mod common;
@@ -29,7 +30,7 @@ fn a_database_of_another_program_is_read_while_somebody_writes() {
     for journal in ["WAL", "DELETE"] {
         let scratch = Scratch::made_by(&format!(
             "{VERSION_2}
-db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 5000, NULL, NULL, 1, 1)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', 'theirs', 20000, NULL, NULL, 1, 1)\")
 db.execute('PRAGMA journal_mode = {journal}')"
         ));
         let before = fs::read(scratch.database()).unwrap();
@@ -43,13 +44,13 @@ db.execute('PRAGMA journal_mode = {journal}')"
         assert_eq!(fs::read(scratch.database()).unwrap(), before, "{journal}: a look changed the file");
 
         let registry = impatient(&scratch);
-        assert_eq!(reserve(&registry, "/p", "mine").unwrap(), 5001);
+        assert_eq!(reserve(&registry, "/p", "mine").unwrap(), 20001);
         look(&registry, 2);
         assert_eq!(query(&scratch.database(), "PRAGMA journal_mode"), serde_json::json!([["wal"]]));
     }
 }
 
-/// Trap 116.
+/// Trap 116 (reading needs the right to write).
 #[test]
 fn nothing_needs_to_be_writable() {
     isolated("nothing_needs_to_be_writable", |scratch| {
@@ -84,7 +85,7 @@ fn a_reader_without_rights_sees_what_a_running_writer_committed() {
         let mut writer = Process::python(
             &scratch.database(),
             "
-db.execute(\"INSERT INTO reservations VALUES ('/p', 'new', 5001, NULL, NULL, 1, 1)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', 'new', 20001, NULL, NULL, 1, 1)\")
 say('committed')
 sys.stdin.readline()",
         );
@@ -113,7 +114,7 @@ fn a_registry_that_became_writable_is_written() {
         look(&registry, 1);
         assert_eq!(code(reserve(&registry, "/p", "b")), Code::Io);
         allow(&scratch.database(), 0o600);
-        assert_eq!(reserve(&registry, "/p", "b").unwrap(), 5001);
+        assert_eq!(reserve(&registry, "/p", "b").unwrap(), 20001);
         look(&registry, 2);
     });
 }
@@ -122,7 +123,7 @@ fn a_registry_that_became_writable_is_written() {
 fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     let scratch = Scratch::new();
     let rehearsal = Registry::open_lazily(common::options(&scratch.dir())).unwrap().dry_run().unwrap();
-    assert_eq!(reserve(&rehearsal, "/p", "first").unwrap(), 5000);
+    assert_eq!(reserve(&rehearsal, "/p", "first").unwrap(), 20000);
     assert!(!scratch.dir().exists(), "a rehearsal without a registry makes none");
 
     reserve(&scratch.open(), "/p", "a").unwrap();
@@ -130,11 +131,11 @@ fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
     let writer = Process::locking(&scratch.database());
     let registry = impatient(&scratch);
     let rehearsal = registry.dry_run().unwrap();
-    assert_eq!(reserve(&rehearsal, "/p", "b").unwrap(), 5001);
+    assert_eq!(reserve(&rehearsal, "/p", "b").unwrap(), 20001);
     assert_eq!(common::release(&rehearsal, "/p", "a").unwrap(), 1);
-    assert_eq!(listed(&rehearsal), [(5001, "/p".to_owned(), "b".to_owned())]);
+    assert_eq!(listed(&rehearsal), [(20001, "/p".to_owned(), "b".to_owned())]);
     writer.unlock();
-    assert_eq!(listed(&registry), [(5000, "/p".to_owned(), "a".to_owned())]);
+    assert_eq!(listed(&registry), [(20000, "/p".to_owned(), "a".to_owned())]);
     drop((registry, rehearsal));
     assert_eq!(fs::read(scratch.database()).unwrap(), before);
 }

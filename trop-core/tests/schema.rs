@@ -73,8 +73,8 @@ fn a_database_of_another_version_2_program_is_taken_over_with_its_rows() {
         "{VERSION_2}
 db.execute('PRAGMA user_version = 7')
 db.execute(\"INSERT INTO metadata VALUES ('theirs', 'kept')\")
-db.execute(\"INSERT INTO reservations VALUES ('/p', '', 5001, 'project', 'task', 10, 5)\")
-db.execute(\"INSERT INTO reservations VALUES ('/p', 'web', 5000, NULL, NULL, 10, 253402300799)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', '', 20001, 'project', 'task', 10, 5)\")
+db.execute(\"INSERT INTO reservations VALUES ('/p', 'web', 20000, NULL, NULL, 10, 253402300799)\")
 assert db.execute('PRAGMA journal_mode').fetchone() == ('delete',)"
     ));
     let registry = scratch.open();
@@ -82,8 +82,8 @@ assert db.execute('PRAGMA journal_mode').fetchone() == ('delete',)"
     assert_eq!(rows[0].project.as_deref(), Some("project"));
     assert_eq!(rows[0].task.as_deref(), Some("task"));
     assert_eq!((rows[0].created_at.seconds(), rows[0].last_used_at.seconds()), (10, 5));
-    assert_eq!(reserve(&registry, "/p", "web").unwrap(), 5000, "an existing key keeps its port");
-    assert_eq!(reserve(&registry, "/p", "new").unwrap(), 5002, "theirs are not given out");
+    assert_eq!(reserve(&registry, "/p", "web").unwrap(), 20000, "an existing key keeps its port");
+    assert_eq!(reserve(&registry, "/p", "new").unwrap(), 20002, "theirs are not given out");
     let database = scratch.database();
     assert_eq!(query(&database, "SELECT value FROM metadata WHERE key = 'theirs'"), json!([["kept"]]));
     assert_eq!(query(&database, "PRAGMA journal_mode"), json!([["wal"]]));
@@ -104,7 +104,7 @@ db.execute(\"INSERT INTO metadata VALUES ('theirs', 'kept')\")",
         let scratch = Scratch::made_by(made);
         fs::OpenOptions::new().append(true).create(true).open(scratch.database()).unwrap();
         let registry = scratch.open();
-        assert_eq!(reserve(&registry, "/p", "a").unwrap(), 5000, "{made}");
+        assert_eq!(reserve(&registry, "/p", "a").unwrap(), 20000, "{made}");
         assert_eq!(shape(&scratch.database()), shape(&Scratch::made_by(VERSION_2).database()), "{made}");
     }
 }
@@ -225,8 +225,8 @@ db.executescript('INSERT INTO reservations SELECT * FROM new; DROP TABLE new')",
             let early = open_before.then(|| scratch.open());
             python(&database, damage);
             let registry = early.unwrap_or_else(|| scratch.open());
-            assert_eq!(reserve(&registry, "/p", "a").unwrap(), 5000, "{damage}");
-            assert_eq!(reserve(&registry, "/p", "b").unwrap(), 5001, "{damage}");
+            assert_eq!(reserve(&registry, "/p", "a").unwrap(), 20000, "{damage}");
+            assert_eq!(reserve(&registry, "/p", "b").unwrap(), 20001, "{damage}");
             common::release(&registry, "/p", "b").unwrap();
             common::assert_sound(&database);
             let extension = "SELECT count(*) FROM sqlite_schema WHERE name LIKE 'trop%'";
@@ -240,7 +240,7 @@ db.executescript('INSERT INTO reservations SELECT * FROM new; DROP TABLE new')",
     let schema = "SELECT * FROM sqlite_schema ORDER BY name";
     let before = (query(&database, schema), query(&database, "SELECT * FROM metadata"));
     let registry = scratch.open();
-    assert_eq!(reserve(&registry, "/p", "b").unwrap(), 5001);
+    assert_eq!(reserve(&registry, "/p", "b").unwrap(), 20001);
     assert_eq!(before, (query(&database, schema), query(&database, "SELECT * FROM metadata")));
 
     // The newer program upgrades again while this one has it open.
@@ -259,7 +259,7 @@ fn a_registry_whose_log_was_switched_off_gets_it_back() {
     let scratch = Scratch::new();
     reserve(&scratch.open(), "/p", "a").unwrap();
     assert_eq!(query(&scratch.database(), "PRAGMA journal_mode = DELETE"), json!([["delete"]]));
-    assert_eq!(reserve(&scratch.open(), "/p", "b").unwrap(), 5001);
+    assert_eq!(reserve(&scratch.open(), "/p", "b").unwrap(), 20001);
     assert_eq!(query(&scratch.database(), "PRAGMA journal_mode"), json!([["wal"]]));
 }
 
@@ -268,32 +268,32 @@ fn the_free_set_is_a_hint_and_the_rows_are_the_truth() {
     let scratch = Scratch::new();
     let registry = Registry::open({
         let mut options = common::options(&scratch.dir());
-        options.ports = Some(common::range(5000, 5003));
+        options.ports = Some(common::range(20000, 20003));
         options
     })
     .unwrap();
     for name in ["a", "b", "c", "d"] {
         reserve(&registry, "/p", name).unwrap();
     }
-    // Replacing fires no delete trigger: the set does not learn that 5000 is free now.
+    // Replacing fires no delete trigger: the set does not learn that 20000 is free now.
     python(
         &scratch.database(),
         "db.execute(\"INSERT OR REPLACE INTO reservations VALUES ('/p', 'a', 9000, NULL, NULL, 1, 1)\")",
     );
-    assert_eq!(reserve(&registry, "/p", "e").unwrap(), 5000);
+    assert_eq!(reserve(&registry, "/p", "e").unwrap(), 20000);
     common::assert_sound(&scratch.database());
     // Nor does it know about rows written while it was wrong.
     python(
         &scratch.database(),
         "db.execute(\"DELETE FROM reservations WHERE tag IN ('b', 'c')\")\ndb.execute('UPDATE trop_free_ports SET free = -1')",
     );
-    assert_eq!(reserve(&registry, "/p", "f").unwrap(), 5001);
+    assert_eq!(reserve(&registry, "/p", "f").unwrap(), 20001);
     python(&scratch.database(), "db.execute('UPDATE trop_free_ports SET free = 0')");
-    assert_eq!(reserve(&registry, "/p", "g").unwrap(), 5002);
+    assert_eq!(reserve(&registry, "/p", "g").unwrap(), 20002);
     python(&scratch.database(), "db.execute('DELETE FROM trop_free_ports')");
     assert_eq!(code(reserve(&registry, "/p", "h")), Code::Exhausted);
     python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE tag = 'f'\")");
-    assert_eq!(reserve(&registry, "/p", "h").unwrap(), 5001);
+    assert_eq!(reserve(&registry, "/p", "h").unwrap(), 20001);
     common::assert_sound(&scratch.database());
 }
 
@@ -304,12 +304,12 @@ fn a_leased_row_is_nobodys_to_change() {
     let path = scratch.dir();
     let path = path.to_str().unwrap();
     let lease = registry.lease(&LeaseRequest::default()).unwrap();
-    assert_eq!(lease.port(), common::port(5000));
+    assert_eq!(lease.port(), common::port(20000));
     let before = dump(&scratch.database());
     python(
         &scratch.database(),
         "
-for change in ('DELETE FROM reservations', 'UPDATE reservations SET port = 5005', 'UPDATE reservations SET last_used_at = 0'):
+for change in ('DELETE FROM reservations', 'UPDATE reservations SET port = 20005', 'UPDATE reservations SET last_used_at = 0'):
     try:
         db.execute(change)
     except sqlite3.IntegrityError as error:
@@ -318,12 +318,12 @@ for change in ('DELETE FROM reservations', 'UPDATE reservations SET port = 5005'
         raise AssertionError(change)",
     );
     assert_eq!(
-        common::release(&registry, path, "lease-5000").unwrap(),
+        common::release(&registry, path, "lease-20000").unwrap(),
         0,
         "a lease is not released by its path"
     );
     assert!(registry.list().unwrap().is_empty(), "nor listed");
-    assert_eq!(reserve(&registry, "/p", "a").unwrap(), 5001, "but its port is taken");
+    assert_eq!(reserve(&registry, "/p", "a").unwrap(), 20001, "but its port is taken");
     common::release(&registry, "/p", "a").unwrap();
     assert_eq!(dump(&scratch.database()), before);
 }
@@ -347,7 +347,7 @@ fn the_rule_of_another_program_is_a_conflict_that_changes_nothing() {
     assert_eq!(error.code(), Code::Conflict);
     assert!(error.to_string().contains("not on a Sunday"), "{error}");
     assert_eq!(dump(&scratch.database()), before);
-    assert_eq!(reserve(&registry, "/p", "c").unwrap(), 5002);
+    assert_eq!(reserve(&registry, "/p", "c").unwrap(), 20002);
 }
 
 #[test]
@@ -393,9 +393,9 @@ fn a_row_with_a_bad_value_is_named_by_its_field_and_disturbs_nobody_else() {
             named(reserve(&registry, "/p", "bad").unwrap_err());
         }
         if field != "port" {
-            named(registry.find_port(port(5000)).unwrap_err());
+            named(registry.find_port(port(20000)).unwrap_err());
         }
-        let free = if field == "port" { 5000 } else { 5001 };
+        let free = if field == "port" { 20000 } else { 20001 };
         assert_eq!(reserve(&registry, "/q", "good").unwrap(), free, "{field} = {value}");
         assert!(registry.find(&key("/q", "good")).unwrap().is_some());
         // An exhausted range looks at every row again.
@@ -445,13 +445,14 @@ fn files_are_private_child() {
     }
 }
 
-/// What ends the storms and the killings of other tests fails when there is something to see. Trap 133.
+/// What ends the storms and the killings of other tests fails when there is something to see. Trap 133 (a
+/// test never seen to fail).
 #[test]
 fn the_check_of_soundness_sees_each_fault() {
     for fault in [
         "",
-        "UPDATE trop_free_ports SET free = free | (1 << (5000 & 63)) WHERE word = 5000 >> 6",
-        "UPDATE trop_free_ports SET free = free & ~(1 << (5001 & 63)) WHERE word = 5001 >> 6",
+        "UPDATE trop_free_ports SET free = free | (1 << (20000 & 63)) WHERE word = 20000 >> 6",
+        "UPDATE trop_free_ports SET free = free & ~(1 << (20001 & 63)) WHERE word = 20001 >> 6",
         "DELETE FROM trop_free_ports WHERE word = 3",
         "UPDATE trop_free_ports SET open = 0 WHERE word = 3",
         // An index of something else than it holds.
@@ -461,7 +462,7 @@ fn the_check_of_soundness_sees_each_fault() {
          WHERE name = 'idx_reservations_last_used'",
     ] {
         let scratch = Scratch::new();
-        assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 5000);
+        assert_eq!(reserve(&scratch.open(), "/p", "a").unwrap(), 20000);
         python(&scratch.database(), &format!("db.executescript({})", Value::from(fault)));
         let check = std::panic::catch_unwind(|| common::assert_sound(&scratch.database()));
         assert_eq!(check.is_err(), !fault.is_empty(), "{fault}");

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::ptr;
 
-use trop_core::{Code, Error, LeaseRequest, Registry, RegistryOptions};
+use trop_core::{Code, Error, LeaseRequest, Port, Registry, RegistryOptions};
 
 use crate::clean::*;
 use crate::error::*;
@@ -91,6 +91,11 @@ fn a_panic_becomes_a_status_with_an_error_object() {
     }
 }
 
+/// The ports of this suite: each suite of the project has its own, see tests/README.md. No test asks who uses
+/// one.
+const MIN: i32 = 22000;
+const MAX: i32 = 22999;
+
 fn open(directory: &Path) -> *mut trop_registry {
     open_with_timeout(directory, trop_open_options::DEFAULT.busy_timeout_ms)
 }
@@ -99,6 +104,9 @@ fn open_with_timeout(directory: &Path, milliseconds: i32) -> *mut trop_registry 
     let directory = CString::new(directory.to_str().unwrap()).unwrap();
     let options = trop_open_options {
         data_dir: directory.as_ptr(),
+        ports_min: MIN,
+        ports_max: MAX,
+        flags: TROP_SKIP_OCCUPANCY_CHECK,
         busy_timeout_ms: milliseconds,
         ..trop_open_options::DEFAULT
     };
@@ -113,7 +121,8 @@ fn open_with_timeout(directory: &Path, milliseconds: i32) -> *mut trop_registry 
 fn a_panic_poisons_the_handle_for_whole_calls() {
     let directory = tempfile::tempdir().unwrap();
     let registry = open(directory.path());
-    // Arguments are read inside the guarded part too: a poisoned handle does not get as far as refusing these.
+    // Arguments are read inside the guarded part too: a poisoned handle does not get as far as refusing
+    // these.
     let reserve = trop_reserve_options { flags: u32::MAX, ..trop_reserve_options::DEFAULT };
     let release = trop_release_options { flags: u32::MAX, ..trop_release_options::DEFAULT };
     let list = trop_list_options { flags: u32::MAX, ..trop_list_options::DEFAULT };
@@ -289,13 +298,9 @@ struct Lock(std::process::Child);
 
 impl Lock {
     fn take(directory: &Path) -> Lock {
-        const LOCK: &str = "import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute('BEGIN IMMEDIATE')
-print('locked', flush=True)
-sys.stdin.read()";
         let mut command = Command::new("python3");
-        command.args(["-c", LOCK]).arg(directory.join("trop.db"));
+        command.arg("../tests/lock_holder.py").arg(directory.join("trop.db"));
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
         let mut holder = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut locked = [0; 6];
         holder.stdout.as_mut().unwrap().read_exact(&mut locked).unwrap();
@@ -371,6 +376,9 @@ fn the_port_of_a_running_program_is_released_by_force_only() {
     let registry = open(directory.path());
     let mut options = RegistryOptions::default();
     options.data_dir = Some(directory.path().into());
+    options.min = Some(Port::new("min", MIN.into()).unwrap());
+    options.max = Some(Port::new("max", MAX.into()).unwrap());
+    options.occupancy.skip = true;
     let lease = Registry::open(options).unwrap().lease(&LeaseRequest::default()).unwrap();
     let port = i32::from(lease.port().get());
     let release = |flags| {

@@ -9,7 +9,7 @@ const { describe, it, before, after } = require('node:test');
 const trop = require('trop');
 const { bothWays, scratch, lock, failure } = require('./support');
 
-const RANGE = [21000, 21099];
+const RANGE = [28000, 28099];
 const DEFAULT = process.env.TROP_DATA_DIR;
 
 bothWays('reserve, release and list', (call, open) => {
@@ -84,7 +84,7 @@ bothWays('reserve, release and list', (call, open) => {
       })),
       { min: 0 },
       { max: 65536 },
-      { min: 22000, max: 21000 },
+      { min: 29000, max: 28000 },
       ...['', ' ', 'x'.repeat(300), 'a\0b', '\ud800', 'x\udfff', 7, {}, Symbol('tag')].map((tag) => ({
         tag,
       })),
@@ -106,7 +106,7 @@ bothWays('reserve, release and list', (call, open) => {
       [{ tag: null }, 'tag'],
       [{ tag: '\ud800' }, 'tag'],
       [{ path: 7 }, 'path'],
-      [{ port: 21000 }, 'port'],
+      [{ port: 28000 }, 'port'],
     ]) {
       await assert.rejects(
         async () => call(registry, 'release', options),
@@ -176,7 +176,7 @@ bothWays('reserve, release and list', (call, open) => {
       async () => call(registry, 'reserve', { path: '/no/relative', allowUnrelatedPath: false }),
       failure('TROP_UNRELATED_PATH', 'path'),
     );
-    const small = await open({ dataDir, ports: [21100, 21101], excluded: [21100, '21101..21101'] });
+    const small = await open({ dataDir, ports: [28100, 28101], excluded: [28100, '28101..28101'] });
     await assert.rejects(async () => call(small, 'reserve', { path: '/w/one' }), (error) => {
       assert.ok(error instanceof trop.TropError && error instanceof Error);
       assert.deepEqual(Object.keys(error), ['code', 'number']);

@@ -19,7 +19,7 @@ it('keeps the event loop running while another process holds the lock', async (t
   const dataDir = path.join(directory, 'data');
   const file = path.join(scratch(t), 'trop.yaml');
   fs.writeFileSync(file, 'reservations: {services: {web: {}}}');
-  const registry = new trop.Registry({ dataDir, ports: [21200, 21299], busyTimeout: 60_000 });
+  const registry = new trop.Registry({ dataDir, ports: [28200, 28299], busyTimeout: 60_000 });
   // In directories that exist, so that pruning does not come before the others.
   const { port } = registry.reserve({ path: __dirname });
   registry.reserve({ path: directory });
@@ -54,7 +54,7 @@ it('keeps the event loop running while it scans', async (t) => {
   const registry = new trop.Registry({ dataDir: path.join(scratch(t), 'data') });
   let turned = 0;
   let scanned;
-  const scan = registry.scanAsync({ min: 20000, max: 21999 }).finally(() => (scanned = true));
+  const scan = registry.scanAsync({ min: 28000, max: 28999 }).finally(() => (scanned = true));
   while (!scanned) {
     await setImmediate();
     turned++;
@@ -159,7 +159,7 @@ it('runs many calls at once', async (t) => {
   const dataDir = path.join(scratch(t), 'data');
   const registry = await trop.Registry.openAsync({
     dataDir,
-    ports: [21300, 21399],
+    ports: [28300, 28399],
     skipOccupancyCheck: true,
   });
   const calls = Array.from({ length: 100 }, (_, tag) =>

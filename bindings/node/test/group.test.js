@@ -25,7 +25,7 @@ bothWays('groups', (call, open) => {
     const write = (services, project = 'shop') =>
       fs.writeFileSync(
         path.join(root, file),
-        `project: ${project}\nports: {min: 21900, max: 21949}\nreservations:${services}`,
+        `project: ${project}\nports: {min: 28900, max: 28949}\nreservations:${services}`,
       );
     write(services);
     const dataDir = path.join(directory, 'data');
@@ -39,19 +39,19 @@ bothWays('groups', (call, open) => {
     return { registry, dataDir, root, file: path.join(root, file), write };
   }
 
-  const BY_TAG = { web: 21900, 'api-v2': 21901, ['__proto__']: 21902, 10: 21904 };
+  const BY_TAG = { web: 28900, 'api-v2': 28901, ['__proto__']: 28902, 10: 28904 };
 
   it('come as a mapping without a prototype, whatever the tags', async (t) => {
     const { registry, root } = await project(t);
     const ports = await call(registry, 'reserveGroup');
     assert.equal(Object.getPrototypeOf(ports), null);
     assert.deepEqual({ ...ports }, BY_TAG);
-    assert.equal(ports.__proto__, 21902);
+    assert.equal(ports.__proto__, 28902);
     assert.equal(ports.toString, undefined);
     assert.deepEqual({ ...(await call(registry, 'reserveGroup', { by: 'tag' })) }, BY_TAG);
     assert.deepEqual(
       { ...(await call(registry, 'reserveGroup', { by: 'variable' })) },
-      { WEB_PORT: 21900, API_V2: 21901, __PROTO__: 21902, TEN: 21904 },
+      { WEB_PORT: 28900, API_V2: 28901, __PROTO__: 28902, TEN: 28904 },
     );
     const rows = await call(registry, 'list');
     const stored = rows.map(({ port, path, tag, project }) => [path, project, tag, port]);
@@ -65,7 +65,9 @@ bothWays('groups', (call, open) => {
     async (t) => {
       const { registry, dataDir, root } = await project(t);
       const ports = await call(registry, 'reserveGroup');
-      const command = (...args) => run(CLI, ['--data-dir', dataDir, ...args], { cwd: root });
+      // The range of the files, which that of the suite would weigh more than.
+      const env = { TROP_PORT_MIN: '28900', TROP_PORT_MAX: '28949' };
+      const command = (...args) => run(CLI, ['--data-dir', dataDir, ...args], { cwd: root, env });
       const printed = await command('reserve-group', 'trop.yaml', '--format', 'json');
       assert.deepEqual(Object.entries(JSON.parse(printed)), Object.entries(ports));
       assert.equal(await command('autoreserve', '--format', 'json'), printed);
@@ -75,13 +77,13 @@ bothWays('groups', (call, open) => {
   it('are found upward, or are those of a file', async (t) => {
     const { registry, root } = await project(t);
     const other = path.join(root, 'other.yaml');
-    fs.writeFileSync(other, 'ports: {min: 21950, max: 21959}\nreservations: {services: {only: {}}}\n');
-    assert.equal((await call(registry, 'reserveGroup', { dryRun: true })).web, 21900);
-    assert.deepEqual({ ...(await call(registry, 'reserveGroup', { file: other })) }, { only: 21950 });
+    fs.writeFileSync(other, 'ports: {min: 28950, max: 28959}\nreservations: {services: {only: {}}}\n');
+    assert.equal((await call(registry, 'reserveGroup', { dryRun: true })).web, 28900);
+    assert.deepEqual({ ...(await call(registry, 'reserveGroup', { file: other })) }, { only: 28950 });
 
-    const nowhere = await open({ dataDir: registry.dataDir, discovery: false });
+    const nowhere = await open({ dataDir: registry.dataDir, discovery: false, variables: false });
     await assert.rejects(call(nowhere, 'reserveGroup'), failure('TROP_NOT_FOUND'));
-    assert.deepEqual({ ...(await call(nowhere, 'reserveGroup', { file: other })) }, { only: 21950 });
+    assert.deepEqual({ ...(await call(nowhere, 'reserveGroup', { file: other })) }, { only: 28950 });
     const missing = path.join(root, 'missing.yaml');
     for (const file of [missing, root]) {
       await assert.rejects(
@@ -129,7 +131,7 @@ bothWays('groups', (call, open) => {
     const rows = await call(registry, 'list');
     await assert.rejects(call(registry, 'reserveGroup', { file }), failure('TROP_CONFLICT'));
     const forced = { file, force: true };
-    const replaced = { api: 21900, web: 21905 };
+    const replaced = { api: 28900, web: 28905 };
     assert.deepEqual({ ...(await call(registry, 'reserveGroup', { ...forced, dryRun: true })) }, replaced);
     assert.deepEqual(await call(registry, 'list'), rows);
     assert.deepEqual({ ...(await call(registry, 'reserveGroup', forced)) }, replaced);

@@ -9,7 +9,7 @@ const { it } = require('node:test');
 const trop = require('trop');
 const { bothWays, scratch, sql, lock, failure } = require('./support');
 
-const RANGE = [21800, 21899];
+const RANGE = [28800, 28899];
 
 bothWays('looking up, cleaning up and moving', (call, open) => {
   /** A registry of the test's own. */
@@ -180,7 +180,7 @@ bothWays('looking up, cleaning up and moving', (call, open) => {
     const byDefault = await fresh(t, { skipOccupancyCheck: false, ports: [port, port] });
     assert.equal((await call(byDefault, 'scan')).length, 1);
     assert.deepEqual(await call(await fresh(t), 'scan', { min: port, max: port }), []);
-    await assert.rejects(call(registry, 'scan', { min: 6000, max: 5000 }), failure('TROP_CONFIG', 'ports'));
+    await assert.rejects(call(registry, 'scan', { min: 28001, max: 28000 }), failure('TROP_CONFIG', 'ports'));
   });
 
   it('validates a configuration file', async (t) => {
@@ -240,9 +240,9 @@ bothWays('looking up, cleaning up and moving', (call, open) => {
       ['reserve', { dryRun: true }],
       ['reserveGroup', { file: __filename, dryRun: true }],
       ['release'],
-      ['releasePort', 5000],
+      ['releasePort', 28000],
       ['find'],
-      ['findPort', 5000],
+      ['findPort', 28000],
       ['list'],
       ['projects'],
       ['prune'],

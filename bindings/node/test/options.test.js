@@ -12,7 +12,7 @@ const { bothWays, scratch, sql, failure } = require('./support');
 
 // Each option of reserve, release and of opening has a test here that fails when the option is ignored.
 
-const RANGE = [21600, 21699];
+const RANGE = [28600, 28699];
 const NO_PROBES = { skipOccupancyCheck: true };
 
 /** A port that a TCP or UDP socket has, on loopback unless told otherwise, until the test is over. */
@@ -159,7 +159,7 @@ bothWays('options', (call, open) => {
 
   it('clean up an exhausted range, or leave it alone', async (t) => {
     const directory = scratch(t);
-    const one = await open({ dataDir: path.join(directory, 'data'), ports: [21700, 21700], ...NO_PROBES });
+    const one = await open({ dataDir: path.join(directory, 'data'), ports: [28700, 28700], ...NO_PROBES });
     const wish = { path: '/w/new' };
     const untouched = async (options) => {
       const rows = await call(one, 'list');
@@ -228,16 +228,20 @@ bothWays('options', (call, open) => {
     const project = path.join(directory, 'project');
     fs.mkdirSync(path.join(project, 'deep'), { recursive: true });
     fs.mkdirSync(dataDir);
-    fs.writeFileSync(path.join(project, 'trop.yaml'), 'project: found\nports: {min: 21710, max: 21711}\n');
+    fs.writeFileSync(path.join(project, 'trop.yaml'), 'project: found\nports: {min: 28710, max: 28711}\n');
     fs.writeFileSync(path.join(project, 'other.yaml'), 'project: named\n');
-    fs.writeFileSync(path.join(dataDir, 'config.yaml'), 'ports: {min: 21720, max: 21721}\n');
+    fs.writeFileSync(path.join(dataDir, 'config.yaml'), 'ports: {min: 28720, max: 28721}\n');
     const variable = 'TROP_TASK';
-    const [where, task] = [process.cwd(), process.env[variable]];
+    const [where, { [variable]: task, TROP_PORT_MIN, TROP_PORT_MAX }] = [process.cwd(), process.env];
     t.after(() => {
       process.chdir(where);
+      Object.assign(process.env, { TROP_PORT_MIN, TROP_PORT_MAX });
       if (task === undefined) delete process.env[variable];
       else process.env[variable] = task;
     });
+    // The range of the suite would weigh more than those of the files.
+    delete process.env.TROP_PORT_MIN;
+    delete process.env.TROP_PORT_MAX;
     process.chdir(path.join(project, 'deep'));
     process.env[variable] = 'variable';
     let tag = 0;
@@ -248,14 +252,14 @@ bothWays('options', (call, open) => {
       registry.close();
       return [port, project, task];
     };
-    assert.deepEqual(await row(), [21710, 'found', 'variable']);
-    assert.deepEqual(await row({ variables: false }), [21710, 'found', null]);
+    assert.deepEqual(await row(), [28710, 'found', 'variable']);
+    assert.deepEqual(await row({ variables: false }), [28710, 'found', null]);
     assert.deepEqual(await row({ discovery: false, variables: false }), [5000, null, null]);
-    assert.deepEqual(await row({ configFile: '../other.yaml' }), [21720, 'named', 'variable']);
-    assert.deepEqual(await row({ startDir: directory }), [21720, null, 'variable']);
+    assert.deepEqual(await row({ configFile: '../other.yaml' }), [28720, 'named', 'variable']);
+    assert.deepEqual(await row({ startDir: directory }), [28720, null, 'variable']);
     process.chdir('/');
-    assert.deepEqual(await row({ startDir: path.join(project, 'deep') }), [21710, 'found', 'variable']);
-    assert.deepEqual(await row({ discovery: true, ports: [21730, 21730] }), [21730, null, 'variable']);
+    assert.deepEqual(await row({ startDir: path.join(project, 'deep') }), [28710, 'found', 'variable']);
+    assert.deepEqual(await row({ discovery: true, ports: [28730, 28730] }), [28730, null, 'variable']);
 
     const file = path.join(project, 'trop.yaml');
     for (const [options, argument] of [
@@ -312,7 +316,7 @@ bothWays('wrong options', (call, open) => {
     ],
     reserveGroup: [[], { texts: ['file', 'task', 'by'] }, PERMISSIONS, PROBES, ['dryRun']],
     release: [[], { texts: ['path', 'tag'] }, ['untaggedOnly', 'recursive', 'allowUnrelatedPath', 'dryRun']],
-    releasePort: [[5000], {}, ['dryRun']],
+    releasePort: [[28000], {}, ['dryRun']],
     find: [[], { texts: ['path'] }],
     list: [[], { texts: ['project', 'tag', 'path'] }],
     prune: [[], {}, ['dryRun']],

@@ -32,6 +32,10 @@ function bothWays(name, body) {
 // Not even a test that fails reaches the user's registry.
 process.env.TROP_DATA_DIR = path.join(scratch({ after }), 'default');
 
+// The ports of this suite, 28000 to 29999: each suite of the project has its own, see tests/README.md. Those
+// below are for tests that name ports, because the files of the suite run at the same time.
+Object.assign(process.env, { TROP_PORT_MIN: '29300', TROP_PORT_MAX: '29999' });
+
 /** Runs a program and returns what it printed; fails when it fails. */
 async function run(command, args, { cwd, env } = {}) {
   const child = spawn(command, args, {
@@ -58,14 +62,8 @@ with sqlite3.connect(sys.argv[1], timeout=60) as connection:
 
 /** Another process that holds the write lock of the database until `unlock` is called. */
 async function lock(t, dataDir) {
-  const script = `
-import sqlite3, sys
-connection = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
-connection.execute("BEGIN IMMEDIATE")
-print("locked", flush=True)
-sys.stdin.read()
-`;
-  const holder = spawn('python3', ['-c', script, path.join(dataDir, 'trop.db')], {
+  const program = path.join(ROOT, '..', '..', 'tests', 'lock_holder.py');
+  const holder = spawn('python3', [program, path.join(dataDir, 'trop.db')], {
     stdio: ['pipe', 'pipe', 'inherit'],
   });
   t.after(() => holder.kill());

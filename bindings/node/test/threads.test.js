@@ -27,7 +27,7 @@ it('loads in worker threads, which get different ports', async (t) => {
   const arrived = new Int32Array(new SharedArrayBuffer(4));
   const script = `
     (async () => {
-      const registry = await trop.Registry.openAsync({ dataDir: workerData.dataDir, ports: [21400, 21499] });
+      const registry = await trop.Registry.openAsync({ dataDir: workerData.dataDir, ports: [28400, 28499] });
       const mine = [];
       for (let tag = 0; tag < 5; tag++) {
         const key = { path: '/w/worker' + workerData.number, tag: String(tag) };
@@ -68,7 +68,7 @@ it('has every call in worker threads', async (t) => {
       parentPort.postMessage(results);
     })();
   `;
-  const ports = [21510, 21599];
+  const ports = [28510, 28599];
   const options = {
     dataDir: path.join(directory, 'data'),
     ports,
@@ -128,7 +128,7 @@ it('works on after the only thread that had loaded it is gone', async (t) => {
 it('works in parent and child when processes are started', async (t) => {
   const directory = scratch(t);
   const dataDir = path.join(directory, 'data');
-  const ports = [21500, 21599];
+  const ports = [28500, 28599];
   const registry = new trop.Registry({ dataDir, ports, busyTimeout: 60_000 });
   const mine = registry.reserve({ path: '/w/parent' });
   const script = path.join(directory, 'child.js');

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import trop
 
-# Below the range from which Linux and macOS choose ports by themselves.
-PORTS = (20000, 29999)
+# The ports of this suite: each suite of the project has its own, see tests/README.md.
+PORTS = (26000, 27999)
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +24,16 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TROP_DATA_DIR", str(directory))
+    for name, port in zip(("TROP_PORT_MIN", "TROP_PORT_MAX"), PORTS, strict=True):
+        monkeypatch.setenv(name, str(port))
     return directory
+
+
+@pytest.fixture
+def range_of_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of configuration files, whose range weighs less than the variables of this suite."""
+    monkeypatch.delenv("TROP_PORT_MIN")
+    monkeypatch.delenv("TROP_PORT_MAX")
 
 
 @pytest.fixture
@@ -57,14 +66,8 @@ def write_lock(data_dir: Path) -> Callable[[], AbstractContextManager[Callable[[
 
     @contextmanager
     def hold() -> Iterator[Callable[[], None]]:
-        program = (
-            "import sqlite3, sys\n"
-            "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
-            "db.execute('BEGIN IMMEDIATE')\n"
-            "print('locked', flush=True)\n"
-            "sys.stdin.read()\n"
-        )
-        arguments = [sys.executable, "-c", program, str(data_dir / "trop.db")]
+        program = Path(__file__).parents[3] / "tests" / "lock_holder.py"
+        arguments = [sys.executable, program, data_dir / "trop.db"]
         with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
             assert holder.stdin is not None
             assert holder.stdout is not None

@@ -22,7 +22,7 @@ from calls import changing, make_project, reading
 
 def test_reserving_again_returns_the_same_port(registry: trop.Registry) -> None:
     first = registry.reserve("/srv/shop", "web")
-    again = registry.reserve("/srv/shop", "web", port=29999)
+    again = registry.reserve("/srv/shop", "web", port=27999)
     assert (first.created, again.created) == (True, False)
     assert first.port == again.port
     assert again.refusal is None
@@ -76,12 +76,12 @@ def test_a_reservation_is_pickled_and_copied_whole(registry: trop.Registry, prot
 
 
 def test_a_refused_port_says_why() -> None:
-    with socket.socket() as server, trop.Registry(ports=(20000, 65535), excluded=[20000]) as registry:
+    with socket.socket() as server, trop.Registry(ports=(26000, 65535), excluded=[26000]) as registry:
         server.bind(("127.0.0.1", 0))
         taken = registry.reserve("/a").port
-        assert registry.reserve("/b", port=19999).refusal == "outside_range"
+        assert registry.reserve("/b", port=25999).refusal == "outside_range"
         assert registry.reserve("/c", port=taken).refusal == "reserved"
-        assert registry.reserve("/d", port=20000).refusal == "excluded"
+        assert registry.reserve("/d", port=26000).refusal == "excluded"
         assert registry.reserve("/e", port=server.getsockname()[1]).refusal == "occupied"
         free = registry.reserve("/f").port
         registry.release("/f")
@@ -90,20 +90,20 @@ def test_a_refused_port_says_why() -> None:
 
 
 def test_min_and_max_replace_the_range(registry: trop.Registry) -> None:
-    chosen = [registry.reserve("/a", tag, min=25000, max=25999).port for tag in "abc"]
+    chosen = [registry.reserve("/a", tag, min=27000, max=27999).port for tag in "abc"]
     assert chosen == sorted(set(chosen))
-    assert 25000 <= chosen[0] <= chosen[-1] <= 25999
+    assert 27000 <= chosen[0] <= chosen[-1] <= 27999
     with pytest.raises(trop.ExhaustedError, match=rf"{chosen[0]}\.\.{chosen[0]} exhausted: 1 reserved"):
         registry.reserve("/b", min=chosen[0], max=chosen[0], disable_autoprune=True)
 
 
 @pytest.mark.parametrize(
     "excluded",
-    ["20000, 20001..20009", [20000, "20001..20009"], iter(range(20000, 20010)), {"20000..20009"}],
+    ["26000, 26001..26009", [26000, "26001..26009"], iter(range(26000, 26010)), {"26000..26009"}],
     ids=["text", "list", "iterator", "set"],
 )
 def test_excluded_ports_are_never_chosen(data_dir: Path, excluded: Any) -> None:
-    options = {"ports": (20000, 20009), "excluded": excluded}
+    options = {"ports": (26000, 26009), "excluded": excluded}
     with (
         trop.Registry(data_dir, **options) as registry,
         pytest.raises(trop.ExhaustedError, match="10 excluded"),

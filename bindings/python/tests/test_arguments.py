@@ -281,9 +281,9 @@ def test_what_the_callers_own_code_raises_passes_through() -> None:
 def test_unusual_values_that_are_fine(data_dir: Path) -> None:
     class Integer:
         def __index__(self) -> int:
-            return 20000
+            return 26000
 
-    ports: Any = [Integer(), 29999]
+    ports: Any = [Integer(), 27999]
     with trop.Registry(data_dir, ports=ports, excluded=None, busy_timeout=0) as registry:
         assert registry.reserve("/" + "é" * 3000, "é" * 127).tag == "é" * 127
         assert registry.reserve("~", port=Integer()).path == os.environ["HOME"]

@@ -68,7 +68,7 @@ def test_readers_and_dry_runs_do_not_wait_for_the_lock(data_dir: Path, write_loc
 
 def test_threads_make_every_call_at_once(data_dir: Path) -> None:
     make_project()
-    with trop.Registry(data_dir, ports=(20000, 20019)) as registry:
+    with trop.Registry(data_dir, ports=(26000, 26019)) as registry:
         calls = changing(registry) + reading(registry)
         barrier = threading.Barrier(8)
 
@@ -104,7 +104,7 @@ def test_threads_share_a_registry(registry: trop.Registry) -> None:
 
 def test_closing_under_other_threads_is_a_typed_error(data_dir: Path) -> None:
     barrier = threading.Barrier(5)
-    registry = trop.Registry(data_dir, ports=(20000, 29999))
+    registry = trop.Registry(data_dir, ports=(26000, 27999))
 
     def work(number: int) -> None:
         barrier.wait()
@@ -125,7 +125,7 @@ inherited: trop.Registry | None = None
 
 def reserve_in_child(data_dir: str, number: int, barrier: Any, results: Any) -> None:
     """Also runs in new interpreters, where nothing is inherited."""
-    registry = inherited or trop.Registry(data_dir, ports=(20000, 29999))
+    registry = inherited or trop.Registry(data_dir, ports=(26000, 27999))
     barrier.wait()
     results.put([registry.reserve("/child", f"{number}-{i}") for i in range(10)])
 
@@ -160,7 +160,7 @@ def test_a_registry_works_in_parent_and_children(
 @forks
 def test_every_call_works_in_a_child(data_dir: Path) -> None:
     make_project()
-    with trop.Registry(data_dir, ports=(20000, 20019)) as registry:
+    with trop.Registry(data_dir, ports=(26000, 26019)) as registry:
         before = registry.reserve("/parent")
         child = os.fork()
         if child == 0:
@@ -214,7 +214,7 @@ def test_forks_while_threads_work(registry: trop.Registry) -> None:
 
 
 def contend(data_dir: str, number: int, barrier: Any, results: Any) -> None:
-    with trop.Registry(data_dir, ports=(20000, 20010), skip_occupancy_check=True) as registry:
+    with trop.Registry(data_dir, ports=(26000, 26010), skip_occupancy_check=True) as registry:
         barrier.wait()
         try:
             # A directory that exists: an exhausted range is pruned.
@@ -237,5 +237,5 @@ def test_twenty_contenders_for_eleven_ports(data_dir: Path) -> None:
     for contender in contenders:
         contender.join()
         assert contender.exitcode == 0
-    assert sorted(port for port in outcomes if isinstance(port, int)) == [*range(20000, 20011)]
+    assert sorted(port for port in outcomes if isinstance(port, int)) == [*range(26000, 26011)]
     assert sum(isinstance(error, trop.ExhaustedError) for error in outcomes) == 9

@@ -16,11 +16,11 @@ COMMAND = Path(__file__).resolve().parents[3] / "target" / "release" / "trop"
 
 GROUP = """\
 project: shop
-ports: {min: 20000, max: 29999}
+ports: {min: 26000, max: 27999}
 occupancy_check: {skip: true}
 reservations:
   services:
-    web: {preferred: 25000, env: SITE}
+    web: {preferred: 27000, env: SITE}
     api-v2: {offset: 1}
     db: {offset: 2}
 """
@@ -39,7 +39,7 @@ def test_a_group_is_a_dictionary_in_the_order_of_the_tags() -> None:
     ports = trop.reserve_group()
     assert type(ports) is dict
     assert [*ports] == ["api-v2", "db", "web"]
-    assert ports["web"] == 25000
+    assert ports["web"] == 27000
     assert ports["db"] == ports["api-v2"] + 1
     assert trop.reserve_group(by="tag") == ports
     by_variable = trop.reserve_group(by="variable")
@@ -72,13 +72,13 @@ def test_the_file_is_the_one_that_is_named_else_found_upward(
     assert trop.reserve_group("../trop.yaml") == trop.reserve_group(file) == found
     named = tmp_path / "other.yaml"
     named.write_text(
-        "reservations: {services: {only: {preferred: 26000}}}\nports: {min: 20000, max: 29999}\n"
+        "reservations: {services: {only: {preferred: 27500}}}\nports: {min: 26000, max: 27999}\n"
     )
-    assert trop.reserve_group(named) == {"only": 26000}
+    assert trop.reserve_group(named) == {"only": 27500}
     with trop.Registry(start_dir=tmp_path) as registry, pytest.raises(trop.NotFoundError):
         registry.reserve_group()
     with trop.Registry(config_file=named) as registry:
-        assert registry.reserve_group() == {"only": 26000}
+        assert registry.reserve_group() == {"only": 27500}
     with trop.Registry(discovery=False) as registry:
         with pytest.raises(trop.NotFoundError):
             registry.reserve_group()
@@ -132,8 +132,9 @@ def test_the_path_guard(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert trop.reserve_group(file, allow_unrelated_path=False, force=True) == trop.reserve_group(file)
 
 
+@pytest.mark.usefixtures("range_of_files")
 def test_nothing_is_left_of_a_group_that_does_not_fit(file: Path) -> None:
-    file.write_text("ports: {min: 20000, max: 20001}\n" + GROUP.replace("ports:", "#"))
+    file.write_text("ports: {min: 26000, max: 26001}\n" + GROUP.replace("ports:", "#"))
     with pytest.raises(trop.ExhaustedError):
         trop.reserve_group()
     assert trop.list() == []

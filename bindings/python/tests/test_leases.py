@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import trop
 
-PORTS = (20000, 29999)
+PORTS = (26000, 27999)
 
 Lock = Callable[[], AbstractContextManager[Callable[[], None]]]
 
@@ -103,11 +103,11 @@ def test_a_lease_keeps_its_registry(data_dir: Path) -> None:
 
 
 def test_many_or_none(registry: trop.Registry) -> None:
-    ports = {"min": 20000, "max": 20009, **QUIET}
-    leases = registry.lease_many(4, port=20005, label="x", **ports)
-    assert [lease.port for lease in leases] == [20005, 20000, 20001, 20002]
+    ports = {"min": 26000, "max": 26009, **QUIET}
+    leases = registry.lease_many(4, port=26005, label="x", **ports)
+    assert [lease.port for lease in leases] == [26005, 26000, 26001, 26002]
     neighbours = registry.lease_many(4, contiguous=True, **ports)
-    assert [lease.port for lease in neighbours] == [20006, 20007, 20008, 20009]
+    assert [lease.port for lease in neighbours] == [26006, 26007, 26008, 26009]
     for options in ({}, {"contiguous": True}):
         with pytest.raises(trop.ExhaustedError):
             registry.lease_many(3, **options, **ports)
@@ -118,7 +118,7 @@ def test_many_or_none(registry: trop.Registry) -> None:
 @pytest.mark.parametrize("count", [0, 11, -1, 2**32, 2**64])
 def test_a_count_that_is_impossible(registry: trop.Registry, count: int) -> None:
     with pytest.raises(trop.InvalidArgumentError) as raised:
-        registry.lease_many(count, min=20000, max=20009)
+        registry.lease_many(count, min=26000, max=26009)
     assert raised.value.argument == "count"
     assert registry.leases() == []
 
@@ -456,7 +456,7 @@ def test_a_lease_lasts_as_long_as_a_child_of_its_process(registry: trop.Registry
     program = (
         "import os, sys, warnings, trop\n"
         "warnings.simplefilter('ignore')\n"
-        "lease = trop.lease(min=20000, max=29999)\n"
+        "lease = trop.lease(min=26000, max=27999)\n"
         "if os.fork() == 0:\n"
         "    sys.stdin.read()\n"
         "    os._exit(0)\n"

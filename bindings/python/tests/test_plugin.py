@@ -143,7 +143,7 @@ def test_leaks_are_reported_with_the_test_that_took_them(pytester: pytest.Pytest
             def test_another_registry(self):
                 with trop.Registry() as registry:
                     kept.append(registry.lease())
-                kept.append(trop.Registry({str(data_dir / "other")!r}, ports=(30000, 30000)).lease(
+                kept.append(trop.Registry({str(data_dir / "other")!r}, ports=(27998, 27998)).lease(
                     skip_occupancy_check=True))
 
         def test_clean(trop_ports):
@@ -164,7 +164,7 @@ def test_leaks_are_reported_with_the_test_that_took_them(pytester: pytest.Pytest
         assert told[-2:] == tests
         # While they were collected, and at the end; with xdist at the end of its main process too.
         assert told[:-2] == ["(between the tests)"] * (3 if options else 2)
-        result.stdout.fnmatch_lines(f"{tests[0]}: port 30000 was leased until the end of the session")
+        result.stdout.fnmatch_lines(f"{tests[0]}: port 27998 was leased until the end of the session")
 
 
 @pytest.mark.parametrize("options", [(), ("-n", "2")], ids=["alone", "xdist"])

@@ -100,12 +100,12 @@ def test_a_stored_field_changes_only_by_its_own_permission(registry: trop.Regist
 
 
 def test_overwriting_chooses_anew(data_dir: Path) -> None:
-    with trop.Registry(data_dir, ports=(20000, 29999), skip_occupancy_check=True) as registry:
-        held = registry.reserve("/a", port=25000)
-        assert registry.reserve("/a", port=25001).port == 25000
-        moved = registry.reserve("/a", port=25001, overwrite=True)
-        assert (moved.port, moved.created, moved.created_at) == (25001, False, held.created_at)
-        assert registry.reserve("/a", port=25002, force=True).port == 25002
+    with trop.Registry(data_dir, ports=(26000, 27999), skip_occupancy_check=True) as registry:
+        held = registry.reserve("/a", port=27000)
+        assert registry.reserve("/a", port=27001).port == 27000
+        moved = registry.reserve("/a", port=27001, overwrite=True)
+        assert (moved.port, moved.created, moved.created_at) == (27001, False, held.created_at)
+        assert registry.reserve("/a", port=27002, force=True).port == 27002
         assert len(registry.list()) == 1
 
 
@@ -119,11 +119,11 @@ def test_an_occupied_port_is_used_if_that_is_ignored() -> None:
 
 
 def test_an_excluded_port_is_used_if_that_is_ignored() -> None:
-    with trop.Registry(ports=(20000, 29999), excluded="25000", skip_occupancy_check=True) as registry:
-        assert registry.reserve("/a", port=25000, ignore_occupied=True).refusal == "excluded"
-        assert registry.reserve("/b", port=25000, ignore_exclusions=True).port == 25000
+    with trop.Registry(ports=(26000, 27999), excluded="27000", skip_occupancy_check=True) as registry:
+        assert registry.reserve("/a", port=27000, ignore_occupied=True).refusal == "excluded"
+        assert registry.reserve("/b", port=27000, ignore_exclusions=True).port == 27000
         assert registry.release("/b") == 1
-        assert registry.reserve("/b", port=25000, force=True).port == 25000
+        assert registry.reserve("/b", port=27000, force=True).port == 27000
 
 
 def test_force_accepts_any_path(registry: trop.Registry) -> None:
@@ -133,9 +133,9 @@ def test_force_accepts_any_path(registry: trop.Registry) -> None:
 @pytest.fixture
 def full(data_dir: Path, sql: Callable[[str], str]) -> Iterator[trop.Registry]:
     """A range of two ports: one of a directory that is gone, one not used for 31 days."""
-    with trop.Registry(data_dir, ports=(20000, 20001), skip_occupancy_check=True) as registry:
-        registry.reserve("/gone", port=20000)
-        registry.reserve("/", "stale", port=20001)
+    with trop.Registry(data_dir, ports=(26000, 26001), skip_occupancy_check=True) as registry:
+        registry.reserve("/gone", port=26000)
+        registry.reserve("/", "stale", port=26001)
         sql("UPDATE reservations SET last_used_at = last_used_at - 86400 * 31 WHERE tag = 'stale'")
         yield registry
 
@@ -190,7 +190,7 @@ def test_a_dry_run_without_a_registry_creates_nothing(data_dir: Path) -> None:
     options = {"project": "shop", "skip_occupancy_check": True}
     planned = trop.reserve("/a", "web", dry_run=True, **options)  # type: ignore[arg-type]
     assert (planned.path, planned.tag, planned.project, planned.created) == ("/a", "web", "shop", True)
-    assert (trop.release(dry_run=True), trop.release_port(5000, dry_run=True)) == (0, False)
+    assert (trop.release(dry_run=True), trop.release_port(26000, dry_run=True)) == (0, False)
     assert trop.autoclean(dry_run=True).pruned == ()
     assert not data_dir.exists()
     assert trop.reserve("/a", "web", **options).port == planned.port  # type: ignore[arg-type]
@@ -200,12 +200,12 @@ def test_a_dry_run_without_a_registry_creates_nothing(data_dir: Path) -> None:
     "call",
     [
         lambda registry, dry: registry.reserve("/new", dry_run=dry),
-        lambda registry, dry: registry.reserve("/gone", "stale", port=25000, overwrite=True, dry_run=dry),
+        lambda registry, dry: registry.reserve("/gone", "stale", port=27000, overwrite=True, dry_run=dry),
         lambda registry, dry: registry.reserve_group(dry_run=dry),
         lambda registry, dry: registry.reserve_group(by="variable", dry_run=dry),
         lambda registry, dry: registry.release("/gone", dry_run=dry),
         lambda registry, dry: registry.release("/", recursive=True, dry_run=dry),
-        lambda registry, dry: registry.release_port(20000, dry_run=dry),
+        lambda registry, dry: registry.release_port(26000, dry_run=dry),
         lambda registry, dry: registry.prune(dry_run=dry),
         lambda registry, dry: registry.expire(dry_run=dry),
         lambda registry, dry: registry.autoclean(7, dry_run=dry),
@@ -219,14 +219,14 @@ def test_a_dry_run_tells_what_the_call_does_and_changes_nothing(
     call: Callable[[trop.Registry, bool], object],
 ) -> None:
     Path("trop.yaml").write_text("reservations: {services: {web: {offset: 1}, api: }}\n")
-    with trop.Registry(data_dir, ports=(20000, 29999), skip_occupancy_check=True) as registry:
+    with trop.Registry(data_dir, ports=(26000, 27999), skip_occupancy_check=True) as registry:
         for tag in (None, "fresh", "stale"):
             registry.reserve("/gone", tag)
             registry.reserve(os.fspath(data_dir), tag)
         sql("UPDATE reservations SET last_used_at = last_used_at - 86400 * 31 WHERE tag = 'stale'")
         everything = "SELECT * FROM reservations ORDER BY path, tag"
         before = sql(everything)
-    with trop.Registry(data_dir, ports=(20000, 29999), busy_timeout=0, skip_occupancy_check=True) as registry:
+    with trop.Registry(data_dir, ports=(26000, 27999), busy_timeout=0, skip_occupancy_check=True) as registry:
         with write_lock():
             planned = call(registry, True)
         assert sql(everything) == before

@@ -191,7 +191,8 @@ func (a *agent) reserve(f fields) ([]string, error) {
 	}
 	answer = append(answer, field("created", created))
 	for name, value := range map[string]string{
-		"tag": reservation.Tag, "project": reservation.Project, "task": reservation.Task, "refusal": reservation.Refusal,
+		"tag": reservation.Tag, "project": reservation.Project, "task": reservation.Task,
+		"refusal": reservation.Refusal,
 	} {
 		if value != "" {
 			answer = append(answer, field(name, value))
@@ -375,9 +376,9 @@ func leased(list []trop.LeaseInfo, err error) ([]string, error) {
 
 func explained(told trop.Explanation, err error) ([]string, error) {
 	answer := map[string]any{
-		"port": told.Port, "reservation": nil, "lease": nil, "occupied": told.Occupied, "process_id": told.ProcessID,
-		"process_name": orNull(told.ProcessName), "user": orNull(told.User), "in_range": told.InRange,
-		"excluded": told.Excluded, "text": told.Text,
+		"port": told.Port, "reservation": nil, "lease": nil, "occupied": told.Occupied,
+		"process_id": told.ProcessID, "process_name": orNull(told.ProcessName), "user": orNull(told.User),
+		"in_range": told.InRange, "excluded": told.Excluded, "text": told.Text,
 	}
 	if told.ProcessID == 0 {
 		answer["process_id"] = nil
@@ -391,7 +392,7 @@ func explained(told trop.Explanation, err error) ([]string, error) {
 	return shown(answer, err)
 }
 
-// shown is the answer with a value as JSON.
+// shown returns the answer with a value as JSON.
 func shown(value any, err error) ([]string, error) {
 	if err != nil {
 		return nil, err
@@ -454,7 +455,7 @@ func (f fields) has(name string) bool {
 	return given
 }
 
-// number is the nearest number Go can express.
+// number returns the nearest number Go can express.
 func (f fields) number(name string) int {
 	number, err := strconv.Atoi(f[name])
 	if err != nil && !errors.Is(err, strconv.ErrRange) {
@@ -471,7 +472,7 @@ func (f fields) expiry() []trop.ExpireOption {
 	return options
 }
 
-// key is the options for the path and the tag, of a kind that takes them.
+// key returns the options for the path and the tag, of a kind that takes them.
 func key[O any](f fields) (options []O) {
 	if path, given := f["path"]; given {
 		options = append(options, any(trop.Path(path)).(O))
@@ -486,7 +487,7 @@ func dryRun[O any](f fields) []O {
 	return chosen(f, map[string]O{"dry_run=1": any(trop.DryRun()).(O)})
 }
 
-// chosen is the options whose field has their value.
+// chosen returns the options whose field has their value.
 func chosen[O any](f fields, all map[string]O) (options []O) {
 	for condition, option := range all {
 		name, value, _ := strings.Cut(condition, "=")

@@ -65,7 +65,7 @@ impl Group {
 mod tests {
     use super::*;
 
-    /// Trap 5.
+    /// Trap 5 (upper case of Unicode).
     #[test]
     fn names_follow_from_tags_by_ascii_rules_only() {
         let name = |tag: &str| derived_name(&Tag::new(tag).unwrap());

@@ -244,7 +244,7 @@ mod tests {
         Port::new("port", i64::from(address.port())).unwrap()
     }
 
-    /// Trap 93.
+    /// Trap 93 (a switch removes too many probes).
     #[test]
     fn each_switch_removes_exactly_its_own_probes() {
         let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -273,7 +273,7 @@ mod tests {
         assert_eq!(all.probe(port), Verdict::Occupied);
     }
 
-    /// Trap 94.
+    /// Trap 94 (an IPv6 probe asks for IPv4).
     #[test]
     fn an_ipv6_listener_does_not_occupy_ipv4() {
         let Ok(listener) = TcpListener::bind("[::1]:0") else { return };
@@ -283,7 +283,7 @@ mod tests {
         assert_eq!(ipv4.probe(port), Verdict::Free);
     }
 
-    /// Traps 96, 97.
+    /// Traps 96 (no IPv6), 97 (one failing probe ends the look).
     #[test]
     fn a_missing_family_drops_the_probe_and_any_other_failure_leaves_doubt() {
         #[cfg(unix)]
@@ -297,7 +297,7 @@ mod tests {
     }
 
     /// A socket that allows reuse and does not listen yet is detected only by a probe that does not ask for
-    /// reuse. Trap 95.
+    /// reuse. Trap 95 (address reuse hides the owner).
     #[test]
     fn a_bound_socket_that_may_be_reused_occupies_its_port() {
         for kind in [Type::STREAM, Type::DGRAM] {

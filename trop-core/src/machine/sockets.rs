@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(owner.status(), "available");
     }
 
-    /// Trap 100.
+    /// Trap 100 (an invented owner).
     #[test]
     fn nothing_is_invented_for_an_unknown_socket() {
         let port = Port::new("port", 1).unwrap();
@@ -137,7 +137,8 @@ mod tests {
         assert_eq!(Owners::default().of(port, probe), Owner::default());
     }
 
-    /// However many sockets there are, only those of the port are examined. Trap 101.
+    /// However many sockets there are, only those of the port are examined. Trap 101 (look-ups in square
+    /// time).
     #[test]
     fn a_look_up_does_not_get_slower_with_the_number_of_sockets() {
         let probe = crate::OccupancyPolicy::default().probes().next().unwrap();

@@ -153,7 +153,7 @@ mod tests {
         assert!("5..4".parse::<PortSet>().unwrap_err().to_string().contains("5 is above max 4"));
     }
 
-    /// Trap 92.
+    /// Trap 92 (overflow at the highest port).
     #[test]
     fn ranges_reach_the_highest_port() {
         let set: PortSet = "65530..65535, 65528, 65529, 1".parse().unwrap();
@@ -170,7 +170,8 @@ mod tests {
         assert!(all.contains(Port::MAX));
     }
 
-    /// Looking all ports up in a full set takes about as long as in an empty one. Trap 101.
+    /// Looking all ports up in a full set takes about as long as in an empty one. Trap 101 (look-ups in
+    /// square time).
     #[test]
     fn a_look_up_does_not_get_slower_with_the_size_of_the_set() {
         let cost = |set: &PortSet| {

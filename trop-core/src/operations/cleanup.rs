@@ -240,7 +240,7 @@ mod tests {
         request
     }
 
-    /// Trap 51.
+    /// Trap 51 (a refreshed row is deleted).
     #[test]
     fn what_changes_between_the_survey_and_the_lock_survives() {
         let scratch = tempfile::tempdir().unwrap();
@@ -280,7 +280,7 @@ mod tests {
         assert_eq!(registry.list().unwrap(), []);
     }
 
-    /// Traps 50, 56.
+    /// Traps 50 (an unreadable directory is missing), 56 (an impossible path stays).
     #[test]
     fn only_definite_answers_make_a_reservation_removable() {
         let of = |number| state_of(Err(io::Error::from_raw_os_error(number)));

@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Trap 10.
+    /// Trap 10 (an unknown shell is taken for bash).
     #[test]
     fn a_shell_that_bash_is_only_a_guess_for_is_named() {
         for name in ["nu", "csh", "tcsh", "elvish", "xonsh", "rc"] {
@@ -224,7 +224,7 @@ mod tests {
         GroupFormat::Json(GroupKey::Variable),
     ];
 
-    /// Trap 26: in the order of the members, which is that of the tags.
+    /// Trap 26 (the order of a hash map): in the order of the members, which is that of the tags.
     #[test]
     fn each_format_is_exact() {
         let group = group(&[("a\"b", "Z_1", 1), ("web", "web_PORT", 65535)]);
@@ -243,7 +243,8 @@ mod tests {
         );
     }
 
-    /// Traps 1, 2, 3, 4: every format checks every name again, and does not rely on quoting.
+    /// Traps 1 (names that are no variables), 2 (names judged late), 3 (a bad name is quoted), 4 (two
+    /// services with one name): every format checks every name again, and does not rely on quoting.
     #[test]
     fn names_are_checked_again_where_they_are_written() {
         let long = "A".repeat(256);

@@ -194,7 +194,7 @@ mod tests {
         }
     }
 
-    /// Trap 115.
+    /// Trap 115 (a rule in a comment).
     #[test]
     fn what_stands_in_a_comment_does_not_count() {
         for (other, token) in [

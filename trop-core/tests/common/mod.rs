@@ -1,5 +1,5 @@
-//! What the integration tests share: data directories of their own, other processes, and a look into the database
-//! from outside.
+//! What the integration tests share: data directories of their own, other processes, and a look into the
+//! database from outside.
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod fork;
@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::fs::{self, Permissions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -79,10 +80,14 @@ impl Scratch {
     }
 }
 
+/// The ports of this suite: each suite of the project has its own, see tests/README.md.
+pub(crate) const PORTS: RangeInclusive<u16> = 20000..=21999;
+
 /// A long wait, no probes and no configuration: what else is on the machine must not matter.
 pub(crate) fn options(dir: &Path) -> RegistryOptions {
     let mut options = RegistryOptions::default();
     options.data_dir = Some(dir.to_path_buf());
+    options.ports = Some(range(*PORTS.start(), *PORTS.end()));
     options.busy_timeout = Some(Duration::from_secs(60));
     options.occupancy.skip = true;
     options.discovery = Discovery::Off;
@@ -142,8 +147,8 @@ pub(crate) fn listed(registry: &Registry) -> Vec<(u16, String, String)> {
     registry.list().unwrap().into_iter().map(row).collect()
 }
 
-/// Runs Python with the database connected as `db`, in another process, because a second SQLite in this one would
-/// drop the locks of the first. The script's `answer`, if it sets one, comes back.
+/// Runs Python with the database connected as `db`, in another process, because a second SQLite in this one
+/// would drop the locks of the first. The script's `answer`, if it sets one, comes back.
 pub(crate) fn python(database: &Path, script: &str) -> Value {
     let frame = format!(
         "import json, sqlite3, sys\n\
@@ -215,11 +220,17 @@ impl Process {
 
     /// A process that holds the write lock from now on until it is told to go on.
     pub(crate) fn locking(database: &Path) -> Process {
-        let mut process = Process::python(
-            database,
-            "db.execute('BEGIN IMMEDIATE')\nsay('locked')\nsys.stdin.readline()\ndb.execute('ROLLBACK')",
-        );
-        assert_eq!(process.hear(), "locked");
+        Process::locking_and(database, "SELECT 1")
+    }
+
+    /// The same, and it changes something by a statement before it commits.
+    pub(crate) fn locking_and(database: &Path, sql: &str) -> Process {
+        let program = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/lock_holder.py");
+        let mut command = Command::new("python3");
+        let mut process = Process::spawn(command.arg(program).arg(database).args(["--then", sql]));
+        let mut line = String::new();
+        process.output.read_line(&mut line).unwrap();
+        assert_eq!(line, "locked\n");
         process
     }
 
@@ -295,7 +306,9 @@ fn this_program(launcher: &[&str]) -> Command {
 
 fn alone<'c>(command: &'c mut Command, test: &str, role: &str, dir: &Path) -> &'c mut Command {
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
-    command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir)
+    command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir);
+    // For the shared registry, which nobody gives options.
+    command.env("TROP_PORT_MIN", PORTS.start().to_string()).env("TROP_PORT_MAX", PORTS.end().to_string())
 }
 
 /// The role this process was started for, if another test started it.
@@ -367,16 +380,18 @@ pub(crate) fn bind_plainly(address: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-/// The first of `count` ports in a row that nothing has bound now, nor had a moment ago, below those the kernel gives
-/// out by itself.
+/// The first of `count` neighbouring ports of the suite that nothing has bound now, nor had a moment ago.
 pub(crate) fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| {
         let address = (Ipv4Addr::LOCALHOST, port);
         UdpSocket::bind(address).is_ok() && bind_plainly(address.into()).is_ok()
     };
     // Test programs that run at the same time start at different places.
-    let start = 20000 + u16::try_from(process::id() % 1000).unwrap() * 10;
-    (start..32000).step_by(usize::from(count)).find(|first| (*first..*first + count).all(is_free)).unwrap()
+    let start = PORTS.start() + u16::try_from(process::id() % 100).unwrap() * 10;
+    (start..PORTS.end() - count)
+        .step_by(usize::from(count))
+        .find(|first| (*first..*first + count).all(is_free))
+        .unwrap()
 }
 
 /// Gives up root's rights for good: for processes of their own only.
@@ -392,8 +407,8 @@ pub(crate) fn become_nobody() {
     }
 }
 
-/// From now on this system call of this thread ends in a seccomp `action`, if the argument of this number has this value
-/// or none is given.
+/// From now on this system call of this thread ends in a seccomp `action`, if the argument of this number has
+/// this value or none is given.
 #[cfg(target_os = "linux")]
 #[allow(unsafe_code, reason = "system calls the standard library does not have")]
 pub(crate) fn filter_system_call(number: libc::c_long, argument: Option<(u32, u32)>, action: u32) {
@@ -417,8 +432,8 @@ pub(crate) fn filter_system_call(number: libc::c_long, argument: Option<(u32, u3
     }
     filter.extend([step(answer, 0, action), step(answer, 0, libc::SECCOMP_RET_ALLOW)]);
     let program = libc::sock_fprog { len: filter.len().try_into().unwrap(), filter: filter.as_mut_ptr() };
-    // SAFETY: `program` and the filter it points to outlive the calls; the filter concerns this thread and those
-    // it will start.
+    // SAFETY: `program` and the filter it points to outlive the calls; the filter concerns this thread and
+    // those it will start.
     unsafe {
         assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
         assert_eq!(libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program), 0);

@@ -18,7 +18,7 @@ fn age(machine: &Machine) {
     machine.sql("UPDATE reservations SET created_at = 1000");
 }
 
-/// Traps 28, 35, 36.
+/// Traps 28 (a flag does nothing), 35 (overwriting forgets its own port), 36 (a wish moves a key).
 #[test]
 fn overwriting_takes_the_preferred_or_lowest_port_and_keeps_the_creation() {
     let machine = Machine::new();
@@ -40,7 +40,7 @@ fn overwriting_takes_the_preferred_or_lowest_port_and_keeps_the_creation() {
     assert_eq!(machine.rows().len(), 1);
 }
 
-/// What became of its port later moves no key, and no probe is made for it. Trap 36.
+/// What became of its port later moves no key, and no probe is made for it. Trap 36 (a wish moves a key).
 #[test]
 fn an_existing_key_keeps_a_port_that_is_bound_excluded_and_out_of_range() {
     let machine = Machine::new();
@@ -71,7 +71,7 @@ fn an_overwrite_that_finds_nothing_leaves_the_row() {
     assert_eq!(fs::metadata(machine.database()).unwrap().len(), before);
 }
 
-/// Trap 34.
+/// Trap 34 (force takes another key's port).
 #[test]
 fn force_never_takes_another_keys_port_or_leaves_the_range() {
     let machine = Machine::new();
@@ -88,7 +88,7 @@ fn force_never_takes_another_keys_port_or_leaves_the_range() {
     machine.refuses(6, &["exhausted", "2 reserved"], more.iter().chain(&range));
 }
 
-/// Traps 28, 33, 93.
+/// Traps 28 (a flag does nothing), 33 (one ignore flag does more), 93 (a switch removes too many probes).
 #[test]
 fn a_preferred_port_in_use_can_be_had_by_asking() {
     let machine = Machine::new();
@@ -129,7 +129,7 @@ fn full() -> Machine {
 
 const FULL: [&str; 8] = ["reserve", "--min", "25200", "--max", "25202", SKIP, "--tag", "new"];
 
-/// Trap 37.
+/// Trap 37 (no single, whole clean-up).
 #[test]
 fn an_exhausted_range_is_cleaned_up_and_tried_once_more() {
     let machine = full();
@@ -148,7 +148,7 @@ fn an_exhausted_range_is_cleaned_up_and_tried_once_more() {
     assert_eq!((port(&quiet), quiet.stderr.as_str()), (25200, ""));
 }
 
-/// Traps 28, 38.
+/// Traps 28 (a flag does nothing), 38 (clean-up switches as flags only).
 #[test]
 fn each_half_of_the_cleanup_can_be_switched_off() {
     for force in [&[][..], &["--force"]] {
@@ -176,7 +176,8 @@ fn each_half_of_the_cleanup_can_be_switched_off() {
     }
 }
 
-/// Traps 38, 70, 71.
+/// Traps 38 (clean-up switches as flags only), 70 (commands read different sources), 71 (a setting as a flag
+/// only).
 #[test]
 fn the_switches_of_the_cleanup_come_from_every_source() {
     let force = |force: bool| FULL.into_iter().chain(force.then_some("--force"));
@@ -209,7 +210,8 @@ fn the_switches_of_the_cleanup_come_from_every_source() {
     machine.refuses_command(6, &["automatic pruning and expiration disabled"], &mut command);
 }
 
-/// Traps 70, 71, 75.
+/// Traps 70 (commands read different sources), 71 (a setting as a flag only), 75 (one probe switch resets the
+/// others).
 #[test]
 fn what_is_probed_and_permitted_comes_from_every_source() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
@@ -244,7 +246,7 @@ fn what_is_probed_and_permitted_comes_from_every_source() {
     }
 }
 
-/// Trap 37.
+/// Trap 37 (no single, whole clean-up).
 #[test]
 fn a_cleanup_that_does_not_help_is_undone() {
     let machine = Machine::new();
@@ -267,7 +269,8 @@ fn a_cleanup_that_does_not_help_is_undone() {
     assert_eq!(machine.rows().len(), 1);
 }
 
-/// Traps 41, 42, 44, 45.
+/// Traps 41 (a dry run promises too much), 42 (a dry run creates files), 44 (a dry run says nothing), 45 (a
+/// dry run needs the lock).
 #[test]
 fn a_dry_run_tells_the_port_and_the_refusal_of_the_real_run() {
     let machine = Machine::new();

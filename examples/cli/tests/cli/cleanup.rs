@@ -59,7 +59,8 @@ fn places() -> Machine {
     machine
 }
 
-/// Traps 50, 56, 43.
+/// Traps 50 (an unreadable directory is missing), 56 (an impossible path stays), 43 (a dry run selects by
+/// itself).
 #[test]
 fn prune_removes_what_is_certainly_no_directory() {
     let machine = places();
@@ -77,7 +78,7 @@ fn prune_removes_what_is_certainly_no_directory() {
     assert_eq!(quiet, Outcome { code: 0, stdout: String::new(), stderr: String::new() });
 }
 
-/// Traps 55, 52.
+/// Traps 55 (a rounded age), 52 (zero days).
 #[test]
 fn expire_removes_what_was_not_used_for_more_than_the_days() {
     let machine = Machine::new();
@@ -103,7 +104,7 @@ fn expire_removes_what_was_not_used_for_more_than_the_days() {
     assert_summary(&machine.trop(["expire", "--days", "4294967295"]), &["Expired 0"]);
 }
 
-/// Trap 52.
+/// Trap 52 (zero days).
 #[test]
 fn the_number_of_days_is_at_least_1() {
     let machine = Machine::new();
@@ -132,7 +133,7 @@ fn mixed() -> Machine {
     machine
 }
 
-/// Traps 53, 43.
+/// Traps 53 (a row counts twice), 43 (a dry run selects by itself).
 #[test]
 fn autoclean_counts_each_row_once() {
     let machine = mixed();
@@ -157,7 +158,7 @@ fn quiet_prints_the_bare_total_if_there_is_one() {
     }
 }
 
-/// Trap 126.
+/// Trap 126 (messages in Rust's notation).
 #[test]
 fn verbose_has_a_line_for_each_row() {
     for (command, lines) in [("prune", 3), ("expire", 4), ("autoclean", 7)] {
@@ -194,7 +195,7 @@ fn verbose_has_a_line_for_each_row() {
     }
 }
 
-/// Traps 54, 119.
+/// Traps 54 (a failure leaves a part done), 119 (more than one transaction).
 #[test]
 fn a_refused_row_keeps_all_of_them() {
     for command in COMMANDS {
@@ -208,7 +209,7 @@ fn a_refused_row_keeps_all_of_them() {
     }
 }
 
-/// Traps 42, 45.
+/// Traps 42 (a dry run creates files), 45 (a dry run needs the lock).
 #[test]
 fn a_dry_run_creates_nothing_and_needs_no_lock() {
     for command in COMMANDS {
@@ -228,7 +229,7 @@ fn a_dry_run_creates_nothing_and_needs_no_lock() {
     }
 }
 
-/// Trap 50.
+/// Trap 50 (an unreadable directory is missing).
 #[test]
 fn a_directory_behind_closed_doors_is_kept() {
     let machine = Machine::new();

@@ -43,10 +43,10 @@ fn with(machine: &Machine, arguments: &[&str], variables: &[(&str, &str)]) -> Co
     command
 }
 
-/// Trap 64.
+/// Trap 64 (looking upward ends at once).
 #[test]
 fn files_are_found_from_the_physical_working_directory_upward() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     let deep = machine.directory("work/a/b/c");
     assert_eq!(reserve_in(&machine, &deep, &[]), 5000);
     write(&machine, "work/trop.yaml", "ports: {min: 6000}\n");
@@ -68,17 +68,17 @@ fn files_are_found_from_the_physical_working_directory_upward() {
 
 #[test]
 fn no_other_names_are_recognised() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     for name in [".trop.yaml", "trop.yml", "config.yaml", "Trop.yaml", ".trop.local.yaml", "trop.local.yml"] {
         write(&machine, &format!("work/{name}"), "broken: [");
     }
     assert_eq!(reserve(&machine, &[], &[]), 5000);
 }
 
-/// Traps 70, 71.
+/// Traps 70 (commands read different sources), 71 (a setting as a flag only).
 #[test]
 fn each_source_weighs_more_than_the_one_before() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     assert_eq!(reserve(&machine, &[], &[]), 5000);
     write(&machine, "data/config.yaml", "ports: {min: 5100}\n");
     assert_eq!(reserve(&machine, &[], &[]), 5100);
@@ -92,7 +92,7 @@ fn each_source_weighs_more_than_the_one_before() {
 
 #[test]
 fn the_user_file_is_that_of_the_selected_data_directory() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     write(&machine, "home/.trop/config.yaml", "broken: [");
     write(&machine, "data/config.yaml", "ports: {min: 5100}\n");
     write(&machine, "other/config.yaml", "ports: {min: 5200}\n");
@@ -107,7 +107,7 @@ fn the_user_file_is_that_of_the_selected_data_directory() {
 
 #[test]
 fn exclusions_of_all_sources_add_up() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     write(&machine, "data/config.yaml", "excluded_ports: [5000]\n");
     write(&machine, "work/trop.yaml", "excluded_ports: [5001, '5001', {start: 5002, end: 5003}]\n");
     write(&machine, "work/trop.local.yaml", "excluded_ports: [5004..5005, '5006 .. 5007']\n");
@@ -115,10 +115,10 @@ fn exclusions_of_all_sources_add_up() {
     assert_eq!(reserve(&machine, &[], &[("TROP_EXCLUDED_PORTS", "")]), 5008);
 }
 
-/// Trap 73.
+/// Trap 73 (a range judged too early).
 #[test]
 fn a_range_is_judged_when_all_sources_are_known() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     write(&machine, "work/trop.yaml", "ports: {min: 8000}\n");
     let spoiled =
         ["validation error", "min 8000", text(&machine.path("work/trop.yaml")).to_owned().leak(), "line 1"];
@@ -135,10 +135,10 @@ fn a_range_is_judged_when_all_sources_are_known() {
     assert_eq!(machine.trop(["list"]).code, 0);
 }
 
-/// Trap 74.
+/// Trap 74 (two upper ends).
 #[test]
 fn either_upper_form_replaces_both() {
-    let machine = Machine::new();
+    let machine = Machine::without_range();
     write(&machine, "work/trop.yaml", "ports: {min: 6000, max: 6000}\n");
     write(&machine, "work/trop.local.yaml", "ports: {min: 6000, max_offset: 1}\n");
     assert_eq!(reserve(&machine, &[], &[]), 6000);
@@ -163,7 +163,7 @@ fn either_upper_form_replaces_both() {
     machine.refuses_command(6, &["5999..6000"], &mut with(&machine, &["reserve"], &[]));
 }
 
-/// Trap 75.
+/// Trap 75 (one probe switch resets the others).
 #[test]
 fn setting_one_probe_leaves_the_others_as_they_are() {
     let machine = Machine::new();
@@ -181,7 +181,7 @@ fn setting_one_probe_leaves_the_others_as_they_are() {
     assert_eq!(reserve(&[("TROP_SKIP_IPV6", "1")]), 0, "the user of the port is seen by UDP on IPv4 only");
 }
 
-/// Traps 70, 71.
+/// Traps 70 (commands read different sources), 71 (a setting as a flag only).
 #[test]
 fn switches_are_honoured_from_every_source() {
     let machine = Machine::new();
@@ -216,7 +216,7 @@ fn switches_are_honoured_from_every_source() {
     }
 }
 
-/// Traps 71, 80.
+/// Traps 71 (a setting as a flag only), 80 (a long lock wait overflows).
 #[test]
 fn the_lock_wait_comes_from_every_source_and_has_a_limit() {
     let machine = Machine::new();
@@ -247,7 +247,7 @@ fn the_lock_wait_comes_from_every_source_and_has_a_limit() {
     assert_eq!(machine.trop(["list"]).code, 0);
 }
 
-/// Trap 76.
+/// Trap 76 (where a value came from).
 #[test]
 fn messages_name_the_file_the_variable_or_the_command_line() {
     let machine = Machine::new();
@@ -269,7 +269,7 @@ fn messages_name_the_file_the_variable_or_the_command_line() {
     machine.refuses(7, &["validation error", "command line"], ["list", "--busy-timeout", "9999999"]);
 }
 
-/// Trap 76.
+/// Trap 76 (where a value came from).
 #[test]
 fn a_file_that_cannot_be_used_stops_every_command_that_reads_it() {
     let machine = Machine::new();
@@ -405,13 +405,13 @@ fn the_home_directory_has_two_names() {
 fn the_output_format_is_for_list_only() {
     let machine = Machine::new();
     write(&machine, "work/trop.yaml", "output_format: json\n");
-    let scan = ["scan", "--min", "20000", "--max", "20000"];
+    let scan = ["scan", "--min", "25900", "--max", "25900"];
     let outcome = run(&mut with(&machine, &scan, &[("TROP_OUTPUT_FORMAT", "csv")]));
     assert_eq!((outcome.code, outcome.stdout.starts_with("Port\t")), (0, true), "{outcome:?}");
     assert_eq!(machine.trop(["list"]).stdout, "[]\n");
 }
 
-/// Trap 66.
+/// Trap 66 (a strange working directory).
 #[test]
 fn a_working_directory_that_is_no_text_has_files_too() {
     let machine = Machine::new();

@@ -10,7 +10,7 @@ use crate::support::{Machine, Outcome, assert_failure, port, run, text};
 const NOTHING: [&str; 0] = [];
 const EVERY_COMMAND: [&[&str]; 4] = [&["reserve"], &["release"], &["list"], &["port-info", "5000"]];
 
-/// Trap 110.
+/// Trap 110 (a lock reported wrongly).
 #[test]
 fn a_lock_is_waited_for_as_long_as_configured() {
     let machine = Machine::new();
@@ -33,7 +33,8 @@ fn a_lock_is_waited_for_as_long_as_configured() {
     lock.release();
 }
 
-/// Who may only read can look at everything, and is told what is missing for the rest. Trap 116.
+/// Who may only read can look at everything, and is told what is missing for the rest. Trap 116 (reading
+/// needs the right to write).
 #[test]
 fn reading_needs_no_right_to_write() {
     let machine = Machine::new();
@@ -51,7 +52,7 @@ fn reading_needs_no_right_to_write() {
         &["assert-reservation"],
         &["assert-port", &port],
         &["port-info", &port],
-        &["scan", "--min", "20000", "--max", "20000"],
+        &["scan", "--min", "25900", "--max", "25900"],
         &["assert-data-dir", "--validate"],
         &["prune", "--dry-run"],
         &["reserve", "--dry-run"],
@@ -79,7 +80,7 @@ fn a_lock_that_goes_away_in_time_is_no_failure() {
     assert_eq!((port(&outcome), outcome.stderr.as_str()), (before, ""));
 }
 
-/// Trap 110.
+/// Trap 110 (a lock reported wrongly).
 #[test]
 fn a_file_that_is_no_database_is_refused_and_left_alone() {
     let machine = Machine::new();
@@ -127,7 +128,7 @@ fn a_damaged_row_is_refused_with_the_name_of_its_field() {
     }
 }
 
-/// Trap 119.
+/// Trap 119 (more than one transaction).
 #[test]
 fn a_rule_of_another_program_refuses_the_whole_change() {
     let machine = Machine::new();
@@ -141,7 +142,8 @@ fn a_rule_of_another_program_refuses_the_whole_change() {
     assert_eq!(machine.rows().len(), 2);
 }
 
-/// Trap 110: neither a lock nor an input or output failure, whatever keeps it from being read.
+/// Trap 110 (a lock reported wrongly): neither a lock nor an input or output failure, whatever keeps it from
+/// being read.
 #[test]
 fn a_database_that_may_not_be_read() {
     let machine = Machine::new();

@@ -24,7 +24,7 @@ fn succeeds(outcome: &Outcome) -> &str {
     &outcome.stdout
 }
 
-/// Traps 84, 85, 89.
+/// Traps 84 (values of other sources are written), 85 (comments go), 89 (a port is excluded twice).
 #[test]
 fn only_the_list_changes_and_a_covered_port_changes_nothing() {
     let machine = machine();
@@ -42,7 +42,7 @@ fn only_the_list_changes_and_a_covered_port_changes_nothing() {
     assert!(!machine.path("data/config.yaml").exists());
 }
 
-/// Traps 87, 92.
+/// Traps 87 (an edit that is refused later), 92 (overflow at the highest port).
 #[test]
 fn bad_ports_are_refused_and_nothing_is_written() {
     let machine = machine();
@@ -65,7 +65,7 @@ fn a_reserved_port_needs_force() {
     assert!(project(&machine).contains(&format!("start: {port}, ")));
 }
 
-/// Trap 88.
+/// Trap 88 (a failure counts as not reserved).
 #[test]
 fn a_database_that_cannot_answer_is_an_error() {
     let machine = machine();
@@ -77,7 +77,7 @@ fn a_database_that_cannot_answer_is_an_error() {
     }
 }
 
-/// Trap 86.
+/// Trap 86 (the wrong file is edited).
 #[test]
 fn without_a_project_file_nothing_is_edited_unless_global() {
     let machine = Machine::new();
@@ -101,7 +101,7 @@ fn the_private_file_goes_first_and_the_nearest_directory_before_others() {
     assert_eq!(project(&machine), PROJECT);
 }
 
-/// Trap 91.
+/// Trap 91 (the file is lost).
 #[test]
 fn links_and_permissions_survive_and_nothing_is_left_behind() {
     let machine = Machine::new();
@@ -118,7 +118,7 @@ fn links_and_permissions_survive_and_nothing_is_left_behind() {
     assert_eq!(names, ["trop.yaml"]);
 }
 
-/// Trap 91.
+/// Trap 91 (the file is lost).
 #[test]
 fn concurrent_editors_lose_nothing() {
     let machine = machine();
@@ -135,7 +135,7 @@ fn concurrent_editors_lose_nothing() {
     assert!((0..12).all(|number| after.contains(&format!("- {}\n", 20_000 + 2 * number))), "{after}");
 }
 
-/// Traps 87, 90.
+/// Traps 87 (an edit that is refused later), 90 (compacting drops entries).
 #[test]
 fn compacting_an_invalid_file_changes_nothing() {
     let machine = Machine::new();
@@ -155,7 +155,7 @@ fn compacting_an_invalid_file_changes_nothing() {
     assert_failure(&machine.trop(["compact-exclusions", "."]), 4, &["not a file"]);
 }
 
-/// Traps 90, 129.
+/// Traps 90 (compacting drops entries), 129 (notes in quiet mode).
 #[test]
 fn compacting_merges_and_says_so() {
     let machine = Machine::new();

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Machine, Program, assert_failure, assert_syntax_error, run, text};
+use crate::support::{Machine, assert_failure, assert_syntax_error, run, text};
 
 type Commands = &'static [&'static [&'static str]];
 
@@ -25,8 +25,8 @@ const READERS: Commands = &[
     &["assert-port", "5000"],
     &["assert-port", "5000", "--not"],
     &["port-info", "5000"],
-    &["scan", "--min", "20000", "--max", "20000"],
-    &["exclude", "20000"],
+    &["scan", "--min", "25900", "--max", "25900"],
+    &["exclude", "25900"],
 ];
 
 /// The commands that need no data directory.
@@ -42,7 +42,7 @@ fn machine() -> Machine {
     machine
 }
 
-/// Traps 110, 128.
+/// Traps 110 (a lock reported wrongly), 128 (several exit codes for one fault).
 #[test]
 fn a_lock_is_a_timeout_for_whoever_needs_it() {
     let machine = machine();
@@ -61,13 +61,7 @@ fn a_lock_is_a_timeout_for_whoever_needs_it() {
 
     // Every command has to wait when the database is opened and switched to WAL.
     machine.sql("PRAGMA journal_mode = DELETE");
-    let exclusive = "import sqlite3, sys\n\
-         connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-         connection.execute('BEGIN EXCLUSIVE')\n\
-         print('locked', flush=True)\n\
-         sys.stdin.read()\n\
-         connection.execute('ROLLBACK')";
-    let lock = Program::start(exclusive, &[machine.database().as_os_str()]);
+    let lock = machine.holder(&["exclusive"]);
     for command in everybody() {
         let outcome = machine.trop(command.iter().chain(&["--busy-timeout", "0"]));
         assert_failure(&outcome, 2, &["Error: database lock timeout", "0s"]);
@@ -76,7 +70,7 @@ fn a_lock_is_a_timeout_for_whoever_needs_it() {
     assert_eq!(machine.rows().len(), 1);
 }
 
-/// Traps 110, 128.
+/// Traps 110 (a lock reported wrongly), 128 (several exit codes for one fault).
 #[test]
 fn a_damaged_or_newer_database_is_never_called_a_lock() {
     for damage in [
@@ -102,7 +96,7 @@ fn a_damaged_or_newer_database_is_never_called_a_lock() {
     }
 }
 
-/// Trap 128.
+/// Trap 128 (several exit codes for one fault).
 #[test]
 fn a_missing_database_is_made_or_missed_by_everybody() {
     for command in everybody() {
@@ -115,7 +109,7 @@ fn a_missing_database_is_made_or_missed_by_everybody() {
     }
 }
 
-/// Traps 70, 128.
+/// Traps 70 (commands read different sources), 128 (several exit codes for one fault).
 #[test]
 fn a_broken_file_stops_everybody_who_reads_files() {
     let machine = machine();
@@ -138,7 +132,7 @@ fn a_broken_file_stops_everybody_who_reads_files() {
     }
 }
 
-/// Trap 128.
+/// Trap 128 (several exit codes for one fault).
 #[test]
 fn values_out_of_bounds_are_the_same_to_everybody() {
     let machine = machine();
@@ -202,7 +196,7 @@ fn the_later_data_directory_wins_everywhere() {
     }
 }
 
-/// Traps 128, 130.
+/// Traps 128 (several exit codes for one fault), 130 (no home directory).
 #[test]
 fn without_a_home_directory_everybody_fails_alike() {
     let machine = machine();

@@ -30,7 +30,7 @@ fn a_project_and_a_task_are_stored_trimmed() {
     assert_eq!((project, task), (json!("shop"), json!("cart")));
 }
 
-/// Trap 30.
+/// Trap 30 (omitted fields are cleared).
 #[test]
 fn what_is_omitted_or_the_same_is_kept() {
     let machine = machine();
@@ -47,7 +47,7 @@ fn what_is_omitted_or_the_same_is_kept() {
     assert_eq!((project, task), (Value::Null, Value::Null), "clearing nothing needs no permission");
 }
 
-/// Traps 32, 126.
+/// Traps 32 (a refused change refreshes), 126 (messages in Rust's notation).
 #[test]
 fn a_change_without_its_permission_changes_nothing() {
     let machine = machine();
@@ -72,7 +72,7 @@ fn a_change_without_its_permission_changes_nothing() {
     assert_eq!(machine.rows()[0]["last_used_at"], "1970-01-01 00:33:20");
 }
 
-/// Traps 28, 29.
+/// Traps 28 (a flag does nothing), 29 (a permitted change is not stored).
 #[test]
 fn a_permitted_change_is_stored_and_keeps_port_and_creation() {
     let cases: [(&[&str], Value, Value); 7] = [
@@ -107,7 +107,7 @@ fn setting_and_clearing_at_once_is_a_syntax_error() {
     }
 }
 
-/// Trap 31.
+/// Trap 31 (an empty text clears).
 #[test]
 fn an_empty_value_never_clears() {
     let machine = Machine::new();

@@ -30,7 +30,7 @@ fn model(machine: &Machine) -> (Vec<String>, BTreeSet<String>) {
     (names, all)
 }
 
-/// Trap 122.
+/// Trap 122 (completions for another name).
 #[test]
 fn completions_are_for_this_command_and_complete() {
     let machine = Machine::new();
@@ -55,7 +55,7 @@ fn completions_are_for_this_command_and_complete() {
     assert!(!machine.path("data").exists());
 }
 
-/// The script works in a real shell, where one is installed. Trap 122.
+/// The script works in a real shell, where one is installed. Trap 122 (completions for another name).
 #[test]
 fn bash_completes_subcommands_and_options() {
     let machine = Machine::new();
@@ -73,7 +73,7 @@ fn bash_completes_subcommands_and_options() {
     assert!(ask("trop list --filter", 2).contains("--filter-path"));
 }
 
-/// Trap 123.
+/// Trap 123 (a manual written by hand).
 #[test]
 fn the_manual_page_has_every_subcommand_and_option() {
     let machine = Machine::new();

@@ -107,7 +107,7 @@ fn variables_of_git_do_not_redirect() {
     assert_eq!(machine.rows()[0]["project"], "shop");
 }
 
-/// Trap 30.
+/// Trap 30 (omitted fields are cleared).
 #[test]
 fn only_new_keys_and_fields_without_a_value_ask_git() {
     let machine = Machine::new();

@@ -165,7 +165,9 @@ fn each_probe_can_be_switched_off() {
 fn a_preferred_port_in_use_falls_back_with_a_warning() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let port = listener.local_addr().unwrap().port();
-    let machine = machine(&format!("reservations: {{services: {{web: {{preferred: {port}}}}}}}\n"));
+    let machine = machine(&format!(
+        "ports: {{min: 24000, max: 25999}}\nreservations: {{services: {{web: {{preferred: {port}}}}}}}\n"
+    ));
     let outcome = machine.trop(["autoreserve"]);
     let warning = format!("Warning: preferred port {port} of 'web' was not used: something");
     assert!(outcome.stderr.contains(&warning), "{outcome:?}");

@@ -36,7 +36,8 @@ fn variables(
     Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
 }
 
-/// Trap 8: what the documentation tells users to evaluate sets exactly these variables.
+/// Trap 8 (output is evaluated unchecked): what the documentation tells users to evaluate sets exactly these
+/// variables.
 #[test]
 fn shells_evaluate_the_output() {
     let machine = machine(SHOP);
@@ -100,7 +101,7 @@ fn the_shell_is_detected() {
     }
 }
 
-/// Trap 10.
+/// Trap 10 (an unknown shell is taken for bash).
 #[test]
 fn a_shell_that_bash_is_only_a_guess_for_is_told() {
     let machine = machine(SHOP);

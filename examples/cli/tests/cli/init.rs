@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use crate::support::{Machine, Outcome, Program, assert_failure, run, text};
+use crate::support::{Machine, Outcome, assert_failure, run, text};
 
 const NOTHING: [&str; 0] = [];
 
@@ -33,7 +33,7 @@ fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
 }
 
-/// Trap 118.
+/// Trap 118 (others may read).
 #[test]
 fn a_directory_and_an_empty_database_are_made_for_the_user_alone() {
     let machine = Machine::new();
@@ -90,7 +90,8 @@ fn overwrite_leaves_an_empty_working_database() {
     assert_eq!(names(&machine), ["trop.db"]);
 }
 
-/// The log of a program that was killed must not come back in the new database. Trap 117.
+/// The log of a program that was killed must not come back in the new database. Trap 117 (overwriting leaves
+/// a mixture).
 #[test]
 fn overwrite_takes_care_of_what_lies_beside_the_database() {
     let killed = |machine: &Machine| {
@@ -152,7 +153,8 @@ fn overwrite_replaces_databases_of_any_kind() {
     assert_eq!(names(&machine), ["trop.db"]);
 }
 
-/// The new file beside it is made whatever the settings say about databases that are missing. Trap 78.
+/// The new file beside it is made whatever the settings say about databases that are missing. Trap 78 (init
+/// reads what it replaces).
 #[test]
 fn overwrite_of_a_damaged_database_needs_no_setting() {
     let machine = Machine::new();
@@ -173,7 +175,7 @@ fn overwrite_of_a_damaged_database_needs_no_setting() {
     }
 }
 
-/// Whether it writes or has it open only. Trap 117.
+/// Whether it writes or has it open only. Trap 117 (overwriting leaves a mixture).
 #[test]
 fn overwrite_is_refused_while_another_process_has_the_database() {
     let machine = Machine::new();
@@ -184,12 +186,7 @@ fn overwrite_is_refused_while_another_process_has_the_database() {
     lock.release();
     assert_eq!(names(&machine), ["trop.db"]);
 
-    let reading = "import sqlite3, sys\n\
-         connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-         connection.execute('SELECT * FROM reservations').fetchall()\n\
-         print('open', flush=True)\n\
-         sys.stdin.read()";
-    let reader = Program::start(reading, &[machine.database().as_os_str()]);
+    let reader = machine.holder(&["open"]);
     machine.refuses(2, &["database lock timeout"], ["init", "--overwrite", "--busy-timeout", "0"]);
     reader.release();
     assert_eq!(machine.rows().len(), 1);
@@ -197,7 +194,7 @@ fn overwrite_is_refused_while_another_process_has_the_database() {
     assert!(machine.rows().is_empty());
 }
 
-/// Trap 117.
+/// Trap 117 (overwriting leaves a mixture).
 #[test]
 fn a_failure_leaves_the_old_database() {
     let machine = Machine::new();
@@ -224,7 +221,7 @@ fn a_configuration_is_written_only_where_there_is_none() {
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["Recreated database", "config.yaml"]);
     assert_eq!(names(&machine), ["config.yaml", "trop.db"]);
 
-    // A file that does not parse is neither read nor changed. Trap 78.
+    // Not even one that does not parse is read or changed. Trap 78 (init reads what it replaces).
     let config = machine.path("data/config.yaml");
     fs::write(&config, "{ not: yaml").unwrap();
     contains(&init(&machine, &["--overwrite", "--with-config"]), &["not overwritten"]);
@@ -235,7 +232,7 @@ fn a_configuration_is_written_only_where_there_is_none() {
 }
 
 /// Every key of the user file with its default, and nothing else: uncommented it is valid and changes
-/// nothing. Trap 81.
+/// nothing. Trap 81 (a template of unreal keys).
 #[test]
 fn the_template_shows_the_real_settings_and_defaults() {
     let machine = Machine::new();
@@ -303,7 +300,7 @@ fn the_template_shows_the_real_settings_and_defaults() {
     assert_ne!(effective(), defaults, "the file is read");
 }
 
-/// Traps 42, 44.
+/// Traps 42 (a dry run creates files), 44 (a dry run says nothing).
 #[test]
 fn a_dry_run_tells_and_changes_nothing() {
     let machine = Machine::new();
@@ -320,7 +317,7 @@ fn a_dry_run_tells_and_changes_nothing() {
     assert_eq!(names(&machine), ["trop.db"]);
 }
 
-/// Traps 79, 129.
+/// Traps 79 (a bad lock wait is noticed late), 129 (notes in quiet mode).
 #[test]
 fn quiet_is_silent_and_bad_settings_come_first() {
     let machine = Machine::new();

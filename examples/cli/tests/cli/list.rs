@@ -33,7 +33,7 @@ fn result(machine: &Machine, arguments: &[&str]) -> String {
     outcome.stdout
 }
 
-/// Traps 69, 127, 136.
+/// Traps 69 (a shortened home directory), 127 (stored text drives the terminal), 136 (no golden file).
 #[test]
 fn each_format_is_as_it_was() {
     let machine = machine();
@@ -62,7 +62,7 @@ fn an_empty_list_is_the_header_or_an_empty_array() {
     assert!(machine.database().exists());
 }
 
-/// Trap 69.
+/// Trap 69 (a shortened home directory).
 #[test]
 fn strange_home_directories_shorten_nothing() {
     let machine = machine();
@@ -74,7 +74,7 @@ fn strange_home_directories_shorten_nothing() {
     assert_eq!(slash, result(&machine, &["list"]));
 }
 
-/// Trap 121.
+/// Trap 121 (a reader that leaves).
 #[test]
 fn a_reader_that_leaves_early_ends_the_list_quietly() {
     let machine = Machine::new();
@@ -124,7 +124,7 @@ fn a_vanished_working_directory_matters_only_where_it_is_needed() {
         let script = format!("mkdir gone && cd gone && rmdir ../gone && exec \"$0\" {arguments}");
         let mut shell = std::process::Command::new("/bin/sh");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_trop")]).current_dir(machine.path("work"));
-        run(shell.env("TROP_DATA_DIR", machine.path("data")).env_remove("TROP_PATH"))
+        run(shell.envs(machine.variables()).env_remove("TROP_PATH"))
     };
     assert_eq!(inside("list").code, 0);
     assert_eq!(inside("port-info 5000").code, 0);

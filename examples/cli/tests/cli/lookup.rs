@@ -44,7 +44,7 @@ fn filters_are_exact_and_combine_with_and() {
     assert_eq!(ports(&machine, &["--filter-path", "/w/b", "--filter-tag", "web"]), [6003]);
 }
 
-/// Traps 68, 120.
+/// Traps 68 (paths compared as text), 120 (text is put into SQL).
 #[test]
 fn the_path_filter_goes_by_components_of_paths_that_need_not_exist() {
     let machine = machine(
@@ -126,7 +126,7 @@ fn assert_reservation_looks_for_exactly_the_key() {
     assert_failure(&machine.trop(["assert-reservation", "--tag", " "]), 4, &["Cannot be empty"]);
 }
 
-/// Trap 108.
+/// Trap 108 (--not hides a failure).
 #[test]
 fn not_inverts_clean_answers_only() {
     let machine = Machine::new();
@@ -183,7 +183,7 @@ fn lookups_succeed_while_another_process_writes() {
     lock.release();
 }
 
-/// A reader that leaves early ends the output quietly. Trap 121.
+/// A reader that leaves early ends the output quietly. Trap 121 (a reader that leaves).
 #[test]
 fn closed_pipes_end_quietly() {
     let machine = Machine::new();
@@ -191,7 +191,7 @@ fn closed_pipes_end_quietly() {
         let script = format!("(\"$0\" --quiet {arguments}; echo $? >&2) | true");
         let mut shell = std::process::Command::new("/bin/sh");
         shell.args(["-c", &script, env!("CARGO_BIN_EXE_trop")]).current_dir(machine.path("work"));
-        let outcome = run(shell.env("TROP_DATA_DIR", machine.path("data")));
+        let outcome = run(shell.envs(machine.variables()));
         assert_eq!(outcome.stderr, "0\n", "{arguments}");
     }
 }

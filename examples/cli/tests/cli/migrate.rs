@@ -98,7 +98,7 @@ fn exact_mode_moves_all_tags_of_exactly_the_path() {
     );
 }
 
-/// Siblings whose names begin alike, or match as a pattern, stay. Trap 120.
+/// Siblings whose names begin alike, or match as a pattern, stay. Trap 120 (text is put into SQL).
 #[test]
 fn recursive_mode_moves_what_is_below_by_components() {
     let machine = machine(&FAMILY);
@@ -146,7 +146,7 @@ fn nothing_to_move_is_an_error_in_exact_mode_only() {
     machine.refuses(6, &["cannot resolve"], ["migrate", "--from", "/..", "--to", "/n"]);
 }
 
-/// Trap 63.
+/// Trap 63 (quiet mode has its own rules).
 #[test]
 fn quiet_prints_the_destination_only_after_something_moved() {
     let machine = machine(&FAMILY);
@@ -159,7 +159,8 @@ fn quiet_prints_the_destination_only_after_something_moved() {
     assert_eq!(quiet(&["--from", "/q", "--to", "/n/./m"]), Outcome { stdout: "/n/m\n".to_owned(), ..silent });
 }
 
-/// Traps 41, 42, 44, 45.
+/// Traps 41 (a dry run promises too much), 42 (a dry run creates files), 44 (a dry run says nothing), 45 (a
+/// dry run needs the lock).
 #[test]
 fn a_dry_run_plans_for_real_and_changes_nothing() {
     let machine = machine(&FAMILY);
@@ -180,7 +181,7 @@ fn a_dry_run_plans_for_real_and_changes_nothing() {
     assert!(!empty.path("data").exists());
 }
 
-/// Trap 61.
+/// Trap 61 (force judged before the lock).
 #[test]
 fn taken_destination_keys_are_conflicts_unless_forced() {
     let machine = machine(&[
@@ -200,7 +201,7 @@ fn taken_destination_keys_are_conflicts_unless_forced() {
     expect(&machine, &[("/b", "", 6001), ("/b", "db", 6005), ("/b", "web", 6002), ("/b/x", "", 6003)]);
 }
 
-/// Traps 58, 59.
+/// Traps 58 (moving rows are lost), 59 (overlapping trees conflict).
 #[test]
 fn overlapping_trees_are_lifted_first_and_placed_then() {
     let down = [("/a", "", 6001), ("/a/b", "", 6002), ("/a/b/b", "", 6003)];
@@ -222,7 +223,7 @@ fn overlapping_trees_are_lifted_first_and_placed_then() {
     expect(&machine, &[("/a", "", 6002), ("/a/b", "", 6003)]);
 }
 
-/// Trap 60.
+/// Trap 60 (the source conflicts with itself).
 #[test]
 fn source_and_destination_may_be_the_same() {
     for arguments in
@@ -234,7 +235,7 @@ fn source_and_destination_may_be_the_same() {
     }
 }
 
-/// Trap 62.
+/// Trap 62 (a missing destination in silence).
 #[test]
 fn a_destination_that_does_not_exist_is_accepted_with_a_warning() {
     let machine = machine(&FAMILY);
@@ -250,7 +251,7 @@ fn a_destination_that_does_not_exist_is_accepted_with_a_warning() {
     fs::remove_dir(there).unwrap();
 }
 
-/// Trap 119.
+/// Trap 119 (more than one transaction).
 #[test]
 fn a_rule_that_refuses_one_row_refuses_all() {
     let machine = machine(&FAMILY);
@@ -264,7 +265,7 @@ fn a_rule_that_refuses_one_row_refuses_all() {
 }
 
 /// What is decided under the lock counts, not what was there before it: a destination key that is taken while
-/// the command waits is a conflict. Trap 57.
+/// the command waits is a conflict. Trap 57 (conflicts judged before the lock).
 #[test]
 fn a_destination_taken_while_waiting_is_a_conflict() {
     let machine = machine(&[("/a", "", 6001)]);

@@ -31,7 +31,7 @@ fn assert_note(outcome: &Outcome, note: &str) {
     assert_eq!(outcome.stderr, format!("{note}\n"));
 }
 
-/// Traps 46, 48.
+/// Traps 46 (only the untagged row goes), 48 (below a path, judged as text).
 #[test]
 fn recursive_release_goes_by_components() {
     let machine = machine();
@@ -51,7 +51,7 @@ fn recursive_release_goes_by_components() {
     assert_eq!(keys(&machine), ["/:web"]);
 }
 
-/// Traps 41, 43, 44.
+/// Traps 41 (a dry run promises too much), 43 (a dry run selects by itself), 44 (a dry run says nothing).
 #[test]
 fn a_dry_run_names_exactly_what_would_go() {
     let machine = machine();
@@ -74,7 +74,7 @@ fn a_dry_run_names_exactly_what_would_go() {
     assert!(none.stderr.contains("Dry run: No reservation found"), "{none:?}");
 }
 
-/// Traps 42, 45.
+/// Traps 42 (a dry run creates files), 45 (a dry run needs the lock).
 #[test]
 fn a_dry_run_creates_nothing_and_needs_no_lock() {
     let machine = Machine::new();
@@ -89,7 +89,7 @@ fn a_dry_run_creates_nothing_and_needs_no_lock() {
     assert_eq!(machine.rows().len(), 1);
 }
 
-/// Trap 47.
+/// Trap 47 (releases pass the path guard).
 #[test]
 fn unrelated_paths_need_permission_recursively_too() {
     let machine = machine();
@@ -102,7 +102,7 @@ fn unrelated_paths_need_permission_recursively_too() {
     assert_note(&machine.trop(["release", "--path", path, "--recursive", "--force"]), "Released 1 port");
 }
 
-/// Traps 49, 119.
+/// Traps 49 (rows released one by one), 119 (more than one transaction).
 #[test]
 fn a_refused_row_keeps_all_of_them() {
     let machine = machine();

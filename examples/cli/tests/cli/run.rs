@@ -30,16 +30,16 @@ fn left(machine: &Machine) -> (usize, usize) {
 fn the_port_is_in_the_environment_and_nothing_else_is_printed() {
     let machine = Machine::new();
     let outcome = shell(&machine, &[], "echo $PORT-$PORT_2");
-    assert_eq!(outcome, Outcome { code: 0, stdout: "5000-\n".into(), stderr: String::new() });
+    assert_eq!(outcome, Outcome { code: 0, stdout: "24000-\n".into(), stderr: String::new() });
     let outcome = shell(&machine, &["--count", "3"], "echo $PORT $PORT_2 $PORT_3 $PORT_4 >&2");
-    assert_eq!(outcome, Outcome { code: 0, stdout: String::new(), stderr: "5000 5001 5002\n".into() });
+    assert_eq!(outcome, Outcome { code: 0, stdout: String::new(), stderr: "24000 24001 24002\n".into() });
     let outcome = shell(
         &machine,
         &["--count", "2", "--env", "WEB_PORT", "--env", "_db"],
-        "env | grep -i 'port\\|_db='",
+        "env | grep -v '^TROP_' | grep -i 'port\\|_db='",
     );
     let lines: BTreeSet<_> = outcome.stdout.lines().collect();
-    assert_eq!(lines, BTreeSet::from(["WEB_PORT=5000", "_db=5001"]));
+    assert_eq!(lines, BTreeSet::from(["WEB_PORT=24000", "_db=24001"]));
     assert_eq!(left(&machine), (0, 0));
     assert_eq!(machine.rows(), [0; 0]);
 }
@@ -117,7 +117,7 @@ fn failures_of_its_own_before_the_start_are_125() {
     let long = "A".repeat(256);
     for (options, tokens) in [
         (&["--count", "0"][..], &["count", "1 to"][..]),
-        (&["--count", "2002"], &["count", "2001"]),
+        (&["--count", "2001"], &["count", "2000"]),
         (&["--count", "4294967295"], &["count"]),
         (&["--env", "A", "--env", "B"], &["env", "names: 2, ports: 1"]),
         (&["--count", "3", "--env", "A"], &["env"]),
@@ -132,7 +132,7 @@ fn failures_of_its_own_before_the_start_are_125() {
         (&["--port", "70000"], &["Invalid", "port"]),
         (&["--min", "-1"], &["Invalid", "min"]),
         (&["--min", "9000", "--max", "8000"], &["Invalid", "min"]),
-        (&["--min", "9000"], &["validation error", "min 9000"]),
+        (&["--min", "26000"], &["validation error", "min 26000"]),
         (&["--label", " "], &["label", "Cannot be empty"]),
         (&["--min", &bound, "--max", &bound], &["port range", "exhausted", "1 occupied"]),
         (&["--disable-autoinit", "--data-dir", "none"], &["Data directory not found"]),
@@ -173,22 +173,22 @@ fn wrong_syntax_is_a_syntax_error() {
 #[test]
 fn range_and_preferred_port_are_as_for_reserve() {
     let machine = Machine::new();
-    let taken = machine.reserve([BLIND, "--port", "5010"]).to_string();
+    let taken = machine.reserve([BLIND, "--port", "24010"]).to_string();
     let echo = "echo $PORT $PORT_2";
-    let options = ["--port", "5020", "--count", "2", "--contiguous"];
-    assert_eq!(shell(&machine, &options, echo).stdout, "5020 5021\n");
-    assert_eq!(shell(&machine, &["--min", "5009", "--count", "2"], echo).stdout, "5009 5011\n");
-    let neighbours = ["--min", "5009", "--max", "5012", "--count", "2", "--contiguous"];
-    assert_eq!(shell(&machine, &neighbours, echo).stdout, "5011 5012\n");
+    let options = ["--port", "24020", "--count", "2", "--contiguous"];
+    assert_eq!(shell(&machine, &options, echo).stdout, "24020 24021\n");
+    assert_eq!(shell(&machine, &["--min", "24009", "--count", "2"], echo).stdout, "24009 24011\n");
+    let neighbours = ["--min", "24009", "--max", "24012", "--count", "2", "--contiguous"];
+    assert_eq!(shell(&machine, &neighbours, echo).stdout, "24011 24012\n");
     let refused = shell(&machine, &["--port", &taken], echo);
-    assert_eq!((refused.code, refused.stdout.as_str()), (0, "5000\n"));
+    assert_eq!((refused.code, refused.stdout.as_str()), (0, "24000\n"));
     assert_eq!(refused.stderr.lines().count(), 1);
-    assert!(refused.stderr.starts_with("Warning: preferred port 5010 was not used"), "{refused:?}");
+    assert!(refused.stderr.starts_with("Warning: preferred port 24010 was not used"), "{refused:?}");
     let quiet = shell(&machine, &["--port", &taken, "--quiet"], echo);
     assert_eq!(quiet, Outcome { stderr: String::new(), ..refused });
     let verbose = shell(&machine, &["--verbose"], echo);
-    assert!(verbose.stderr.contains("Detail: PORT=5000\n"), "{verbose:?}");
-    assert_eq!(verbose.stdout, "5000\n");
+    assert!(verbose.stderr.contains("Detail: PORT=24000\n"), "{verbose:?}");
+    assert_eq!(verbose.stdout, "24000\n");
 }
 
 #[test]

@@ -27,7 +27,7 @@ os.execv(sys.argv[1], sys.argv[1:])"
     );
     let mut command = Command::new("python3");
     command.args(["-c", &program, env!("CARGO_BIN_EXE_trop"), "run", "--"]).args(arguments);
-    command.env("TROP_DATA_DIR", machine.path("data"));
+    command.envs(machine.variables());
     command
 }
 
@@ -141,7 +141,7 @@ os.waitpid(shell, 0)"
     );
     let mut command = Command::new("timeout");
     command.args(["60", "python3", "-c", &program, env!("CARGO_BIN_EXE_trop")]);
-    command.args(["run", "--", "python3", "-c", WITNESS]).env("TROP_DATA_DIR", machine.path("data"));
+    command.args(["run", "--", "python3", "-c", WITNESS]).envs(machine.variables());
     let outcome = run(&mut command);
     assert_eq!((outcome.code, outcome.stderr.as_str()), (0, ""), "{outcome:?}");
     assert_eq!(machine.leases(), [0; 0]);

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 
 use crate::support::{Machine, run, text};
 
-/// Trap 130.
+/// Trap 130 (no home directory).
 #[test]
 fn the_data_directory_is_shown_as_it_is_configured() {
     let machine = Machine::new();
@@ -33,7 +33,7 @@ fn the_data_directory_is_shown_as_it_is_configured() {
     assert_eq!(output.stdout, b"/x/caf\xe9\n");
 }
 
-/// Trap 67.
+/// Trap 67 (a path that no command uses).
 #[test]
 fn the_path_is_shown_as_a_reservation_would_have_it() {
     let machine = Machine::new();
@@ -78,7 +78,7 @@ fn neither_reads_configuration() {
     assert!(!machine.database().exists());
 }
 
-/// Trap 66.
+/// Trap 66 (a strange working directory).
 #[test]
 fn a_working_directory_that_is_gone_stops_only_those_who_need_it() {
     let machine = Machine::new();

@@ -1,6 +1,6 @@
 //! A machine of its own for each test: home, working directory and registry in a temporary directory.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -11,8 +11,13 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 use serde_json::Value;
 use tempfile::TempDir;
 
+/// The ports of this suite: each suite of the project has its own, see tests/README.md.
+const PORTS: [(&str, &str); 2] = [("TROP_PORT_MIN", "24000"), ("TROP_PORT_MAX", "25999")];
+
 pub(crate) struct Machine {
     root: PathBuf,
+    /// The variables of the range to choose from.
+    ports: &'static [(&'static str, &'static str)],
     _directory: TempDir,
 }
 
@@ -38,7 +43,12 @@ impl Machine {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().canonicalize().unwrap();
         fs::create_dir(root.join("work")).unwrap();
-        Machine { root, _directory: directory }
+        Machine { root, ports: &PORTS, _directory: directory }
+    }
+
+    /// For tests that are about where the range comes from: they name one of their own, or make no probes.
+    pub(crate) fn without_range() -> Machine {
+        Machine { ports: &[], ..Machine::new() }
     }
 
     pub(crate) fn path(&self, relative: &str) -> PathBuf {
@@ -60,12 +70,17 @@ impl Machine {
         self.path("data/trop.db")
     }
 
+    /// The variables that every command gets: its data directory and its ports.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&'static str, OsString)> {
+        let ports = self.ports.iter().map(|(name, port)| (*name, port.into()));
+        ports.chain([("TROP_DATA_DIR", self.path("data").into())])
+    }
+
     /// The command with these arguments, an environment of its own, and the working directory `work`.
     pub(crate) fn command<I: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = I>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_trop"));
         command.args(arguments).current_dir(self.path("work")).env_clear();
-        command.env("HOME", self.path("home")).env("TROP_DATA_DIR", self.path("data"));
-        command.stdin(Stdio::null());
+        command.env("HOME", self.path("home")).envs(self.variables()).stdin(Stdio::null());
         command
     }
 
@@ -192,14 +207,14 @@ impl Machine {
     }
 
     fn lock_and(&self, sql: &str) -> Program {
-        let script = "import sqlite3, sys\n\
-             connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-             connection.execute('BEGIN IMMEDIATE')\n\
-             print('locked', flush=True)\n\
-             sys.stdin.read()\n\
-             connection.execute(sys.argv[2])\n\
-             connection.execute('COMMIT')";
-        let program = Program::start(script, &[self.database().as_os_str(), sql.as_ref()]);
+        self.holder(&["write", "--then", sql])
+    }
+
+    /// Starts `tests/lock_holder.py`, which has its lock when this returns.
+    pub(crate) fn holder(&self, arguments: &[&str]) -> Program {
+        let mut python = Command::new("python3");
+        python.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/lock_holder.py"));
+        let program = Program::spawn(python.arg(self.database()).args(arguments));
         assert_eq!(program.said(), "locked");
         program
     }
@@ -212,9 +227,11 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(script: &str, arguments: &[&OsStr]) -> Program {
-        let mut python = Command::new("python3");
-        python.args(["-c", script]).args(arguments);
+    pub(crate) fn start(script: &str) -> Program {
+        Program::spawn(Command::new("python3").args(["-c", script]))
+    }
+
+    fn spawn(python: &mut Command) -> Program {
         let mut child = python.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut said = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut said).unwrap();

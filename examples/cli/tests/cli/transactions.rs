@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::{Machine, Program, run, text};
+use crate::support::{Machine, run, text};
 
 /// How many transactions the log of a database holds: the last frame of each has the size of the database.
 fn commits(machine: &Machine) -> usize {
@@ -16,19 +16,13 @@ fn commits(machine: &Machine) -> usize {
         .count()
 }
 
-/// Traps 49, 119.
+/// Traps 49 (rows released one by one), 119 (more than one transaction).
 #[test]
 fn every_change_is_one_transaction_and_a_look_is_none() {
     let machine = Machine::new();
     machine.reserve([""; 0]);
     // While a reader has the database open, no checkpoint removes anything from the log.
-    let reading = "import sqlite3, sys\n\
-         connection = sqlite3.connect(sys.argv[1], isolation_level=None)\n\
-         connection.execute('BEGIN')\n\
-         connection.execute('SELECT * FROM reservations').fetchall()\n\
-         print('open', flush=True)\n\
-         sys.stdin.read()";
-    let reader = Program::start(reading, &[machine.database().as_os_str()]);
+    let reader = machine.holder(&["read"]);
     let mut before = 0;
     let mut expect = |count: usize, arguments: &[&str]| {
         let outcome = run(machine.command(arguments).args(["--data-dir", text(&machine.path("data"))]));

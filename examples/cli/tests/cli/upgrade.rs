@@ -43,7 +43,7 @@ fn the_first_use_migrates_and_says_so_once() {
     assert!(outcome.stdout.ends_with(rows), "{outcome:?}");
 }
 
-/// Trap 113.
+/// Trap 113 (one of several rows is picked).
 #[test]
 fn a_file_that_cannot_be_migrated_stays_as_it_is() {
     let machine = machine("INSERT INTO reservations VALUES ('/p', NULL, 6001, NULL, NULL, 1, 1)");

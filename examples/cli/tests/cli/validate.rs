@@ -96,7 +96,7 @@ fn a_file_that_cannot_be_checked_is_another_failure() {
     machine.refuses(5, &["loop.yaml"], ["validate", "loop.yaml"]);
 }
 
-/// Trap 82.
+/// Trap 82 (only the first problem).
 #[test]
 fn every_problem_is_reported_with_its_line() {
     let machine = Machine::new();
@@ -235,7 +235,7 @@ fn a_hostile_document_ends_quickly() {
     assert!(outcome.code == 1 && outcome.stderr.contains("Parse error"), "{outcome:?}");
 }
 
-/// Trap 77.
+/// Trap 77 (a project's keys in the user's file).
 #[test]
 fn project_keys_are_refused_in_a_user_file() {
     let machine = Machine::new();
@@ -246,7 +246,8 @@ fn project_keys_are_refused_in_a_user_file() {
     assert_eq!(validate(&machine, "config.yaml", "project: null\nreservations: null\n").code, 0);
 }
 
-/// Traps 1, 3, 5, 7.
+/// Traps 1 (names that are no variables), 3 (a bad name is quoted), 5 (upper case of Unicode), 7 (an error
+/// repeats hostile text).
 #[test]
 fn a_tag_that_makes_no_variable_is_refused_and_not_repeated() {
     let machine = Machine::new();
@@ -280,7 +281,7 @@ fn a_tag_that_makes_no_variable_is_refused_and_not_repeated() {
     assert_valid(&group(&format!("9web: {{env: {}}}\n", "X".repeat(255))));
 }
 
-/// Trap 4.
+/// Trap 4 (two services with one name).
 #[test]
 fn services_need_names_that_differ_by_more_than_case() {
     let machine = Machine::new();
@@ -295,7 +296,7 @@ fn services_need_names_that_differ_by_more_than_case() {
     }
 }
 
-/// Trap 25.
+/// Trap 25 (tags with their blanks).
 #[test]
 fn tags_are_compared_trimmed() {
     let machine = Machine::new();

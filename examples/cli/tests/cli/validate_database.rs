@@ -61,7 +61,7 @@ fn without_validate_only_the_directory_matters() {
     assert!(!Path::new(&work).join("never-made").exists());
 }
 
-/// Settings matter to the database only. Trap 83.
+/// Settings matter to the database only. Trap 83 (a bad variable nobody uses).
 #[test]
 fn without_validate_no_configuration_is_read() {
     for file in ["data/config.yaml", "work/trop.yaml", "work/trop.local.yaml"] {
@@ -78,7 +78,7 @@ fn without_validate_no_configuration_is_read() {
     assert_failure(&with(&["assert-data-dir", "--validate"]), 7, &["TROP_BUSY_TIMEOUT"]);
 }
 
-/// Traps 108, 109.
+/// Traps 108 (--not hides a failure), 109 (a missing database is valid).
 #[test]
 fn a_directory_without_a_database_is_an_error_either_way() {
     let machine = Machine::new();
@@ -101,7 +101,7 @@ fn a_sound_database_is_valid_while_it_is_used() {
     lock.release();
 }
 
-/// Traps 105, 106, 107.
+/// Traps 105 (a negative time), 106 (only the file is checked), 107 (checking changes the file).
 #[test]
 fn a_bad_value_is_named_by_its_field_and_key() {
     for (change, field) in [
@@ -142,7 +142,8 @@ fn loosen(machine: &Machine) {
     );
 }
 
-/// Said before anything about the structure that should have prevented them. Trap 104.
+/// Reported before the faults of the structure that should have prevented them. Trap 104 (untagged rows
+/// twice).
 #[test]
 fn duplicates_are_found_where_the_constraints_are_missing() {
     let machine = machine();
@@ -156,7 +157,7 @@ fn duplicates_are_found_where_the_constraints_are_missing() {
     faulty(&machine, &["same port", "database corruption detected", "modify"]);
 }
 
-/// Trap 115.
+/// Trap 115 (a rule in a comment).
 #[test]
 fn the_structure_has_to_be_that_of_version_2() {
     for (script, tokens) in [
@@ -205,7 +206,7 @@ fn the_structure_has_to_be_that_of_version_2() {
     }
 }
 
-/// The check stands in a comment only. Trap 115.
+/// The check stands in a comment only. Trap 115 (a rule in a comment).
 #[test]
 fn a_rule_in_a_comment_is_no_rule() {
     let strict = |check: &str, options: &str| {
@@ -272,7 +273,7 @@ fn damaged_pages_are_found() {
     }
 }
 
-/// The log of a program that was killed is read and stays. Trap 107.
+/// The log of a program that was killed is read and stays. Trap 107 (checking changes the file).
 #[test]
 fn a_left_log_is_read_and_kept() {
     let machine = machine();

@@ -34,7 +34,7 @@ const MALFORMED: [(&str, &str); 25] = [
     ("TROP_CHECK_ALL_INTERFACES", "x"),
 ];
 
-/// Trap 83.
+/// Trap 83 (a bad variable nobody uses).
 #[test]
 fn a_malformed_variable_stops_those_who_use_it_and_nobody_else() {
     let machine = Machine::new();
@@ -95,7 +95,7 @@ fn booleans_have_four_spellings_each_in_any_case() {
     }
 }
 
-/// Trap 72.
+/// Trap 72 (help names unknown variables).
 #[test]
 fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     let machine = Machine::new();

@@ -80,7 +80,8 @@ fn edit(path: &Path, dry_run: bool, change: impl FnOnce(&str) -> Option<Edit>) -
 mod tests {
     use super::*;
 
-    /// A file that breaks any rule is never rewritten, not even where its list alone could be. Traps 87, 90.
+    /// A file that breaks any rule is never rewritten, not even where its list alone could be. Traps 87 (an
+    /// edit that is refused later), 90 (compacting drops entries).
     #[test]
     fn what_is_invalid_or_beyond_editing_is_refused_and_kept() {
         let directory = tempfile::tempdir().unwrap();

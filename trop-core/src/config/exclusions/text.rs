@@ -125,7 +125,7 @@ mod tests {
         compact(text).unwrap().text
     }
 
-    /// Trap 85.
+    /// Trap 85 (comments go).
     #[test]
     fn a_list_is_made_where_there_is_none() {
         for (before, after) in [
@@ -145,7 +145,7 @@ mod tests {
         assert!(null.contains("# yet\n  - 5001\n"), "{null}");
     }
 
-    /// Traps 85, 89.
+    /// Traps 85 (comments go), 89 (a port is excluded twice).
     #[test]
     fn what_touches_is_merged_and_the_rest_stays() {
         let text = "a: 1 # one\nexcluded_ports: # list\n  # web\n  - 8080 # main\n  # api\n  - \"9000..9010\" # ä\n\n\
@@ -168,7 +168,7 @@ mod tests {
         );
     }
 
-    /// Trap 90.
+    /// Trap 90 (compacting drops entries).
     #[test]
     fn compacting_sorts_merges_and_keeps_comments() {
         let text =
