@@ -151,13 +151,17 @@ test-python: python cli ## Tests of the Python module
 test-node: node cli $(NODE_EXAMPLES) ## Tests of the Node.js addon
 	cd bindings/node && npm test
 
+# Its ports: each suite has its own, see tests/README.md.
+test-examples: export TROP_PORT_MIN := 61000
+test-examples: export TROP_PORT_MAX := 61999
+test-examples: export TROP_DATA_DIR := $(CURDIR)/target/example-data
 test-examples: examples cli python ## The pytest, Jest, Vitest, node:test and Go examples
 	rm -rf target/example-data
-	cd examples/pytest && TROP_DATA_DIR="$(CURDIR)/target/example-data" ../../$(PYTHON) -m pytest -n 4
-	cd examples/jest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
-	cd examples/vitest && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
-	cd examples/node-test && TROP_DATA_DIR="$(CURDIR)/target/example-data" npm test
-	cd examples/go && TROP_DATA_DIR="$(CURDIR)/target/example-data" go test .
+	cd examples/pytest && ../../$(PYTHON) -m pytest -n 4
+	cd examples/jest && npm test
+	cd examples/vitest && npm test
+	cd examples/node-test && npm test
+	cd examples/go && go test .
 
 test-together: build agents bench-workers ## Tests of all languages together
 	$(PYTHON) -m pytest tests

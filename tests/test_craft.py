@@ -50,15 +50,14 @@ def test_every_suite_has_ports_of_its_own() -> None:
     """
     table = (ROOT / "tests" / "README.md").read_text()
     rows = re.findall(r"^\| (\d+) to (\d+) \|.*\| `(.*)` \|$", table, re.MULTILINE)
-    assert len(rows) == 8
+    assert len(rows) == 9
     for lowest, highest, file in rows:
         text = (ROOT / file).read_text()
         assert lowest in text, file
         assert highest in text, file
-    ends = [int(end) for row in sorted(rows) for end in row[:2]]
+    others = [("5000", "7000", "the default"), ("32768", "60999", "the kernel's")]
+    ends = [int(end) for row in sorted(rows + others, key=lambda row: int(row[0])) for end in row[:2]]
     assert ends == sorted(set(ends))
-    assert ends[0] > 7000
-    assert ends[-1] < 32768
 
 
 # No result depends on these sleeps: a watchdog, forks at different moments, and servers that take time to
@@ -67,7 +66,7 @@ SLEEPS = Counter(
     {
         "trop-core/tests/common/mod.rs": 1,
         "trop-core/tests/fork.rs": 2,
-        "trop-core/src/store/wait.rs": 1,
+        "trop-core/src/store/lock_wait.rs": 1,
         "tests/collisions.py": 1,
     }
 )
