@@ -211,7 +211,7 @@ fn only_one_process_migrates() {
 #[test]
 fn killed_at_any_moment_it_is_complete_in_either_version() {
     let many = "
-db.execute('''WITH RECURSIVE port(n) AS (SELECT 10000 UNION ALL SELECT n + 1 FROM port WHERE n < 25000)
+db.execute('''WITH RECURSIVE port(n) AS (SELECT 40000 UNION ALL SELECT n + 1 FROM port WHERE n < 55000)
 INSERT INTO reservations SELECT '/many/' || n, NULL, n, NULL, NULL, 0, 0 FROM port''')";
     let template = Scratch::made_by(&format!("{}{many}", old()));
     let bytes = fs::read(template.database()).unwrap();
