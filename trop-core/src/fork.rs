@@ -7,9 +7,10 @@
 //! that no thread is left to release.
 
 use std::cell::Cell;
+#[cfg(unix)]
 use std::mem::ManuallyDrop;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, Once, OnceLock, PoisonError};
 #[cfg(unix)]
 use std::time::Duration;
 use std::time::Instant;
@@ -34,6 +35,7 @@ static GENERATION: AtomicU64 = AtomicU64::new(0);
 static BROKEN: AtomicBool = AtomicBool::new(false);
 
 /// How the connections of this process are handled around a fork. All functions run while the lock is held.
+#[cfg_attr(not(unix), allow(dead_code, reason = "there is no fork"))]
 pub(crate) struct Handlers {
     /// Whether a thread is using a connection, or opening one.
     pub(crate) is_any_in_use: fn(&Guard) -> bool,
@@ -50,16 +52,20 @@ thread_local! {
     static INSIDE: Cell<u32> = const { Cell::new(0) };
     /// The lock, held by the forking thread across the fork. It has no destructor, because programs may fork
     /// in exit handlers, after the destructors of thread-local values have run.
+    #[cfg(unix)]
     static HELD: Cell<Option<ManuallyDrop<Guard>>> = const { Cell::new(None) };
 }
 
 /// Registers the handlers that run around every fork of this process from now on. Only the first call has an
-/// effect.
+/// effect, and no call returns before they are registered.
 pub(crate) fn protect(handlers: Handlers) {
-    if HANDLERS.set(handlers).is_ok() {
+    static REGISTERED: Once = Once::new();
+    REGISTERED.call_once(|| {
+        // Before the registration: a fork at this moment must find them. This is the only place that sets them.
+        let _ = HANDLERS.set(handlers);
         #[cfg(unix)]
         process::on_fork(before, after_in_parent, after_in_child);
-    }
+    });
 }
 
 /// Fails in a process that was forked from inside an operation.

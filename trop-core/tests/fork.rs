@@ -161,8 +161,8 @@ fn other_threads_are_in_the_middle_of_something() {
                             // copies in memory.
                             listed(&scratch.open());
                             let missing = common::options(&scratch.root().join("missing"));
-                            let rehearsal = Registry::open_lazily(missing).unwrap().dry_run().unwrap();
-                            reserve(&rehearsal, "/p", &tag).unwrap();
+                            let dry_run = Registry::open_lazily(missing).unwrap().dry_run().unwrap();
+                            reserve(&dry_run, "/p", &tag).unwrap();
                         }
                     }
                 });

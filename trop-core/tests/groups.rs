@@ -768,7 +768,7 @@ fn a_group_goes_with_its_directory() {
 }
 
 #[test]
-fn a_rehearsal_shows_the_real_plan_and_changes_nothing() {
+fn a_dry_run_shows_the_real_plan_and_changes_nothing() {
     let place = Place::new(&services(WEB_API_DB));
     place.insert("/elsewhere", "x", 20001);
     let registry = place.open();
@@ -777,8 +777,8 @@ fn a_rehearsal_shows_the_real_plan_and_changes_nothing() {
     assert_eq!(common::dump(&place.scratch.database()), before);
     assert_eq!(ports(&rehearsed), ports(&registry.reserve_group(&GroupRequest::default()).unwrap()));
     place.sql("DELETE FROM reservations WHERE tag = 'db'");
-    let rehearsal = registry.dry_run().unwrap();
-    assert_eq!(code(rehearsal.reserve_group(&GroupRequest::default())), Code::Conflict);
+    let dry_run = registry.dry_run().unwrap();
+    assert_eq!(code(dry_run.reserve_group(&GroupRequest::default())), Code::Conflict);
 }
 
 #[test]

@@ -167,7 +167,7 @@ fn a_rule_that_spoils_the_free_ports_does_not_hold_the_lock_for_ever() {
 }
 
 #[test]
-fn a_closed_registry_has_no_rehearsal() {
+fn a_closed_registry_has_no_dry_run() {
     let scratch = Scratch::new();
     let registry = Registry::open_lazily(options(&scratch.dir())).unwrap();
     registry.close();

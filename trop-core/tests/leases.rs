@@ -49,9 +49,9 @@ fn releasing_a_leased_port_closes_the_lease() {
     let (registry, another) = (scratch.open(), scratch.open());
     let lease = registry.lease(&LeaseRequest::default()).unwrap();
     let foreign = another.lease(&LeaseRequest::default()).unwrap();
-    let rehearsal = registry.dry_run().unwrap();
-    assert!(rehearsal.release_port(lease.port(), false).unwrap().is_some());
-    assert_eq!(code(rehearsal.release_port(foreign.port(), false)), Code::Conflict);
+    let dry_run = registry.dry_run().unwrap();
+    assert!(dry_run.release_port(lease.port(), false).unwrap().is_some());
+    assert_eq!(code(dry_run.release_port(foreign.port(), false)), Code::Conflict);
     assert!(lease.is_open());
     assert_eq!(registry.leases().unwrap().len(), 2);
     assert!(registry.release_port(lease.port(), false).unwrap().is_some());
@@ -329,10 +329,10 @@ fn releasing_a_port_ends_only_what_may_be_ended() {
     drop(first);
     assert_eq!(is_alive(&mine, 20000), Some(true));
 
-    // One's own, in a rehearsal first.
-    let rehearsal = yours.dry_run().unwrap();
-    assert!(rehearsal.release_port(port(20001), false).unwrap().is_some());
-    drop(rehearsal);
+    // One's own, in a dry run first.
+    let dry_run = yours.dry_run().unwrap();
+    assert!(dry_run.release_port(port(20001), false).unwrap().is_some());
+    drop(dry_run);
     assert!(second.is_open());
     assert!(yours.release_port(port(20001), false).unwrap().is_some());
     assert!(!second.is_open());
@@ -473,21 +473,21 @@ fn dropping_never_waits_and_what_was_dropped_ends_with_the_next_change() {
 }
 
 #[test]
-fn a_rehearsal_gives_no_leases_and_ends_none() {
+fn a_dry_run_gives_no_leases_and_ends_none() {
     let scratch = Scratch::new();
     let registry = ranged(&scratch, 20000, 20002);
     let kept = registry.lease(&preferring(20002)).unwrap();
     ended(&scratch, 2);
     let (before, owners) = (dump(&scratch.database()), files(&scratch));
-    let rehearsal = registry.dry_run().unwrap();
-    assert_eq!(code(rehearsal.lease(&LeaseRequest::default())), Code::Unsupported);
+    let dry_run = registry.dry_run().unwrap();
+    assert_eq!(code(dry_run.lease(&LeaseRequest::default())), Code::Unsupported);
     for number in [20000, 20001] {
         let mut request = common::request("/w", &number.to_string());
         request.preferred = Some(port(number));
-        assert_eq!(rehearsal.reserve(&request).unwrap().reservation.port.get(), number);
+        assert_eq!(dry_run.reserve(&request).unwrap().reservation.port.get(), number);
     }
-    assert_eq!(code(reserve(&rehearsal, "/w", "more")), Code::Exhausted);
-    drop(rehearsal);
+    assert_eq!(code(reserve(&dry_run, "/w", "more")), Code::Exhausted);
+    drop(dry_run);
     assert_eq!((before, owners), (dump(&scratch.database()), files(&scratch)));
     assert!(kept.is_open());
 }

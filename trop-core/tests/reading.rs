@@ -120,23 +120,28 @@ fn a_registry_that_became_writable_is_written() {
 }
 
 #[test]
-fn a_rehearsal_shows_what_would_happen_and_changes_nothing() {
+fn a_dry_run_shows_what_would_happen_and_changes_nothing() {
     let scratch = Scratch::new();
-    let rehearsal = Registry::open_lazily(common::options(&scratch.dir())).unwrap().dry_run().unwrap();
-    assert_eq!(reserve(&rehearsal, "/p", "first").unwrap(), 20000);
-    assert!(!scratch.dir().exists(), "a rehearsal without a registry makes none");
+    let dry_run = Registry::open_lazily(common::options(&scratch.dir())).unwrap().dry_run().unwrap();
+    assert_eq!(reserve(&dry_run, "/p", "first").unwrap(), 20000);
+    assert_eq!(
+        reserve(&dry_run.dry_run().unwrap(), "/p", "second").unwrap(),
+        20001,
+        "a dry run of a dry run"
+    );
+    assert!(!scratch.dir().exists(), "a dry run without a registry makes none");
 
     reserve(&scratch.open(), "/p", "a").unwrap();
     let before = fs::read(scratch.database()).unwrap();
     let writer = Process::locking(&scratch.database());
     let registry = impatient(&scratch);
-    let rehearsal = registry.dry_run().unwrap();
-    assert_eq!(reserve(&rehearsal, "/p", "b").unwrap(), 20001);
-    assert_eq!(common::release(&rehearsal, "/p", "a").unwrap(), 1);
-    assert_eq!(listed(&rehearsal), [(20001, "/p".to_owned(), "b".to_owned())]);
+    let dry_run = registry.dry_run().unwrap();
+    assert_eq!(reserve(&dry_run, "/p", "b").unwrap(), 20001);
+    assert_eq!(common::release(&dry_run, "/p", "a").unwrap(), 1);
+    assert_eq!(listed(&dry_run), [(20001, "/p".to_owned(), "b".to_owned())]);
     writer.unlock();
     assert_eq!(listed(&registry), [(20000, "/p".to_owned(), "a".to_owned())]);
-    drop((registry, rehearsal));
+    drop((registry, dry_run));
     assert_eq!(fs::read(scratch.database()).unwrap(), before);
 }
 

@@ -161,11 +161,11 @@ fn reading_without_the_right_to_write_refuses() {
 }
 
 #[test]
-fn a_rehearsal_migrates_its_copy_only() {
+fn a_dry_run_migrates_its_copy_only() {
     let scratch = Scratch::made_by(&old());
     let before = fs::read(scratch.database()).unwrap();
-    let rehearsal = scratch.open().dry_run().unwrap();
-    assert_eq!(reserve(&rehearsal, "/p", "db").unwrap(), 20002);
+    let dry_run = scratch.open().dry_run().unwrap();
+    assert_eq!(reserve(&dry_run, "/p", "db").unwrap(), 20002);
     assert_eq!(before, fs::read(scratch.database()).unwrap());
 
     let broken = Scratch::made_by(&format!("{}\ndb.execute('UPDATE reservations SET port = 1')", old()));

@@ -131,7 +131,7 @@ impl ConnectionSlot {
             return Err(Error::Closed);
         }
         let copy = ConnectionSlot::register(self.directory.clone(), self.timeout, Purpose::Copy);
-        if data_dir::exists(&self.directory)? {
+        if self.is_copy() || data_dir::exists(&self.directory)? {
             let database = self.run(Database::copy)?;
             copy.install(|| Ok(database))?;
         } else if self.creates() {

@@ -38,7 +38,8 @@ impl Reader {
             Ok(is_old) => reader.is_old = is_old,
             Err(error) => {
                 if reader.stamp.has_log {
-                    leave_log_alone(&reader.connection)?;
+                    // Not the error to report.
+                    let _ = leave_log_alone(&reader.connection);
                 }
                 return Err(error);
             }

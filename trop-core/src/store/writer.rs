@@ -37,7 +37,7 @@ impl Writer {
         if let Err(error) = writer.inspect_schema().and_then(|()| Ok(writer.limit_log()?)) {
             if has_log(&writer.file.real) {
                 // The log may belong to a program that was killed. Closing would write it into the file.
-                leave_log_alone(&writer.connection)?;
+                let _ = leave_log_alone(&writer.connection);
             }
             return Err(error);
         }

@@ -68,8 +68,8 @@ impl Agent {
             "lease_close" | "lease_listen" | "lease_wait_listening" => self.use_lease(verb, fields),
             _ => {
                 let registry = self.registry.as_ref().ok_or(Error::Closed)?;
-                let rehearsal = if fields.flag("dry_run", false) { Some(registry.dry_run()?) } else { None };
-                operate(rehearsal.as_ref().unwrap_or(registry), verb, fields)
+                let dry_run = if fields.flag("dry_run", false) { Some(registry.dry_run()?) } else { None };
+                operate(dry_run.as_ref().unwrap_or(registry), verb, fields)
             }
         }
     }
