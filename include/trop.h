@@ -755,9 +755,10 @@ void trop_error_free(struct trop_error *error);
 void trop_group_options_init(struct trop_group_options *options, uint32_t size);
 
 /**
- * Reserves one port for each service of a group, all or none. A service keeps the port it has, else it gets
- * its preferred port if that is usable. The others get the lowest usable ports at their offsets from a
- * common base. The reservations belong to the directory of the file, each with the tag of its service.
+ * Reserves one port for each service of a group, all or none. A group that is reserved keeps its ports.
+ * Otherwise each service gets its preferred port if that is usable, and the others get the lowest usable
+ * ports at their offsets from a common base. The reservations belong to the directory of the file, each with
+ * the tag of its service.
  *
  * registry: the registry.
  * options: which group; NULL means that of the configuration the registry found when it was opened.
@@ -841,8 +842,7 @@ uint16_t trop_lease_port(const struct trop_lease_handle *lease);
 const char *trop_lease_label(const struct trop_lease_handle *lease);
 
 /**
- * Whether a lease is open: neither it nor its registry was closed. In a forked child it is open for as long
- * as in the parent.
+ * Whether a lease is open: neither it nor its registry was closed. In a forked child it is always open.
  *
  * lease: the lease, or NULL.
  *

@@ -231,10 +231,10 @@ func (r *Registry) Projects() (projects []string, err error) {
 }
 
 // ReserveGroup reserves one port for each service of a group, all or none, and returns them by the tags of
-// the services. A service keeps the port it has, else it gets its preferred port if that is usable. The
-// others get the lowest usable ports at their offsets from a common base. The reservations belong to the
-// directory of the group's file. Without options it is the group of the configuration that the registry found
-// when it was opened.
+// the services. A group that is reserved keeps its ports. Otherwise each service gets its preferred port if
+// that is usable, and the others get the lowest usable ports at their offsets from a common base. The
+// reservations belong to the directory of the group's file. Without options it is the group of the
+// configuration that the registry found when it was opened.
 //
 // It fails with ErrInvalidArgument, ErrNotFound when no group is defined, ErrConflict when tagged
 // reservations of the path are not this group, ErrExhausted, ErrBusy, ErrUnrelatedPath, ErrStickyField,

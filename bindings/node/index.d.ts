@@ -431,8 +431,8 @@ export interface Lease {
   /**
    * Gives the port back; closing twice is no error. Sockets on it stay open.
    *
-   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next call gives the
-   * port back
+   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next change of its
+   * registry gives the port back
    */
   close(): void;
   /** As `close`, without blocking the event loop. */
@@ -464,7 +464,7 @@ export interface Lease {
    * `TROP_CLOSED`
    */
   waitListening(options?: WaitOptions): Promise<void>;
-  /** `close` without waiting and without errors: what cannot be done at once is done by the next call. */
+  /** `close` without waiting and without errors: what cannot be done at once is done by the next change. */
   [Symbol.dispose](): void;
 }
 

@@ -59,9 +59,10 @@ pub unsafe extern "C" fn trop_group_options_init(options: *mut trop_group_option
     unsafe { options::initialise(options, size) }
 }
 
-/// Reserves one port for each service of a group, all or none. A service keeps the port it has, else it gets
-/// its preferred port if that is usable. The others get the lowest usable ports at their offsets from a
-/// common base. The reservations belong to the directory of the file, each with the tag of its service.
+/// Reserves one port for each service of a group, all or none. A group that is reserved keeps its ports.
+/// Otherwise each service gets its preferred port if that is usable, and the others get the lowest usable
+/// ports at their offsets from a common base. The reservations belong to the directory of the file, each with
+/// the tag of its service.
 ///
 /// registry: the registry.
 /// options: which group; NULL means that of the configuration the registry found when it was opened.

@@ -212,8 +212,7 @@ pub unsafe extern "C" fn trop_lease_label(lease: *const trop_lease_handle) -> *c
     as_pointer(unsafe { lease.as_ref() }.and_then(|lease| lease.label.as_ref()))
 }
 
-/// Whether a lease is open: neither it nor its registry was closed. In a forked child it is open for as long
-/// as in the parent.
+/// Whether a lease is open: neither it nor its registry was closed. In a forked child it is always open.
 ///
 /// lease: the lease, or NULL.
 ///

@@ -37,7 +37,7 @@ impl Lease {
         self.leased.label()
     }
 
-    /// Whether it or its registry was closed. In a forked child it lasts as the parent's does.
+    /// Whether it or its registry was closed. Always false in a forked child.
     #[getter]
     fn closed(&self) -> bool {
         !self.leased.is_open()
@@ -46,7 +46,7 @@ impl Lease {
     /// Gives the port back. Closing twice is no error.
     ///
     /// Raises `BusyError` and the errors of the database. The lease has ended all the same: the port is given
-    /// back by the next call, or when the process ends.
+    /// back by the next change of its registry, or when the process ends.
     fn close(&self, py: Python<'_>) -> PyResult<()> {
         contained(py, || self.leased.close())
     }

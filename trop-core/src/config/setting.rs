@@ -25,7 +25,7 @@ macro_rules! settings {
 struct Row {
     /// The name in messages, which is the key in files.
     name: &'static str,
-    /// The option of a call or a command that sets the same, if any.
+    /// The long option of the command that sets the same, with `_` for `-`, if any.
     option: Option<&'static str>,
     /// The environment variables. The first one that is set wins.
     variables: &'static [&'static str],
@@ -75,7 +75,7 @@ pub(super) const MAX_LOCK_WAIT: u64 = 2_147_483;
 const DAYS: Kind = Kind::Number { min: 1, max: u32::MAX as u64 };
 const OFFSET: Kind = Kind::Number { min: 1, max: 65534 };
 
-// Files are read, and their keys are listed in messages, in this order.
+// Variables and files are read in this order, except for the group, and messages list the keys in it.
 settings! {
     /// The project of new reservations.
     Project {
@@ -84,6 +84,16 @@ settings! {
         variables: &["TROP_PROJECT"],
         uses: Some(Uses::METADATA),
         files: Files::Project,
+        kind: Kind::Identifier,
+    }
+
+    /// The task of new reservations.
+    Task {
+        name: "task",
+        option: Some("task"),
+        variables: &["TROP_TASK"],
+        uses: Some(Uses::METADATA),
+        files: Files::None,
         kind: Kind::Identifier,
     }
 
@@ -297,16 +307,6 @@ settings! {
         kind: Kind::OutputFormat,
     }
 
-    /// The task of new reservations.
-    Task {
-        name: "task",
-        option: Some("task"),
-        variables: &["TROP_TASK"],
-        uses: Some(Uses::METADATA),
-        files: Files::None,
-        kind: Kind::Identifier,
-    }
-
     /// The data directory.
     DataDir {
         name: "data_dir",
@@ -351,7 +351,8 @@ impl Setting {
         self.row().variables
     }
 
-    /// The option of a call or a command that sets the same, such as `busy_timeout`, if there is one.
+    /// The long option of the command that sets the same, with `_` for `-`, such as `busy_timeout`, if every
+    /// subcommand that has it calls it so.
     #[must_use]
     pub const fn option(self) -> Option<&'static str> {
         self.row().option

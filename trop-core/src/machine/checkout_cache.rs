@@ -1,6 +1,5 @@
 //! A cache of the project and task that git gives for the working directory.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
@@ -76,6 +75,7 @@ struct Stamp {
 impl Stamp {
     #[cfg(unix)]
     fn of(path: &Path) -> Option<Stamp> {
+        use std::fs;
         use std::os::unix::fs::MetadataExt;
         let metadata = fs::metadata(path).ok().filter(fs::Metadata::is_file)?;
         let changed =
@@ -97,6 +97,8 @@ impl Stamp {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn names(known: &CheckoutCache, directory: &Path) -> (Option<String>, Option<String>) {

@@ -1,4 +1,4 @@
-//! The only code that decides whether a port may be given out, and the clean-up of an exhausted range.
+//! Whether a port may be given out: all decisions go through here. And the clean-up of an exhausted range.
 
 use rusqlite::Connection;
 
@@ -86,7 +86,7 @@ impl<'a> Allocation<'a> {
         match store::lowest_free(self.connection, self.range, excluded, |port| !probes.is_occupied(port))? {
             Found::Port(port) => Ok(port),
             Found::Nothing => {
-                self.reserved = Some(store::reserved_ports(self.connection, self.range)?);
+                self.reserved = Some(store::reserved_ports(self.connection, PortRange::ALL)?);
                 Err(self.exhausted_because(|_| true))
             }
         }

@@ -16,6 +16,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 /// replaced and the lock would stay with the old one.
 pub(super) struct Editing {
     path: PathBuf,
+    #[cfg_attr(not(unix), allow(dead_code, reason = "locked until it is dropped"))]
     lock: File,
 }
 

@@ -74,14 +74,14 @@ impl Lease {
     ///
     /// # Errors
     /// [`Error::Busy`](crate::Error::Busy) and every error of the database. For this process the lease has
-    /// ended all the same. The port is given back by the next call or, once the process has ended, by the
-    /// next allocation that needs it.
+    /// ended all the same. The port is given back by the next change of its registry or, once the process has
+    /// ended, by the next allocation that needs it.
     pub fn close(&self) -> Result<()> {
         self.end(self.registry.connection().timeout())
     }
 
     /// Gives the port back without waiting for a busy database, as dropping the lease does. If the database
-    /// is busy, the next call gives it back.
+    /// is busy, the next change of its registry gives it back.
     pub fn end_without_waiting(&self) {
         // After a failure the next change ends the lease.
         let _ = self.end(Duration::ZERO);
