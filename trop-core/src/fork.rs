@@ -61,7 +61,8 @@ thread_local! {
 pub(crate) fn protect(handlers: Handlers) {
     static REGISTERED: Once = Once::new();
     REGISTERED.call_once(|| {
-        // Before the registration: a fork at this moment must find them. This is the only place that sets them.
+        // Before the registration: a fork at this moment must find them. This is the only place that sets
+        // them.
         let _ = HANDLERS.set(handlers);
         #[cfg(unix)]
         process::on_fork(before, after_in_parent, after_in_child);
