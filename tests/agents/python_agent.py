@@ -133,7 +133,7 @@ def own_leases(registry: trop.Registry, _given: Fields) -> Answer:
 
 def explain(registry: trop.Registry, given: Fields) -> Answer:
     told = registry.explain(**numbers(given, "port"))
-    plainly = vars(told) | {
+    plainly = fields(told) | {
         "reservation": None if told.reservation is None else plain(told.reservation),
         "lease": None if told.lease is None else plain_lease(told.lease),
     }
@@ -246,8 +246,13 @@ def plain(held: trop.Reservation) -> dict[str, object]:
     }
 
 
+def fields(result: trop.LeaseInfo | trop.Explanation) -> dict[str, Any]:
+    """The attributes of a result by their names."""
+    return {name: getattr(result, name) for name in result.__match_args__}
+
+
 def plain_lease(lease: trop.LeaseInfo) -> dict[str, object]:
-    return vars(lease) | {"since": f"{lease.since:%Y-%m-%d %H:%M:%S}"}
+    return fields(lease) | {"since": f"{lease.since:%Y-%m-%d %H:%M:%S}"}
 
 
 def found(held: trop.Reservation | None) -> Answer:
