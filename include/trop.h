@@ -303,6 +303,11 @@
 #define TROP_OPEN_NO_VARIABLES 8
 
 /**
+ * Let searches choose ports that browsers and fetch refuse to connect to, too.
+ */
+#define TROP_OPEN_ALLOW_UNSAFE_PORTS 16
+
+/**
  * Store no project, whatever configuration and git say.
  */
 #define TROP_RESERVE_CLEAR_PROJECT 1

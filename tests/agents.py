@@ -203,6 +203,7 @@ class CliAgent(Agent):
         ports_min: str | None = None,
         ports_max: str | None = None,
         excluded: str | None = None,
+        avoid_unsafe_ports: str | None = None,
         start_dir: str | None = None,
     ) -> Answer:
         self.options = ["--data-dir", data_dir]
@@ -212,7 +213,7 @@ class CliAgent(Agent):
             self.options.append("--disable-autoinit")
         # Not every command has flags for these.
         ports = given(TROP_PORT_MIN=ports_min, TROP_PORT_MAX=ports_max, TROP_EXCLUDED_PORTS=excluded)
-        self.env = self.variables | ports
+        self.env = self.variables | ports | given(TROP_AVOID_UNSAFE_PORTS=avoid_unsafe_ports)
         # The command finds its configuration from where it runs.
         self.cwd = start_dir or self.cwd
         return self.run("port-info", "1")

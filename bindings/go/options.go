@@ -166,6 +166,9 @@ func NoDiscovery() OpenOption { return flag(C.TROP_OPEN_NO_DISCOVERY) }
 // NoVariables reads no environment variable but TROP_DATA_DIR.
 func NoVariables() OpenOption { return flag(C.TROP_OPEN_NO_VARIABLES) }
 
+// AllowUnsafePorts lets searches choose ports that browsers and fetch refuse to connect to, too.
+func AllowUnsafePorts() OpenOption { return flag(C.TROP_OPEN_ALLOW_UNSAFE_PORTS) }
+
 // SkipOccupancyCheck makes no probe at all of whether something else has a port.
 func SkipOccupancyCheck() OccupancyOption { return flag(C.TROP_SKIP_OCCUPANCY_CHECK) }
 

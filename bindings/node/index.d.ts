@@ -358,6 +358,11 @@ export interface RegistryOptions extends OccupancyOptions {
    */
   excluded?: readonly (number | string)[] | undefined;
   /**
+   * Whether no search chooses a port that browsers and `fetch` refuse to connect to. What the configuration
+   * says by default, else true.
+   */
+  avoidUnsafePorts?: boolean | undefined;
+  /**
    * How long a call waits for other users of the database, in whole milliseconds; 0 fails at once. What the
    * configuration says by default, else 5000.
    */

@@ -44,6 +44,7 @@ const registryOptions = lazily(() =>
     busyTimeout: milliseconds,
     ports: portRange,
     excluded: portList,
+    avoidUnsafePorts: flag,
     discovery: flag,
     startDir: text,
     configFile: text,

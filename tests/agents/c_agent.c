@@ -328,6 +328,7 @@ static void open_registry(const struct command *command)
         { "create", "0", TROP_OPEN_NO_CREATE },
         { "discovery", "0", TROP_OPEN_NO_DISCOVERY },
         { "variables", "0", TROP_OPEN_NO_VARIABLES },
+        { "avoid_unsafe_ports", "0", TROP_OPEN_ALLOW_UNSAFE_PORTS },
     };
     trop_registry_free(registry);
     registry = NULL;

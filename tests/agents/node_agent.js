@@ -15,7 +15,7 @@ const COMMANDS = {
   open({ ports_min: min, ports_max: max, excluded, busy_timeout_ms: wait, ...fields }) {
     registry?.close();
     registry = new trop.Registry({
-      ...options(fields, { flags: ['create', 'discovery', 'variables'] }),
+      ...options(fields, { flags: ['create', 'discovery', 'variables', 'avoid_unsafe_ports'] }),
       busyTimeout: number(wait),
       ports: min === undefined ? undefined : [Number(min), Number(max)],
       excluded: excluded?.split(','),

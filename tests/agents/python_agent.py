@@ -44,7 +44,7 @@ def main() -> None:
 
 def open_registry(given: Fields) -> trop.Registry:
     options = texts(given, "excluded", "start_dir", "config_file")
-    options |= switches(given, "create", "discovery", "variables")
+    options |= switches(given, "create", "discovery", "variables", "avoid_unsafe_ports")
     if "busy_timeout_ms" in given:
         options["busy_timeout"] = int(given["busy_timeout_ms"]) / 1000
     if "ports_min" in given:

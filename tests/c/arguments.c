@@ -439,7 +439,7 @@ static void unknown_flags_and_reserved_fields(void)
     trop_migrate_options migrate = MIGRATE_SOMETHING;
     trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
     CHECK_UNKNOWN_FLAGS(TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES
-                            | PROBES,
+                            | TROP_OPEN_ALLOW_UNSAFE_PORTS | PROBES,
                         open, open_with);
     CHECK_UNKNOWN_FLAGS(TROP_RESERVE_CLEAR_PROJECT | TROP_RESERVE_CLEAR_TASK | TROP_RESERVE_OVERWRITE
                             | TROP_RESERVE_IGNORE_OCCUPIED | TROP_RESERVE_IGNORE_EXCLUSIONS

@@ -11,7 +11,9 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::{Scratch, code, free_ports, isolated, listed, port, range, reserve};
-use trop_core::{Blockers, Code, Error, Key, Port, Refusal, Registry, RegistryOptions, ReserveRequest};
+use trop_core::{
+    Blockers, Code, Error, Key, LeaseRequest, Port, Refusal, Registry, RegistryOptions, ReserveRequest,
+};
 
 #[test]
 fn a_preferred_port_is_refused_for_the_first_reason() {
@@ -201,10 +203,71 @@ fn the_highest_and_lowest_ports_are_ports_too() {
     let mut options = common::options(&scratch.dir());
     options.ports = Some(trop_core::PortRange::new("ports", Port::MIN, Port::MAX).unwrap());
     options.excluded.insert_range(range(2, 65534));
+    // Or 1 would be passed over.
+    options.avoid_unsafe_ports = Some(false);
     let registry = Registry::open(options).unwrap();
     assert_eq!(reserve(&registry, "/p", "a").unwrap(), 1);
     assert_eq!(reserve(&registry, "/p", "b").unwrap(), 65535);
     let error = reserve(&registry, "/p", "c").unwrap_err();
     let Error::Exhausted { blockers, .. } = error else { panic!("{error}") };
     assert_eq!((blockers.reserved, blockers.excluded), (2, 65533));
+}
+
+/// The "bad ports" of the Fetch standard that lie in the default range.
+const UNSAFE: [u16; 11] = [5060, 5061, 6000, 6566, 6665, 6666, 6667, 6668, 6669, 6679, 6697];
+
+fn lease_request(ends: Option<(u16, u16)>, preferred: Option<u16>) -> LeaseRequest {
+    let mut request = LeaseRequest::default();
+    request.occupancy.skip = true;
+    request.preferred = preferred.map(port);
+    (request.min, request.max) = ends.map(|(min, max)| (port(min), port(max))).unzip();
+    request
+}
+
+/// No probes are made, so nothing on the machine matters although these are numbers of the default range.
+#[test]
+fn no_search_chooses_a_port_that_web_clients_refuse() {
+    let scratch = Scratch::new();
+    let mut options = common::options(&scratch.dir());
+    options.ports = Some(range(5000, 7000));
+    let registry = Registry::open(options).unwrap();
+    let everything = registry.lease_many(1990, &lease_request(None, None)).unwrap();
+    assert!(everything.iter().all(|lease| !UNSAFE.contains(&lease.port().get())));
+    let error = registry.lease(&lease_request(None, None)).unwrap_err();
+    let Error::Exhausted { blockers, .. } = &error else { panic!("{error}") };
+    assert_eq!((blockers.reserved, blockers.refused), (1990, 11));
+    assert!(
+        error.to_string().contains("exhausted: 1990 reserved, 11 refused by web clients after cleanup"),
+        "{error}"
+    );
+    // By number, and where nothing else is asked for.
+    assert_eq!(registry.lease(&lease_request(None, Some(6000))).unwrap().port(), port(6000));
+    assert_eq!(registry.lease(&lease_request(Some((5060, 5061)), None)).unwrap().port(), port(5060));
+    drop(everything);
+
+    let mut neighbours = lease_request(Some((5058, 5063)), None);
+    neighbours.contiguous = true;
+    let ports =
+        |leases: &[trop_core::Lease]| -> Vec<_> { leases.iter().map(|lease| lease.port().get()).collect() };
+    let run = registry.lease_many(2, &neighbours).unwrap();
+    assert_eq!(ports(&run), [5058, 5059]);
+    drop(run);
+    assert_eq!(code(registry.lease_many(3, &neighbours)), Code::Exhausted);
+    neighbours.preferred = Some(port(5061));
+    assert_eq!(ports(&registry.lease_many(2, &neighbours).unwrap()), [5061, 5062]);
+
+    let explained = registry.explain(port(6000)).unwrap();
+    assert!(explained.refused && explained.to_string().contains("by number"), "{explained}");
+    assert!(!registry.explain(port(6001)).unwrap().refused);
+}
+
+#[test]
+fn ports_that_web_clients_refuse_are_chosen_where_that_is_said_not_to_matter() {
+    let scratch = Scratch::new();
+    let mut options = common::options(&scratch.dir());
+    options.ports = Some(range(5060, 5062));
+    options.avoid_unsafe_ports = Some(false);
+    let registry = Registry::open(options).unwrap();
+    assert_eq!(registry.lease(&lease_request(None, None)).unwrap().port(), port(5060));
+    assert!(!registry.explain(port(5060)).unwrap().refused);
 }

@@ -21,6 +21,8 @@ pub const TROP_OPEN_SHARED: u32 = 2;
 pub const TROP_OPEN_NO_DISCOVERY: u32 = 4;
 /// Read no environment variable but TROP_DATA_DIR.
 pub const TROP_OPEN_NO_VARIABLES: u32 = 8;
+/// Let searches choose ports that browsers and fetch refuse to connect to, too.
+pub const TROP_OPEN_ALLOW_UNSAFE_PORTS: u32 = 16;
 
 /// How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
 ///
@@ -56,8 +58,12 @@ pub struct trop_open_options {
 
 // SAFETY: four pairs of 32-bit fields and four pointers, ordered so that there is no padding.
 unsafe impl Options for trop_open_options {
-    const FLAGS: u32 =
-        TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES | OCCUPANCY;
+    const FLAGS: u32 = TROP_OPEN_NO_CREATE
+        | TROP_OPEN_SHARED
+        | TROP_OPEN_NO_DISCOVERY
+        | TROP_OPEN_NO_VARIABLES
+        | TROP_OPEN_ALLOW_UNSAFE_PORTS
+        | OCCUPANCY;
     const SMALLEST: usize = offset_of!(Self, start_dir);
     const DEFAULT: Self = trop_open_options {
         size: size::<Self>(),
@@ -194,6 +200,7 @@ unsafe fn request(options: &trop_open_options) -> Result<RegistryOptions> {
     }
     request.create = !has(TROP_OPEN_NO_CREATE);
     request.variables = !has(TROP_OPEN_NO_VARIABLES);
+    request.avoid_unsafe_ports = has(TROP_OPEN_ALLOW_UNSAFE_PORTS).then_some(false);
     request.occupancy = occupancy(options.flags);
     Ok(request)
 }

@@ -36,6 +36,7 @@ pub fn open(
     busy_timeout: Option<i64>,
     ports: Option<(i64, i64)>,
     excluded: Option<String>,
+    avoid_unsafe_ports: Option<bool>,
     discovery: Option<bool>,
     start_dir: Option<String>,
     config_file: Option<String>,
@@ -55,6 +56,7 @@ pub fn open(
         if let Some(list) = excluded {
             options.excluded.insert_list("excluded", &list)?;
         }
+        options.avoid_unsafe_ports = avoid_unsafe_ports;
         let (start_dir, config_file) = (start_dir.map(PathBuf::from), config_file.map(PathBuf::from));
         options.discovery = Discovery::new(discovery.unwrap_or(true), start_dir, config_file)?;
         options.variables = variables.unwrap_or(options.variables);

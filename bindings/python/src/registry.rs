@@ -25,12 +25,12 @@ pub(crate) struct Registry(trop_core::Registry);
 impl Registry {
     #[new]
     #[pyo3(
-        signature = (data_dir=None, *, ports=None, excluded=None, busy_timeout=None, create=true,
-            discovery=true, start_dir=None, config_file=None, variables=true, skip_occupancy_check=false,
-            skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
-        text_signature = "(data_dir=None, *, ports=None, excluded=(), busy_timeout=None, create=True, \
-            discovery=True, start_dir=None, config_file=None, variables=True, skip_occupancy_check=False, \
-            skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False)"
+        signature = (data_dir=None, *, ports=None, excluded=None, avoid_unsafe_ports=None, busy_timeout=None,
+            create=true, discovery=true, start_dir=None, config_file=None, variables=true,
+            skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
+        text_signature = "(data_dir=None, *, ports=None, excluded=(), avoid_unsafe_ports=None, \
+            busy_timeout=None, create=True, discovery=True, start_dir=None, config_file=None, variables=True, \
+            skip_occupancy_check=False, skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False)"
     )]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(
@@ -38,6 +38,7 @@ impl Registry {
         data_dir: Given<'_, '_>,
         ports: Given<'_, '_>,
         excluded: Given<'_, '_>,
+        avoid_unsafe_ports: Option<bool>,
         busy_timeout: Given<'_, '_>,
         create: bool,
         discovery: bool,
@@ -62,6 +63,7 @@ impl Registry {
         if let Some(seconds) = busy_timeout {
             options.busy_timeout = Some(arguments::seconds("busy_timeout", seconds)?);
         }
+        options.avoid_unsafe_ports = avoid_unsafe_ports;
         options.create = create;
         options.discovery = arguments::discovery(py, discovery, start_dir, config_file)?;
         options.variables = variables;

@@ -143,6 +143,8 @@ func (a *agent) open(f fields) (_ []string, err error) {
 		"create=0":    trop.NoCreate(),
 		"discovery=0": trop.NoDiscovery(),
 		"variables=0": trop.NoVariables(),
+
+		"avoid_unsafe_ports=0": trop.AllowUnsafePorts(),
 	})...)
 	a.registry, err = trop.Open(options...)
 	return nil, err

@@ -146,8 +146,11 @@ impl Layer {
         }
     }
 
-    pub(super) fn is_on(&self, setting: Setting) -> bool {
-        matches!(self.value(setting), Some(Value::Switch(true)))
+    pub(super) fn switch(&self, setting: Setting) -> Option<bool> {
+        match self.value(setting) {
+            Some(Value::Switch(is_on)) => Some(*is_on),
+            _ => None,
+        }
     }
 
     pub(super) fn text(&self, setting: Setting) -> Option<String> {

@@ -29,7 +29,7 @@ pub use setting::{Setting, Uses};
 pub use variables::LogMode;
 
 use crate::machine::OccupancyPolicy;
-use crate::model::{Error, Port, PortRange, PortSet, Result};
+use crate::model::{Error, Port, PortRange, PortSet, Result, are_all_unsafe, unsafe_ports};
 use layer::{GroupChange, Layer, Sourced, Upper, Value};
 use schema::FileKind;
 use setting::MAX_LOCK_WAIT;
@@ -43,6 +43,9 @@ pub struct Configuration {
     pub ports: PortRange,
     /// Ports never to choose: the exclusions of all sources together.
     pub excluded: PortSet,
+    /// Whether no search chooses a port that web clients refuse to connect to (the "bad ports" of the Fetch
+    /// standard).
+    pub avoid_unsafe_ports: bool,
     /// How to find out whether another program has a port bound.
     pub occupancy: OccupancyPolicy,
     /// The project of new reservations.
@@ -69,6 +72,8 @@ pub struct Configuration {
     pub output_format: OutputFormat,
     /// The project files that were read, the lowest precedence first.
     pub project_files: Vec<PathBuf>,
+    /// The excluded ports, and those that web clients refuse if they are avoided.
+    passed_over: PortSet,
     group: GroupChange,
     origins: BTreeMap<Setting, Origin>,
     min: Option<Sourced<Port>>,
@@ -153,6 +158,17 @@ impl Configuration {
         range(min.as_ref().or(self.min.as_ref()), max.as_ref().or(self.upper.as_ref()))
     }
 
+    /// The ports that no search in a range chooses: the excluded ones and, unless they are the whole range,
+    /// those that web clients refuse.
+    pub(crate) fn passed_over(&self, range: PortRange) -> &PortSet {
+        if self.avoids_unsafe_ports(range) { &self.passed_over } else { &self.excluded }
+    }
+
+    /// Whether a search in a range passes over the ports that web clients refuse.
+    pub(crate) fn avoids_unsafe_ports(&self, range: PortRange) -> bool {
+        self.avoid_unsafe_ports && !are_all_unsafe(range)
+    }
+
     /// The group that the project's files define, checked so that it can be reserved.
     ///
     /// # Errors
@@ -209,6 +225,9 @@ fn explicit(options: RegistryOptions) -> Layer {
     }
     if let Some(max) = options.max.or(options.ports.map(PortRange::max)) {
         set(Setting::PortMax, Value::Port(max));
+    }
+    if let Some(avoid) = options.avoid_unsafe_ports {
+        set(Setting::AvoidUnsafePorts, Value::Switch(avoid));
     }
     let occupancy = options.occupancy;
     for (setting, is_on) in [
@@ -274,8 +293,11 @@ fn settle(
     }
     let configured_wait = layer.number(Setting::BusyTimeout).map(Duration::from_secs);
     let days = layer.number(Setting::ExpireAfterDays).and_then(|days| u32::try_from(days).ok());
-    let is_on = |setting| layer.is_on(setting);
+    let is_on = |setting| layer.switch(setting).unwrap_or(false);
     let change = is_on(Setting::AllowChange);
+    let avoid_unsafe_ports = layer.switch(Setting::AvoidUnsafePorts).unwrap_or(true);
+    let mut passed_over = if avoid_unsafe_ports { unsafe_ports() } else { PortSet::default() };
+    passed_over.insert_set(&layer.excluded);
     Configuration {
         ports,
         occupancy: OccupancyPolicy {
@@ -299,6 +321,8 @@ fn settle(
         task: layer.text(Setting::Task),
         min: layer.min(),
         upper: layer.upper(),
+        avoid_unsafe_ports,
+        passed_over,
         excluded: layer.excluded,
         group: layer.group,
         project_files,

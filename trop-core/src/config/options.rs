@@ -31,6 +31,9 @@ pub struct RegistryOptions {
     pub max: Option<Port>,
     /// Ports never to choose, besides those the configuration excludes.
     pub excluded: PortSet,
+    /// Whether no search chooses a port that web clients refuse to connect to; none means what is configured,
+    /// true by default.
+    pub avoid_unsafe_ports: Option<bool>,
     /// Occupancy switches to turn on, in addition to those that the configuration turns on.
     pub occupancy: OccupancyPolicy,
     /// Which configuration files apply.
@@ -54,6 +57,7 @@ impl Default for RegistryOptions {
             min: None,
             max: None,
             excluded: PortSet::default(),
+            avoid_unsafe_ports: None,
             occupancy: OccupancyPolicy::default(),
             discovery: Discovery::default(),
             variables: true,

@@ -137,6 +137,16 @@ settings! {
         kind: Kind::Ports,
     }
 
+    /// Whether no search chooses a port that web clients refuse to connect to; on by default.
+    AvoidUnsafePorts {
+        name: "avoid_unsafe_ports",
+        option: None,
+        variables: &["TROP_AVOID_UNSAFE_PORTS"],
+        uses: Some(Uses::PORTS),
+        files: Files::All,
+        kind: Kind::Switch,
+    }
+
     /// After how many days without use a reservation expires.
     ExpireAfterDays {
         name: "cleanup.expire_after_days",
@@ -432,7 +442,7 @@ mod tests {
         assert_eq!(names.len(), Setting::ALL.len());
         let variables: Vec<_> = Setting::ALL.iter().flat_map(|setting| setting.variables()).collect();
         assert_eq!(variables.iter().collect::<HashSet<_>>().len(), variables.len());
-        assert_eq!(variables.len(), 28);
+        assert_eq!(variables.len(), 29);
     }
 
     #[test]

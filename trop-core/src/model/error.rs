@@ -118,6 +118,8 @@ pub struct Blockers {
     pub excluded: u32,
     /// Ports that something else on this machine has bound, or may have.
     pub occupied: u32,
+    /// Ports that web clients refuse to connect to, which are given out only by number.
+    pub refused: u32,
     /// How many adjacent ports were asked for; 0 if they need not be adjacent.
     pub neighbours: u32,
     /// The first probe that failed for another reason than "address in use".
@@ -513,14 +515,19 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// The message for an exhausted range: what blocks it, and what can be done about it.
 fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -> String {
-    let Blockers { reserved, excluded, occupied, neighbours, probe_failure } = blockers;
-    let present = [(reserved, "reserved"), (excluded, "excluded"), (occupied, "occupied")];
+    let Blockers { reserved, excluded, occupied, refused, neighbours, probe_failure } = blockers;
+    let present = [
+        (reserved, "reserved"),
+        (excluded, "excluded"),
+        (occupied, "occupied"),
+        (refused, "refused by web clients"),
+    ];
     let present = || present.iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
     let reasons: Vec<_> = present().map(|(_, reason)| *reason).collect();
     let mut text = format!("port range {range} exhausted: {}", counts.join(", "));
     // Only a request for several ports together can fail while the range has usable ports left.
-    if reserved + excluded + occupied < range.count() {
+    if reserved + excluded + occupied + refused < range.count() {
         text += if counts.is_empty() { "" } else { "; " };
         if *neighbours > 0 {
             text.extend(["there are no ", &neighbours.to_string(), " neighbours"]);

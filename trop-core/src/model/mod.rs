@@ -11,6 +11,7 @@ mod refusal;
 mod reservation;
 mod tag;
 mod timestamp;
+mod unsafe_ports;
 
 pub use arguments::identifier;
 pub(crate) use error::OPEN;
@@ -23,3 +24,4 @@ pub use reservation::{Key, Reservation};
 pub use tag::Tag;
 pub(crate) use tag::{is_identifier, trimmed};
 pub use timestamp::Timestamp;
+pub(crate) use unsafe_ports::{are_all_unsafe, is_unsafe, unsafe_ports};

@@ -12,10 +12,12 @@ pub enum Refusal {
     Excluded,
     /// Something on this machine has it bound, or may have.
     Occupied,
+    /// Web clients refuse to connect to it, so no search chooses it. It is no obstacle for a preferred port.
+    Refused,
 }
 
 impl Refusal {
-    /// The name every language uses: `outside_range`, `reserved`, `excluded` or `occupied`.
+    /// The name every language uses: `outside_range`, `reserved`, `excluded`, `occupied` or `refused`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -23,6 +25,7 @@ impl Refusal {
             Refusal::Reserved => "reserved",
             Refusal::Excluded => "excluded",
             Refusal::Occupied => "occupied",
+            Refusal::Refused => "refused",
         }
     }
 }

@@ -4,18 +4,20 @@ use rusqlite::Connection;
 
 use super::cleanup::{self, Cleanup, Scope};
 use crate::machine::{OccupancyPolicy, ProbeCache};
-use crate::model::{AutomaticCleanup, Blockers, Error, Port, PortRange, PortSet, Refusal, Result};
+use crate::model::{AutomaticCleanup, Blockers, Error, Port, PortRange, PortSet, Refusal, Result, is_unsafe};
 use crate::registry::Registry;
 use crate::store::{self, Found};
 
 /// One search for ports, inside the caller's write transaction.
 ///
-/// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded
-/// or occupied.
+/// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded,
+/// refused by web clients, or occupied.
 pub(super) struct Allocation<'a> {
     registry: &'a Registry,
     connection: &'a Connection,
     range: PortRange,
+    /// Whether ports that web clients refuse are passed over.
+    avoids_unsafe_ports: bool,
     probes: ProbeCache,
     /// Every reserved port, once they were read: an allocation of several ports tests the same ones
     /// repeatedly.
@@ -26,14 +28,21 @@ pub(super) struct Allocation<'a> {
 
 /// Which obstacles are checked. A reserved port always has one.
 #[derive(Clone, Copy)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an independent check of the contract")]
 pub(super) struct ObstacleChecks {
     pub(super) range: bool,
     pub(super) exclusions: bool,
+    pub(super) web_clients: bool,
     pub(super) occupancy: bool,
 }
 
 impl ObstacleChecks {
-    pub(super) const ALL: ObstacleChecks = ObstacleChecks { range: true, exclusions: true, occupancy: true };
+    /// For a port that a search has come upon.
+    pub(super) const FOUND: ObstacleChecks =
+        ObstacleChecks { range: true, exclusions: true, web_clients: true, occupancy: true };
+    /// For a port that the caller prefers.
+    pub(super) const PREFERRED: ObstacleChecks =
+        ObstacleChecks { web_clients: false, ..ObstacleChecks::FOUND };
 }
 
 impl<'a> Allocation<'a> {
@@ -43,8 +52,9 @@ impl<'a> Allocation<'a> {
         range: PortRange,
         occupancy: OccupancyPolicy,
     ) -> Allocation<'a> {
+        let avoids_unsafe_ports = registry.configuration().avoids_unsafe_ports(range);
         let probes = ProbeCache::new(occupancy);
-        Allocation { registry, connection, range, probes, reserved: None, tested: None }
+        Allocation { registry, connection, range, avoids_unsafe_ports, probes, reserved: None, tested: None }
     }
 
     /// Reads every reserved port at once, for an allocation of several ports. Ports in `wanted` that dead
@@ -69,6 +79,8 @@ impl<'a> Allocation<'a> {
             Some(Refusal::Reserved)
         } else if checks.exclusions && self.excluded().contains(port) {
             Some(Refusal::Excluded)
+        } else if checks.web_clients && self.avoids_unsafe_ports && is_unsafe(port) {
+            Some(Refusal::Refused)
         } else if checks.occupancy && self.probes.is_occupied(port) {
             Some(Refusal::Occupied)
         } else {
@@ -81,9 +93,10 @@ impl<'a> Allocation<'a> {
     /// # Errors
     /// [`Error::Exhausted`] with the reasons.
     pub(super) fn lowest(&mut self) -> Result<Port> {
-        let excluded = &self.registry.configuration().excluded;
+        let passed_over = self.registry.configuration().passed_over(self.range);
         let probes = &mut self.probes;
-        match store::lowest_free(self.connection, self.range, excluded, |port| !probes.is_occupied(port))? {
+        match store::lowest_free(self.connection, self.range, passed_over, |port| !probes.is_occupied(port))?
+        {
             Found::Port(port) => Ok(port),
             Found::Nothing => {
                 self.reserved = Some(store::reserved_ports(self.connection, PortRange::ALL)?);
@@ -114,9 +127,10 @@ impl<'a> Allocation<'a> {
         let range = self.range;
         let mut blockers = Blockers { probe_failure: self.probes.failure(), ..Blockers::default() };
         for port in range.ports().filter(|port| is_tested(*port)) {
-            match self.obstacle(port, ObstacleChecks::ALL) {
+            match self.obstacle(port, ObstacleChecks::FOUND) {
                 Ok(Some(Refusal::Reserved)) => blockers.reserved += 1,
                 Ok(Some(Refusal::Excluded)) => blockers.excluded += 1,
+                Ok(Some(Refusal::Refused)) => blockers.refused += 1,
                 Ok(Some(_)) => blockers.occupied += 1,
                 Ok(None) => {}
                 Err(error) => return error,

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::lease::Holder;
 use super::scan::PortOccupancy;
 use crate::machine::Verdict;
-use crate::model::{Port, PortRange, Result};
+use crate::model::{Port, PortRange, Result, is_unsafe};
 use crate::registry::Registry;
 
 /// Everything that is known about a port. Displayed as sentences for people, a line each.
@@ -24,6 +24,8 @@ pub struct Explanation {
     pub range: PortRange,
     /// Whether the configuration excludes it.
     pub excluded: bool,
+    /// Whether no search chooses it because web clients refuse to connect to it.
+    pub refused: bool,
 }
 
 impl Registry {
@@ -38,6 +40,7 @@ impl Registry {
             occupancy: self.port_occupancy(port),
             range: self.configuration().ports,
             excluded: self.configuration().excluded.contains(port),
+            refused: self.configuration().avoid_unsafe_ports && is_unsafe(port),
         })
     }
 }
@@ -142,6 +145,13 @@ impl fmt::Display for Explanation {
         lines.extend(self.system_lines());
         if self.excluded {
             lines.push("The configuration excludes it (excluded_ports).".to_owned());
+        }
+        if self.refused {
+            lines.push(
+                "Browsers and fetch refuse to connect to it, so it is given only to whoever asks for it by number \
+                 (avoid_unsafe_ports)."
+                    .to_owned(),
+            );
         }
         if !self.range.contains(self.port) {
             lines.push(format!("It lies outside the port range {}.", self.range));

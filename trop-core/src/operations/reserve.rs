@@ -265,9 +265,9 @@ impl Registry {
         let request = plan.request;
         if let Some(port) = request.preferred {
             let checks = ObstacleChecks {
-                range: true,
                 exclusions: !(request.ignore_exclusions || request.force),
                 occupancy: !(request.ignore_occupied || request.force),
+                ..ObstacleChecks::PREFERRED
             };
             refusal = allocation.obstacle(port, checks)?;
             if refusal.is_none() {

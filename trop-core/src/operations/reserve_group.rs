@@ -299,7 +299,7 @@ impl Registry {
         let mut allocation = Allocation::new(self, connection, range, plan.occupancy);
         allocation.read_reserved(services.iter().filter_map(|service| service.preferred))?;
         // A preferred port may lie outside the range.
-        let checks = ObstacleChecks { range: false, ..ObstacleChecks::ALL };
+        let checks = ObstacleChecks { range: false, ..ObstacleChecks::PREFERRED };
         let mut ports: Vec<(Option<Port>, Option<Refusal>)> = Vec::with_capacity(services.len());
         for service in services {
             let refusal = match service.preferred {
@@ -449,7 +449,7 @@ fn lowest_base(
         }
         for port in offsets.iter().map(|offset| base.plus(*offset)) {
             let Some(port) = port else { continue 'bases };
-            if allocation.obstacle(port, ObstacleChecks::ALL)?.is_some() {
+            if allocation.obstacle(port, ObstacleChecks::FOUND)?.is_some() {
                 continue 'bases;
             }
         }

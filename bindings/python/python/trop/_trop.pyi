@@ -436,6 +436,7 @@ class Registry(_Operations):
         *,
         ports: tuple[SupportsIndex, SupportsIndex] | None = None,
         excluded: str | Iterable[SupportsIndex | str] | None = (),
+        avoid_unsafe_ports: bool | None = None,
         busy_timeout: float | None = None,
         create: bool = True,
         discovery: bool = True,

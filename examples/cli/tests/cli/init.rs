@@ -253,6 +253,7 @@ fn the_template_shows_the_real_settings_and_defaults() {
         "ports.min=5000",
         "ports.max=7000",
         "excluded_ports=[]",
+        "avoid_unsafe_ports=true",
         "cleanup.expire_after_days=30",
         "occupancy_check.skip=false",
         "occupancy_check.skip_tcp=false",

@@ -6,13 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use crate::support::{Machine, run};
 
 /// A malformed value of each variable that `reserve` or `list` checks.
-const MALFORMED: [(&str, &str); 25] = [
+const MALFORMED: [(&str, &str); 26] = [
     ("TROP_PROJECT", "  "),
     ("TROP_TASK", ""),
     ("TROP_PORT_MIN", "0"),
     ("TROP_PORT_MAX", "65536"),
     ("TROP_PORT_MAX_OFFSET", "0"),
     ("TROP_EXCLUDED_PORTS", "5000,x"),
+    ("TROP_AVOID_UNSAFE_PORTS", "maybe"),
     ("TROP_EXPIRE_AFTER_DAYS", "0"),
     ("TROP_BUSY_TIMEOUT", "-1"),
     ("TROP_MAXIMUM_LOCK_WAIT_SECONDS", "1.5"),

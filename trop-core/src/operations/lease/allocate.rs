@@ -155,7 +155,7 @@ impl Registry {
         let mut chosen = Vec::with_capacity(plan.count as usize);
         while chosen.len() < plan.count as usize {
             let port = match preferred.take() {
-                Some(port) if allocation.obstacle(port, ObstacleChecks::ALL)?.is_none() => port,
+                Some(port) if allocation.obstacle(port, ObstacleChecks::PREFERRED)?.is_none() => port,
                 _ => allocation.lowest().or_else(|error| give_back(connection, &chosen).and(Err(error)))?,
             };
             match plan.hold(port)? {
@@ -202,7 +202,9 @@ impl Registry {
     ) -> Result<Option<Vec<Chosen>>> {
         let mut run = Vec::new();
         for port in range.ports() {
-            if allocation.obstacle(port, ObstacleChecks::ALL)?.is_some() {
+            let is_preferred = plan.request.preferred == Some(port);
+            let checks = if is_preferred { ObstacleChecks::PREFERRED } else { ObstacleChecks::FOUND };
+            if allocation.obstacle(port, checks)?.is_some() {
                 run.clear();
             } else if let Some(sockets) = plan.hold(port)? {
                 run.push(Chosen { id: LeaseId { port, serial: self.session().next_serial() }, sockets });
