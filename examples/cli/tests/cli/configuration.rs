@@ -49,21 +49,21 @@ fn files_are_found_from_the_physical_working_directory_upward() {
     let machine = Machine::without_range();
     let deep = machine.directory("work/a/b/c");
     assert_eq!(reserve_in(&machine, &deep, &[]), 5000);
-    write(&machine, "work/trop.yaml", "ports: {min: 6000}\n");
-    assert_eq!(reserve_in(&machine, &deep, &[]), 6000);
-    assert_eq!(reserve_in(&machine, &machine.path("work"), &[]), 6001);
+    write(&machine, "work/trop.yaml", "ports: {min: 6100}\n");
+    assert_eq!(reserve_in(&machine, &deep, &[]), 6100);
+    assert_eq!(reserve_in(&machine, &machine.path("work"), &[]), 6101);
     // Through a link, the parents of its target count.
     machine.directory("elsewhere");
     symlink(&deep, machine.path("elsewhere/link")).unwrap();
-    assert_eq!(reserve_in(&machine, &machine.path("elsewhere/link"), &[]), 6002);
+    assert_eq!(reserve_in(&machine, &machine.path("elsewhere/link"), &[]), 6102);
     // Only the nearest directory that has either file; those further up are not merged.
     write(&machine, "work/a/trop.local.yaml", "excluded_ports: [5001..5005]\n");
     assert_eq!(reserve_in(&machine, &deep, &[]), 5006);
-    write(&machine, "work/a/b/trop.yaml", "ports: {min: 6100}\n");
-    assert_eq!(reserve_in(&machine, &deep, &[]), 6100);
+    write(&machine, "work/a/b/trop.yaml", "ports: {min: 6200}\n");
+    assert_eq!(reserve_in(&machine, &deep, &[]), 6200);
     // The files of the reserved path do not count.
     let path = text(&deep);
-    assert_eq!(reserve_in(&machine, &machine.path("work"), &["--path", path]), 6003);
+    assert_eq!(reserve_in(&machine, &machine.path("work"), &["--path", path]), 6103);
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn a_range_is_judged_when_all_sources_are_known() {
         ["validation error", "min 8000", text(&machine.path("work/trop.yaml")).to_owned().leak(), "line 1"];
     machine.refuses(7, &spoiled, ["reserve"]);
     assert_eq!(reserve(&machine, &["--max", "9000"], &[]), 8000);
-    assert_eq!(reserve(&machine, &["--min", "6000"], &[]), 6000);
+    assert_eq!(reserve(&machine, &["--min", "6100"], &[]), 6100);
     assert_eq!(reserve(&machine, &[], &[("TROP_PORT_MAX", "8100")]), 8001);
     let variables = [("TROP_PORT_MAX", "7500")];
     let tokens = ["min 8000", "max 7500", "variable TROP_PORT_MAX"];
@@ -139,28 +139,28 @@ fn a_range_is_judged_when_all_sources_are_known() {
 #[test]
 fn either_upper_form_replaces_both() {
     let machine = Machine::without_range();
-    write(&machine, "work/trop.yaml", "ports: {min: 6000, max: 6000}\n");
-    write(&machine, "work/trop.local.yaml", "ports: {min: 6000, max_offset: 1}\n");
-    assert_eq!(reserve(&machine, &[], &[]), 6000);
-    assert_eq!(reserve(&machine, &[], &[]), 6001);
-    machine.refuses_command(6, &["6000..6001", "exhausted"], &mut with(&machine, &["reserve"], &[]));
+    write(&machine, "work/trop.yaml", "ports: {min: 6100, max: 6100}\n");
+    write(&machine, "work/trop.local.yaml", "ports: {min: 6100, max_offset: 1}\n");
+    assert_eq!(reserve(&machine, &[], &[]), 6100);
+    assert_eq!(reserve(&machine, &[], &[]), 6101);
+    machine.refuses_command(6, &["6100..6101", "exhausted"], &mut with(&machine, &["reserve"], &[]));
     machine.refuses_command(
         6,
-        &["6000..6000"],
-        &mut with(&machine, &["reserve"], &[("TROP_PORT_MAX", "6000")]),
+        &["6100..6100"],
+        &mut with(&machine, &["reserve"], &[("TROP_PORT_MAX", "6100")]),
     );
     // The offset is added to the effective lower end.
     assert_eq!(reserve(&machine, &["--min", "7100"], &[]), 7100);
     assert_eq!(reserve(&machine, &["--min", "7100"], &[]), 7101);
     machine.refuses_command(6, &["7100..7101"], &mut with(&machine, &["reserve", "--min", "7100"], &[]));
     // If both variables are set, the offset wins.
-    let both = [("TROP_PORT_MAX", "6000"), ("TROP_PORT_MAX_OFFSET", "2")];
-    assert_eq!(reserve(&machine, &[], &both), 6002);
+    let both = [("TROP_PORT_MAX", "6100"), ("TROP_PORT_MAX_OFFSET", "2")];
+    assert_eq!(reserve(&machine, &[], &both), 6102);
     machine.refuses(7, &["65535", "max_offset 1"], ["reserve", "--min", "65535"]);
     // A source that sets only the lower end leaves the upper end as it is.
-    write(&machine, "work/trop.local.yaml", "ports: {min: 5999}\n");
-    assert_eq!(reserve(&machine, &[], &[]), 5999);
-    machine.refuses_command(6, &["5999..6000"], &mut with(&machine, &["reserve"], &[]));
+    write(&machine, "work/trop.local.yaml", "ports: {min: 6099}\n");
+    assert_eq!(reserve(&machine, &[], &[]), 6099);
+    machine.refuses_command(6, &["6099..6100"], &mut with(&machine, &["reserve"], &[]));
 }
 
 /// Trap 75 (one probe switch resets the others).

@@ -512,7 +512,7 @@ fn the_private_file_overlays_the_project_file() {
     assert_eq!(run(request.env("TROP_EXCLUDED_PORTS", "5001,5002")).stdout, "export SOLO=5003\n");
     machine.trop(["release"]);
     let mut request = command(&machine, &["reserve-group", "ports.yaml"]);
-    assert_eq!(run(request.env("TROP_PORT_MIN", "6000")).stdout, "export SOLO=6000\n");
+    assert_eq!(run(request.env("TROP_PORT_MIN", "6100")).stdout, "export SOLO=6100\n");
 }
 
 #[test]
