@@ -38,7 +38,7 @@ const (
 	ErrCorrupt Code = C.TROP_ERR_CORRUPT
 	// ErrSchema: the database has a schema that this version does not support.
 	ErrSchema Code = C.TROP_ERR_SCHEMA
-	// ErrNoDataDir: there is no database and creating one is switched off.
+	// ErrNoDataDir: there is no database and creating one is switched off, or there is no place for one.
 	ErrNoDataDir Code = C.TROP_ERR_NO_DATA_DIR
 	// ErrIO: the operating system refused an operation; see Error.Errno.
 	ErrIO Code = C.TROP_ERR_IO

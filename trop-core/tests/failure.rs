@@ -405,3 +405,45 @@ assert db.execute('SELECT tag FROM reservations').fetchall() == [('a',)]",
     assert_eq!(listed(&registry), [(20000, "/p".to_owned(), "a".to_owned())]);
     common::assert_sound(&scratch.database());
 }
+
+/// Where a registry goes whose home directory cannot be used. Only looked at: these places belong to the user
+/// of this machine.
+#[test]
+fn a_home_directory_that_cannot_be_used_is_passed_over() {
+    isolated("a_home_directory_that_cannot_be_used_is_passed_over", |scratch| {
+        let (home, closed) = (scratch.root().join("home"), scratch.root().join("closed"));
+        for (directory, mode) in [(&home, 0o777), (&closed, 0o555)] {
+            fs::create_dir(directory).unwrap();
+            allow(directory, mode);
+        }
+        fs::create_dir(home.join(".trop")).unwrap();
+        allow(&home.join(".trop"), 0o777);
+        fs::write(scratch.root().join("file"), "").unwrap();
+        allow(scratch.root(), 0o755);
+        let chosen = |home: &Path| {
+            // SAFETY: no other thread of this process reads the environment.
+            unsafe {
+                std::env::remove_var("TROP_DATA_DIR");
+                std::env::set_var("HOME", home);
+            }
+            trop_core::data_dir(None).unwrap()
+        };
+        assert_eq!(chosen(&home), home.join(".trop"));
+        become_nobody();
+        assert_eq!(chosen(&home), home.join(".trop"));
+        let elsewhere = [&closed, &closed.join("below"), &scratch.root().join("file"), Path::new("")];
+        for home in elsewhere {
+            let directory = chosen(home);
+            assert!(directory.is_absolute() && !directory.starts_with(scratch.root()), "{directory:?}");
+            assert_eq!(chosen(home), directory);
+        }
+        // A database there that may not be written is as good as none, unless it is named.
+        reserve(&opened(&home.join(".trop")).unwrap(), "/p", "a").unwrap();
+        allow(&home.join(".trop/trop.db"), 0o444);
+        assert!(!chosen(&home.join(".")).starts_with(&home));
+        assert_eq!(listed(&opened(&home.join(".trop")).unwrap()).len(), 1);
+        // One that is named is never replaced.
+        assert_errno(opened(&closed.join("data")), libc::EACCES);
+        assert_errno(opened(&scratch.root().join("file/data")), libc::ENOTDIR);
+    });
+}

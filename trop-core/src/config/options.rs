@@ -15,7 +15,7 @@ use crate::model::{Port, PortRange, PortSet};
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RegistryOptions {
-    /// The data directory; none means `TROP_DATA_DIR`, else `~/.trop`.
+    /// The data directory; none means that of [`data_dir`](crate::data_dir).
     pub data_dir: Option<PathBuf>,
     /// Whether a missing data directory or database is created, unless the configuration forbids it; true by
     /// default.

@@ -339,11 +339,13 @@ pub enum Error {
         reason: String,
     },
 
-    /// There is no database, and none may be created.
-    #[error("Data directory not found: no database in '{}' and creating one is switched off", path.display())]
+    /// There is no database and none may be created, or no directory was named and there is no place for one.
+    #[error("Data directory not found: {reason}")]
     NoDataDir {
-        /// The data directory.
+        /// The data directory, or the one that would be the default.
         path: PathBuf,
+        /// Why there is none.
+        reason: String,
     },
 
     /// The operating system refused an operation.
@@ -480,6 +482,13 @@ impl Error {
 
     pub(crate) fn schema(reason: impl Into<String>) -> Error {
         Error::Schema { path: PathBuf::new(), reason: reason.into() }
+    }
+
+    /// There is no database in the directory, and none may be created.
+    pub(crate) fn no_database(directory: &Path) -> Error {
+        let shown = directory.display();
+        let reason = format!("no database in '{shown}' and creating one is switched off");
+        Error::NoDataDir { path: directory.to_path_buf(), reason }
     }
 
     /// An input or output error in the data directory.

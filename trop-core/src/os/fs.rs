@@ -1,4 +1,4 @@
-//! Files: their identity, whether they can be read and written, and the file system that they are on.
+//! Files: their identity, and whether they can be read and written.
 
 use std::fs;
 use std::io;
@@ -127,64 +127,6 @@ pub(crate) fn has_descriptor_on(_file: FileId) -> bool {
     false
 }
 
-/// The name of the file system, if it is one on which SQLite's locks or shared memory cannot be trusted.
-#[cfg(target_os = "linux")]
-pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
-    let status = unsafe {
-        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        status.assume_init()
-    };
-    #[allow(clippy::unnecessary_cast, reason = "the type differs between C libraries")]
-    Ok(network_file_system(status.f_type as i64))
-}
-
-/// Magic numbers from Linux's `include/uapi/linux/magic.h` and statfs(2).
-#[cfg(target_os = "linux")]
-fn network_file_system(magic: i64) -> Option<&'static str> {
-    // The field is 32 bits wide on some architectures and sign-extended on others.
-    Some(match magic & 0xffff_ffff {
-        0x6969 => "NFS",
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
-        0x5346_414f | 0x6b41_4653 => "AFS",
-        0x0102_1997 => "9p",
-        _ => return None,
-    })
-}
-
-#[cfg(target_os = "macos")]
-pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<&'static str>> {
-    use std::os::unix::ffi::OsStrExt;
-    let path = std::ffi::CString::new(path.as_os_str().as_bytes())?;
-    let mut status = std::mem::MaybeUninit::<libc::statfs>::uninit();
-    // SAFETY: `path` is NUL-terminated, and statfs writes a whole `statfs` when it returns 0.
-    let status = unsafe {
-        if libc::statfs(path.as_ptr(), status.as_mut_ptr()) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        status.assume_init()
-    };
-    let name: Vec<u8> =
-        status.f_fstypename.iter().take_while(|byte| **byte != 0).map(|byte| byte.cast_unsigned()).collect();
-    Ok(match name.as_slice() {
-        b"nfs" => Some("NFS"),
-        b"smbfs" => Some("SMB"),
-        b"afpfs" => Some("AFP"),
-        b"9p" => Some("9p"),
-        _ => None,
-    })
-}
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub(crate) fn untrusted_file_system(_path: &Path) -> io::Result<Option<&'static str>> {
-    Ok(None)
-}
-
 /// An error of this kind with the number that the operating system would report.
 pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     #[cfg(unix)]
@@ -214,6 +156,17 @@ pub(crate) fn write_failure(database: &Path) -> io::Error {
 fn writability(database: &Path) -> io::Result<()> {
     access(database, libc::R_OK | libc::W_OK)?;
     access(database.parent().unwrap_or(database), libc::W_OK | libc::X_OK)
+}
+
+/// Fails if this user may not create files in the directory.
+#[cfg(unix)]
+pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
+    access(directory, libc::W_OK | libc::X_OK)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
+    fs::metadata(directory).map(|_| ())
 }
 
 #[cfg(not(unix))]
@@ -268,15 +221,6 @@ mod tests {
     use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
     use super::*;
-
-    #[test]
-    fn network_file_systems_are_known_by_their_magic() {
-        assert_eq!(network_file_system(0x6969), Some("NFS"));
-        assert_eq!(network_file_system(i64::from(0xff53_4d42_u32.cast_signed())), Some("SMB"));
-        assert_eq!(network_file_system(0x0102_1997), Some("9p"));
-        assert_eq!(network_file_system(0xef53), None, "ext4");
-        assert_eq!(untrusted_file_system(Path::new("/proc")).unwrap(), None);
-    }
 
     #[test]
     fn descriptors_are_found_by_identity() {

@@ -1,5 +1,8 @@
 //! Processes: their parents, their users, and handlers around `fork`.
 
+#[cfg(unix)]
+use std::path::PathBuf;
+
 /// Registers handlers that run around every `fork` of this process: before it, and after it in the parent and
 /// in the child.
 #[cfg(unix)]
@@ -18,25 +21,66 @@ pub(crate) fn on_fork(
 pub(crate) fn user_of_process(process_id: u32) -> Option<String> {
     use std::os::unix::fs::MetadataExt;
     let user = std::fs::metadata(format!("/proc/{process_id}")).ok()?.uid();
+    let text = std::fs::read(PASSWORDS).ok()?;
+    String::from_utf8(entry_of(user, &text)?.0.to_vec()).ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn user_of_process(_process_id: u32) -> Option<String> {
+    None
+}
+
+/// The user with whose rights this process works.
+#[cfg(unix)]
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: a plain system call.
+    unsafe { libc::geteuid() }
+}
+
+/// The home directory that the password file has for a user, if it has one.
+#[cfg(target_os = "linux")]
+pub(crate) fn home_of_user(user: u32) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
+    let text = std::fs::read(PASSWORDS).ok()?;
+    let (_, home) = entry_of(user, &text)?;
+    (!home.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(home)))
+}
+
+/// The file is read without the C library: `getpwuid_r` loads other libraries for users that are not in it,
+/// by which a statically linked program crashes, and these may ask the network.
+#[cfg(target_os = "linux")]
+const PASSWORDS: &str = "/etc/passwd";
+
+/// The name and the home directory of a user in the text of a password file.
+#[cfg(target_os = "linux")]
+fn entry_of(user: u32, text: &[u8]) -> Option<(&[u8], &[u8])> {
+    text.split(|byte| *byte == b'\n').find_map(|line| {
+        // Name, password, user, group, comment, home directory, shell.
+        let mut fields = line.split(|byte| *byte == b':');
+        let (name, number, home) = (fields.next()?, fields.nth(1)?, fields.nth(2)?);
+        (str::from_utf8(number).ok()?.parse() == Ok(user)).then_some((name, home))
+    })
+}
+
+/// The home directory that the system has for a user, if it has one.
+#[cfg(all(unix, not(target_os = "linux")))]
+pub(crate) fn home_of_user(user: u32) -> Option<PathBuf> {
+    use std::os::unix::ffi::OsStrExt;
     let mut record = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut text = vec![0_u8; 16 * 1024];
     let mut found = std::ptr::null_mut();
     // SAFETY: all pointers are valid for the call, and the length is that of the buffer. A non-null result
-    // points to `record`, which is then whole and whose name is NUL-terminated text inside the buffer, alive
-    // until the end.
+    // points to `record`, which is then whole and whose directory is NUL-terminated text inside the buffer,
+    // alive until the end.
     unsafe {
         let status =
             libc::getpwuid_r(user, record.as_mut_ptr(), text.as_mut_ptr().cast(), text.len(), &raw mut found);
         if status != 0 || found.is_null() {
             return None;
         }
-        std::ffi::CStr::from_ptr((*found).pw_name).to_str().ok().map(str::to_owned)
+        let home = std::ffi::CStr::from_ptr((*found).pw_dir).to_bytes();
+        (!home.is_empty()).then(|| PathBuf::from(std::ffi::OsStr::from_bytes(home)))
     }
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn user_of_process(_process_id: u32) -> Option<String> {
-    None
 }
 
 /// The parent of a process, if it is known. If the process that started it has ended, this is the one that
@@ -50,4 +94,23 @@ pub(crate) fn parent_of_process(process_id: u32) -> Option<u32> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn parent_of_process(_process_id: u32) -> Option<u32> {
     None
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_are_found_in_the_password_file_by_their_number() {
+        let text: &[u8] = b"root:x:0:0:root:/root:/bin/bash\n# a comment\n\n+::::::\nbroken:x:7\n\
+            ada:x:1000:7:Ada, L.,:/home/ada:/bin/sh\nnone:x:1001:1001:::\nbob:x:7:7::/home/b c:";
+        let entry = |user| entry_of(user, text).map(|(name, home)| (name.to_vec(), home.to_vec()));
+        let expected = |name: &str, home: &str| Some((name.into(), home.into()));
+        assert_eq!(entry(0), expected("root", "/root"));
+        assert_eq!(entry(1000), expected("ada", "/home/ada"));
+        assert_eq!(entry(7), expected("bob", "/home/b c"));
+        assert_eq!(entry(1001), expected("none", ""));
+        assert_eq!(entry(100), None);
+        assert_eq!(entry_of(0, b""), None);
+    }
 }

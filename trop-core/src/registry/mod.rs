@@ -77,8 +77,8 @@ impl Registry {
     /// here. The data directory, the working directory and the configuration are determined now.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::Io`] without a
-    /// working directory.
+    /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::NoDataDir`] when
+    /// none is named and there is no place for one, [`Error::Io`] without a working directory.
     pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
         let mut directory = data_dir(options.data_dir.as_deref())?;
         if directory.is_relative() {
@@ -117,7 +117,7 @@ impl Registry {
     }
 
     /// Like [`Registry::shared`], with a data directory that the caller looked up, for languages with an
-    /// environment of their own; none means `TROP_DATA_DIR`, else `~/.trop`.
+    /// environment of their own; none means that of [`data_dir`](crate::data_dir).
     ///
     /// # Errors
     /// As [`Registry::open_lazily`].

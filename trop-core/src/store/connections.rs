@@ -137,7 +137,7 @@ impl ConnectionSlot {
         } else if self.creates() {
             copy.install(Database::blank)?;
         } else {
-            return Err(Error::NoDataDir { path: self.directory.clone() });
+            return Err(Error::no_database(&self.directory));
         }
         Ok(copy)
     }

@@ -6,21 +6,23 @@ use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::default_dir::{self, VARIABLE};
+pub(crate) use super::file::DATABASE;
 use crate::fork;
-use crate::model::paths;
 use crate::model::{Error, Result};
-use crate::os::fs::{failure, untrusted_file_system};
+use crate::os::file_system::untrusted_file_system;
+use crate::os::fs::failure;
 
-/// The database's file name inside the data directory.
-pub(crate) const DATABASE: &str = "trop.db";
-
-/// The variable that names the data directory when a caller does not.
-const VARIABLE: &str = "TROP_DATA_DIR";
-
-/// The data directory as configured: the given one, else `TROP_DATA_DIR`, else `~/.trop`. Creates nothing.
+/// The data directory as configured: the given one, else `TROP_DATA_DIR`, else the default. Creates nothing.
+///
+/// The default is `~/.trop`. Where that cannot be used, it is the first of these that can: `.trop` in the
+/// home directory of the password file, `/run/user/UID/trop`, `/tmp/trop-UID`, `$TMPDIR/trop-UID`. Two
+/// processes of a user have the same default if the same of these places can be used by both. It does not
+/// change while a process runs, unless `HOME` or the user does, or opening the registry there fails.
 ///
 /// # Errors
-/// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when it is empty, or there is no home directory.
+/// [`Code::InvalidArgument`](crate::Code::InvalidArgument) when it is empty,
+/// [`Code::NoDataDir`](crate::Code::NoDataDir) when none is named and none of the places can be used.
 pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
     let variable = if given.is_none() { env::var_os(VARIABLE) } else { None };
     let chosen = match (given, variable) {
@@ -32,14 +34,7 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
             ));
         }
         (None, Some(path)) => PathBuf::from(path),
-        (None, None) => {
-            let home = paths::home().ok_or_else(|| Error::UnresolvablePath {
-                argument: "data_dir",
-                path: PathBuf::from("~/.trop"),
-                reason: format!("there is no home directory (HOME is not set); set {VARIABLE}"),
-            })?;
-            home.join(".trop")
-        }
+        (None, None) => default_dir::default_dir()?,
     };
     if chosen.as_os_str().is_empty() {
         return Err(Error::invalid("data_dir", "Cannot be empty"));
@@ -53,22 +48,42 @@ pub fn data_dir(given: Option<&Path>) -> Result<PathBuf> {
 /// Creates the directory and an empty database file, both private to the user, unless there is a database.
 ///
 /// # Errors
-/// [`Error::NoDataDir`] when there is no database and `create` is false; [`Error::Io`];
-/// [`Error::Unsupported`] on a network file system.
+/// [`Error::NoDataDir`] when there is no database and `create` is false, or when the directory was chosen
+/// below a shared one and is not this user's alone; [`Error::Io`]; [`Error::Unsupported`] on a file system
+/// whose locks cannot be trusted.
 pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
+    let is_shared = default_dir::is_shared(directory);
+    // The next one who needs a directory looks for a place again.
+    prepare_in(directory, create, is_shared).inspect_err(|_| default_dir::forget(directory))
+}
+
+fn prepare_in(directory: &Path, create: bool, is_shared: bool) -> Result<()> {
+    // Since it was chosen, somebody else may have created something of that name.
+    refuse_foreign(directory, is_shared)?;
     if exists(directory)? {
-        return refuse_network(directory);
+        return refuse_untrusted(directory);
     }
     if !create {
-        return Err(Error::NoDataDir { path: directory.to_path_buf() });
+        return Err(Error::no_database(directory));
     }
-    private_directories().create(directory).map_err(|source| {
-        // Something that is not a directory has the name.
-        let taken = source.kind() == io::ErrorKind::AlreadyExists;
-        let source = if taken { failure(io::ErrorKind::NotADirectory) } else { source };
-        Error::io("create the data directory", directory, source)
-    })?;
-    refuse_network(directory)?;
+    match private_directories(!is_shared).create(directory) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Something else may have the name: a file, a link to nothing.
+            if !directory.is_dir() {
+                let source = failure(io::ErrorKind::NotADirectory);
+                return Err(Error::io("create the data directory", directory, source));
+            }
+        }
+        Err(source) => return Err(Error::io("create the data directory", directory, source)),
+    }
+    refuse_foreign(directory, is_shared)?;
+    refuse_untrusted(directory)?;
+    create_database(directory)
+}
+
+/// Creates an empty database file.
+fn create_database(directory: &Path) -> Result<()> {
     // SQLite would create the file with the mode that the umask allows. The file is created under another
     // name and then linked into place, because closing a descriptor of the database file itself would drop
     // every lock that this process has on it. Its name is not made by `tempfile`, whose random numbers make
@@ -116,15 +131,24 @@ fn private_files() -> OpenOptions {
     options
 }
 
-fn private_directories() -> DirBuilder {
+fn private_directories(recursive: bool) -> DirBuilder {
     let mut builder = DirBuilder::new();
-    builder.recursive(true);
+    builder.recursive(recursive);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder
 }
 
-fn refuse_network(directory: &Path) -> Result<()> {
+/// Refuses a directory below a shared one that is not this user's alone.
+fn refuse_foreign(directory: &Path, is_shared: bool) -> Result<()> {
+    let obstacle = if is_shared { default_dir::shared_obstacle(directory) } else { None };
+    obstacle.map_or(Ok(()), |obstacle| {
+        let reason = format!("'{}' cannot be used ({obstacle})", directory.display());
+        Err(Error::NoDataDir { path: directory.to_path_buf(), reason })
+    })
+}
+
+fn refuse_untrusted(directory: &Path) -> Result<()> {
     let found = untrusted_file_system(directory)
         .map_err(|source| Error::io("inspect the data directory", directory, source))?;
     match found {
@@ -136,5 +160,41 @@ fn refuse_network(directory: &Path) -> Result<()> {
                 directory.display()
             ),
         }),
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use std::os::unix::fs::{MetadataExt, symlink};
+
+    use super::*;
+
+    /// What somebody else can make between the choice and the first use.
+    #[test]
+    fn below_a_shared_directory_only_a_private_directory_is_used() {
+        let shared = tempfile::tempdir().unwrap();
+        let (directory, theirs) = (shared.path().join("trop"), shared.path().join("theirs"));
+        prepare(&theirs, true).unwrap();
+        symlink(&theirs, &directory).unwrap();
+        let refused = |directory: &Path, reason: &str| {
+            let error = prepare_in(directory, true, true).unwrap_err();
+            assert!(matches!(error, Error::NoDataDir { .. }), "{error}");
+            assert!(error.to_string().contains(reason), "{error}");
+        };
+        refused(&directory, "symbolic link");
+        fs::remove_file(&directory).unwrap();
+        symlink(shared.path().join("nowhere"), &directory).unwrap();
+        refused(&directory, "symbolic link");
+        assert!(!shared.path().join("nowhere").exists());
+        fs::remove_file(&directory).unwrap();
+
+        let error = prepare_in(&directory, false, true).unwrap_err();
+        assert!(error.to_string().contains("creating one is switched off"), "{error}");
+        prepare_in(&directory, true, true).unwrap();
+        assert_eq!(fs::metadata(&directory).unwrap().mode() & 0o7777, 0o700);
+        prepare_in(&directory, true, true).unwrap();
+        // The directories above are not made.
+        refused(&shared.path().join("missing/trop"), "No such file");
+        assert!(!shared.path().join("missing").exists());
     }
 }

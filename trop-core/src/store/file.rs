@@ -12,6 +12,9 @@ use crate::model::{Error, Result};
 use crate::os::fs::{self, FileId};
 use crate::os::vfs;
 
+/// The database's file name inside the data directory.
+pub(crate) const DATABASE: &str = "trop.db";
+
 /// The file a connection is on.
 pub(super) struct DatabaseFile {
     /// The path as it was given. The targets of symbolic links in it may change.

@@ -5,6 +5,7 @@ mod connection;
 mod connections;
 mod copy;
 pub(crate) mod data_dir;
+mod default_dir;
 mod definition;
 mod file;
 mod free_ports;

@@ -10,7 +10,8 @@ use crate::subcommand::{Context, Subcommand};
 
 /// Print the data directory
 ///
-/// As it is configured, whether it exists or not: --data-dir, else TROP_DATA_DIR, else ~/.trop.
+/// As it is configured, whether it exists or not: --data-dir, else TROP_DATA_DIR, else ~/.trop, or what
+/// stands in for that where there is no usable home directory.
 #[derive(Args)]
 #[command(after_help = "\
 Example: what the registry's directory has in it

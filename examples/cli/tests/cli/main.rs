@@ -16,6 +16,7 @@ mod group_races;
 mod group_shells;
 mod groups;
 mod guard;
+mod homeless;
 mod init;
 mod leases;
 mod list;
