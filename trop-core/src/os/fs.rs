@@ -160,12 +160,12 @@ fn writability(database: &Path) -> io::Result<()> {
 
 /// Fails if this user may not create files in the directory.
 #[cfg(unix)]
-pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
+pub(crate) fn ensure_can_create_in(directory: &Path) -> io::Result<()> {
     access(directory, libc::W_OK | libc::X_OK)
 }
 
 #[cfg(not(unix))]
-pub(crate) fn try_to_create_in(directory: &Path) -> io::Result<()> {
+pub(crate) fn ensure_can_create_in(directory: &Path) -> io::Result<()> {
     fs::metadata(directory).map(|_| ())
 }
 

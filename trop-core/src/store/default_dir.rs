@@ -14,7 +14,7 @@ use crate::fork;
 use crate::model::paths;
 use crate::model::{Error, Result};
 use crate::os::file_system::untrusted_file_system;
-use crate::os::fs::{is_writable, try_to_create_in, write_failure};
+use crate::os::fs::{ensure_can_create_in, is_writable, write_failure};
 #[cfg(unix)]
 use crate::os::process;
 
@@ -212,7 +212,7 @@ pub(super) fn shared_obstacle(_directory: &Path) -> Option<String> {
 
 /// Why the data directory, or one that it would be created in, cannot be used, if it cannot. It exists.
 fn access_obstacle(existing: &Path, is_data_directory: bool) -> Option<String> {
-    if let Err(error) = try_to_create_in(existing) {
+    if let Err(error) = ensure_can_create_in(existing) {
         return Some(error.to_string());
     }
     let database = existing.join(DATABASE);
