@@ -521,7 +521,8 @@ typedef struct trop_list_options {
  * How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
  *
  * What is given here overrides environment variables, these override configuration files, and these override
- * the defaults. Flags and excluded ports only add to what those say.
+ * the defaults. Excluded ports and flags only add to what those say, except for
+ * TROP_OPEN_ALLOW_UNSAFE_PORTS, which overrides avoid_unsafe_ports.
  */
 typedef struct trop_open_options {
     /**
@@ -1050,8 +1051,8 @@ int32_t trop_own_leases(struct trop_registry *registry, char **json, struct trop
  * port: the port, 1 to 65535.
  * json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
  * occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
- * excluded (true or false) and text (string: all of it in sentences, one a line); free it with
- * trop_string_free.
+ * excluded, refused (true or false; refused by web clients, so that no search chooses it) and text (string:
+ * all of it in sentences, one a line); free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
  * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.

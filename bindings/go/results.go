@@ -185,6 +185,8 @@ type Explanation struct {
 	InRange bool
 	// Excluded reports whether the configuration excludes it.
 	Excluded bool
+	// Refused reports whether no search chooses it because web clients refuse to connect to it.
+	Refused bool
 	// Text is all of this in sentences, one a line.
 	Text string
 }
@@ -322,6 +324,7 @@ type jsonExplanation struct {
 	User        string           `json:"user"`
 	InRange     bool             `json:"in_range"`
 	Excluded    bool             `json:"excluded"`
+	Refused     bool             `json:"refused"`
 	Text        string           `json:"text"`
 }
 
@@ -334,6 +337,7 @@ func (e jsonExplanation) result() Explanation {
 		User:        e.User,
 		InRange:     e.InRange,
 		Excluded:    e.Excluded,
+		Refused:     e.Refused,
 		Text:        e.Text,
 	}
 	if e.Reservation != nil {

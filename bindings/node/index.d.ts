@@ -322,6 +322,8 @@ export interface Explanation {
   inRange: boolean;
   /** Whether the configuration excludes it. */
   excluded: boolean;
+  /** Whether no search chooses it because web clients refuse to connect to it. */
+  refused: boolean;
   /** All of it in sentences for people, a line each, with what to do. */
   text: string;
 }

@@ -27,7 +27,8 @@ pub const TROP_OPEN_ALLOW_UNSAFE_PORTS: u32 = 16;
 /// How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
 ///
 /// What is given here overrides environment variables, these override configuration files, and these override
-/// the defaults. Flags and excluded ports only add to what those say.
+/// the defaults. Excluded ports and flags only add to what those say, except for
+/// TROP_OPEN_ALLOW_UNSAFE_PORTS, which overrides avoid_unsafe_ports.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq)]
 pub struct trop_open_options {

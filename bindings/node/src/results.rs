@@ -72,6 +72,7 @@ pub struct LeaseFields {
     pub since: i64,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "JavaScript's fields")]
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct ExplanationFields {
     pub port: u16,
@@ -83,6 +84,7 @@ pub struct ExplanationFields {
     pub user: Option<String>,
     pub in_range: bool,
     pub excluded: bool,
+    pub refused: bool,
     pub text: String,
 }
 
@@ -187,6 +189,7 @@ impl From<Explanation> for ExplanationFields {
             user: owner.user,
             in_range: explanation.range.contains(explanation.port),
             excluded: explanation.excluded,
+            refused: explanation.refused,
             text,
         }
     }

@@ -191,6 +191,7 @@ bothWays('leases', (call) => {
       processId: process.pid,
       inRange: true,
       excluded: false,
+      refused: false,
     });
     assert.match(text, /is leased for 'web' by process .*\n.*\nIt is bound/);
     const reserved = await call(registry, 'reserve', { path: '/w', tag: 'api' });

@@ -27,10 +27,12 @@ impl Registry {
     #[pyo3(
         signature = (data_dir=None, *, ports=None, excluded=None, avoid_unsafe_ports=None, busy_timeout=None,
             create=true, discovery=true, start_dir=None, config_file=None, variables=true,
-            skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false),
+            skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
+            check_all_interfaces=false),
         text_signature = "(data_dir=None, *, ports=None, excluded=(), avoid_unsafe_ports=None, \
             busy_timeout=None, create=True, discovery=True, start_dir=None, config_file=None, variables=True, \
-            skip_occupancy_check=False, skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False)"
+            skip_occupancy_check=False, skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, \
+            check_all_interfaces=False)"
     )]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(

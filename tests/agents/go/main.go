@@ -380,7 +380,8 @@ func explained(told trop.Explanation, err error) ([]string, error) {
 	answer := map[string]any{
 		"port": told.Port, "reservation": nil, "lease": nil, "occupied": told.Occupied,
 		"process_id": told.ProcessID, "process_name": orNull(told.ProcessName), "user": orNull(told.User),
-		"in_range": told.InRange, "excluded": told.Excluded, "text": told.Text,
+		"in_range": told.InRange, "excluded": told.Excluded,
+		"refused": told.Refused, "text": told.Text,
 	}
 	if told.ProcessID == 0 {
 		answer["process_id"] = nil

@@ -559,7 +559,8 @@ fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -
         (true, false) => "; automatic expiration disabled",
         (false, false) => "; automatic pruning and expiration disabled",
     };
-    text + "; widen the range, release, prune or expire what is no longer needed, or look at the exclusions"
+    text += "; widen the range, release, prune or expire what is no longer needed, or look at the exclusions";
+    text + if *refused > 0 { " and at avoid_unsafe_ports" } else { "" }
 }
 
 /// `1s`, `0s`, `0.25s`.

@@ -17,7 +17,8 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The name every language uses: `outside_range`, `reserved`, `excluded`, `occupied` or `refused`.
+    /// The name every language uses: `outside_range`, `reserved`, `excluded`, `occupied` or `refused`, which
+    /// no preferred port is.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {

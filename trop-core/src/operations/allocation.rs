@@ -11,7 +11,7 @@ use crate::store::{self, Found};
 /// One search for ports, inside the caller's write transaction.
 ///
 /// The obstacles of a port are, in the contract's order: it lies outside the range, it is reserved, excluded,
-/// refused by web clients, or occupied.
+/// occupied, or refused by web clients.
 pub(super) struct Allocation<'a> {
     registry: &'a Registry,
     connection: &'a Connection,
@@ -79,10 +79,10 @@ impl<'a> Allocation<'a> {
             Some(Refusal::Reserved)
         } else if checks.exclusions && self.excluded().contains(port) {
             Some(Refusal::Excluded)
-        } else if checks.web_clients && self.avoids_unsafe_ports && is_unsafe(port) {
-            Some(Refusal::Refused)
         } else if checks.occupancy && self.probes.is_occupied(port) {
             Some(Refusal::Occupied)
+        } else if checks.web_clients && self.avoids_unsafe_ports && is_unsafe(port) {
+            Some(Refusal::Refused)
         } else {
             None
         })

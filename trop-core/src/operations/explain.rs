@@ -34,13 +34,15 @@ impl Registry {
     /// # Errors
     /// Every error of the database.
     pub fn explain(&self, port: Port) -> Result<Explanation> {
+        let configuration = self.configuration();
+        let range = configuration.ports;
         Ok(Explanation {
             port,
             holder: self.holder(port)?,
             occupancy: self.port_occupancy(port),
-            range: self.configuration().ports,
-            excluded: self.configuration().excluded.contains(port),
-            refused: self.configuration().avoid_unsafe_ports && is_unsafe(port),
+            range,
+            excluded: configuration.excluded.contains(port),
+            refused: configuration.avoids_unsafe_ports(range) && is_unsafe(port),
         })
     }
 }
@@ -54,7 +56,7 @@ impl Explanation {
 
     /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless one of them has it),
     /// `occupied`, `process_id`, `process_name` and `user` of the process that has it bound (null if
-    /// unknown), `in_range`, `excluded`, and `text`, the sentences.
+    /// unknown), `in_range`, `excluded`, `refused`, and `text`, the sentences.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (reservation, lease) = match &self.holder {
@@ -73,6 +75,7 @@ impl Explanation {
             "user": owner.user,
             "in_range": self.range.contains(self.port),
             "excluded": self.excluded,
+            "refused": self.refused,
             "text": self.to_string(),
         })
     }

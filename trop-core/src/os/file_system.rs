@@ -13,19 +13,33 @@ pub(crate) fn untrusted_file_system(path: &Path) -> io::Result<Option<String>> {
     if LOCAL.contains(&number) {
         return Ok(None);
     }
-    Ok(match type_of(path) {
-        Some(kind) => untrusted_type(&kind),
-        None => untrusted_number(number).map(str::to_owned),
-    })
+    Ok(untrusted(number, || type_of(path)))
 }
+
+/// What a file system is called, if it is refused by its number or by its type in the list of mounts. That
+/// list may name another mount, which the right one hides; so it only adds to what the number says, and
+/// absolves only what is known to be served by a program.
+#[cfg(target_os = "linux")]
+fn untrusted(number: u32, kind: impl FnOnce() -> Option<Vec<u8>>) -> Option<String> {
+    let by_number = untrusted_number(number).map(str::to_owned);
+    if number == FUSE {
+        let is_served = |kind: &Vec<u8>| kind.starts_with(b"fuse") || kind == b"virtiofs";
+        kind().filter(is_served).map_or(by_number, |kind| untrusted_type(&kind))
+    } else {
+        by_number.or_else(|| untrusted_type(&kind()?))
+    }
+}
+
+/// The number of everything that a program serves.
+#[cfg(target_os = "linux")]
+const FUSE: u32 = 0x6573_5546;
 
 /// Numbers of ext2 to ext4, XFS, Btrfs, tmpfs, overlayfs, ZFS, F2FS and bcachefs.
 #[cfg(target_os = "linux")]
 const LOCAL: [u32; 8] =
     [0xef53, 0x5846_5342, 0x9123_683e, 0x0102_1994, 0x794c_7630, 0x2fc1_2fc1, 0xf2f5_2010, 0xca45_1a4e];
 
-/// The number by which the kernel knows the kind of a file system. All those that a program serves (FUSE)
-/// have the same.
+/// The number by which the kernel knows the kind of a file system.
 #[cfg(target_os = "linux")]
 fn number_of(path: &Path) -> io::Result<u32> {
     let status = statfs(path)?;
@@ -73,7 +87,7 @@ fn untrusted_number(number: u32) -> Option<&'static str> {
         0x517b | 0xff53_4d42 | 0xfe53_4d42 => "SMB",
         0x5346_414f | 0x6b41_4653 => "AFS",
         0x0102_1997 => "9p",
-        0x6573_5546 => "FUSE",
+        FUSE => "FUSE",
         0x0bd0_0bd0 => "Lustre",
         0x4750_4653 => "GPFS",
         0x00c3_6400 => "Ceph",
@@ -232,6 +246,21 @@ mod tests {
         }
         assert_eq!(untrusted_type(b"nfs4").as_deref(), Some("NFS"));
         assert_eq!(untrusted_type(b"fuse.sshfs").as_deref(), Some("fuse.sshfs"));
+    }
+
+    /// The list of mounts may name one that is hidden below another.
+    #[test]
+    fn the_number_and_the_type_must_both_be_harmless() {
+        let name = |number, kind: &str| untrusted(number, || Some(kind.as_bytes().to_vec()));
+        for kind in ["ext4", "nfs4", "fuse.fuse-overlayfs", "fuseblk"] {
+            assert_eq!(name(0x6969, kind).as_deref(), Some("NFS"), "{kind}");
+        }
+        assert_eq!(name(FUSE, "ext4").as_deref(), Some("FUSE"));
+        assert_eq!(name(FUSE, "virtiofs").as_deref(), Some("virtiofs"));
+        assert_eq!(name(FUSE, "fuse.sshfs").as_deref(), Some("fuse.sshfs"));
+        assert_eq!((name(FUSE, "fuse.fuse-overlayfs"), name(FUSE, "fuseblk")), (None, None));
+        assert_eq!((name(1, "ext4"), name(1, "gpfs").as_deref()), (None, Some("GPFS")));
+        assert_eq!((untrusted(FUSE, || None).as_deref(), untrusted(1, || None)), (Some("FUSE"), None));
     }
 
     #[test]

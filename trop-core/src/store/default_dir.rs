@@ -60,8 +60,9 @@ type Asked = (Option<PathBuf>, u32);
 
 static MEMORY: Mutex<Memory> = Mutex::new(Memory { last: None, shared: Vec::new() });
 
-/// Returns the data directory of this user. The choice is made once for each home directory and user, so that
-/// a process does not go on in another registry because a place came or went, and to be fast.
+/// Returns the data directory of this user. The choice is kept as long as the home directory and the user
+/// stay the same, so that a process does not go on in another registry because a place came or went, and to
+/// be fast.
 ///
 /// # Errors
 /// [`Error::NoDataDir`] when there is no place for one.
@@ -118,6 +119,9 @@ fn choose(surroundings: Surroundings<'_>) -> Result<Choice> {
     let mut passed_over = Vec::new();
     if home.is_none() {
         passed_over.push("HOME is not set".to_owned());
+    } else if !first.is_absolute() {
+        // It would be another one in each working directory.
+        passed_over.push(format!("'{}' cannot be used (it is no absolute path)", first.display()));
     } else if is_usable(&first, home_obstacle, &mut passed_over) {
         return Ok(Choice { directory: first, is_shared: false, passed_over });
     }
@@ -150,8 +154,6 @@ fn home_obstacle(directory: &Path) -> Option<String> {
         return Some("that stands for no home directory".to_owned());
     }
     for existing in directory.ancestors() {
-        // The last ancestor of a relative path is empty.
-        let existing = if existing.as_os_str().is_empty() { Path::new(".") } else { existing };
         match fs::metadata(existing) {
             Ok(metadata) if !metadata.is_dir() => {
                 return Some(format!("'{}' is not a directory", existing.display()));
@@ -382,7 +384,11 @@ mod tests {
         symlink("loop", machine.path("loop")).unwrap();
         let bad = ["file", "file/below", "home", "dangling", "dangling/.trop", "loop", &"x".repeat(300)];
         let homes = bad.map(|name| machine.path(name));
-        let homes = homes.iter().map(PathBuf::as_path).chain(NO_HOMES.iter().map(Path::new)).map(Some);
+        let homes = homes
+            .iter()
+            .map(PathBuf::as_path)
+            .chain([NO_HOMES[0], NO_HOMES[1], "relative", "."].map(Path::new))
+            .map(Some);
         for home in homes.chain([None]) {
             let choice = machine.choose(home, Some(&machine.path("other")), None).unwrap();
             assert_eq!(choice.directory, machine.path("other/.trop"), "{home:?}");

@@ -222,6 +222,7 @@ class Explanation:
         "user",
         "in_range",
         "excluded",
+        "refused",
         "text",
     )
     def __new__(
@@ -235,6 +236,7 @@ class Explanation:
         user: str | None,
         in_range: bool,
         excluded: bool,
+        refused: bool,
         text: str,
     ) -> Self: ...
     @property
@@ -272,6 +274,10 @@ class Explanation:
     @property
     def excluded(self) -> bool:
         """Whether the configuration excludes it."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether no search chooses it because web clients refuse to connect to it."""
 
     @property
     def text(self) -> str:

@@ -1,5 +1,10 @@
 //! The class `Explanation`.
-#![allow(clippy::too_many_arguments, reason = "the constructor, which pyo3 writes, takes every field")]
+#![allow(
+    clippy::too_many_arguments,
+    clippy::struct_excessive_bools,
+    clippy::fn_params_excessive_bools,
+    reason = "the constructor, which pyo3 writes, takes every field"
+)]
 
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
@@ -30,18 +35,21 @@ pub(crate) struct Explanation {
     in_range: bool,
     /// Whether the configuration excludes it.
     excluded: bool,
+    /// Whether no search chooses it because web clients refuse to connect to it.
+    refused: bool,
     /// All of this in sentences, a line each, with what to do.
     text: String,
 }
 
 impl_value!(
-    Explanation: port, reservation, lease, occupied, process_id, process_name, user, in_range, excluded, text
+    Explanation: port, reservation, lease, occupied, process_id, process_name, user, in_range, excluded, refused,
+    text
 );
 
 impl Explanation {
     pub(crate) fn of(py: Python<'_>, explained: trop_core::Explanation) -> PyResult<Explanation> {
         let (occupied, text) = (explained.is_occupied(), explained.to_string());
-        let trop_core::Explanation { port, holder, occupancy, range, excluded, .. } = explained;
+        let trop_core::Explanation { port, holder, occupancy, range, excluded, refused, .. } = explained;
         let (reservation, lease) = match holder {
             Some(Holder::Reservation(held)) => (Some(Py::new(py, Reservation::from(held))?), None),
             Some(Holder::Lease(lease)) => (None, Some(Py::new(py, LeaseInfo::of(py, lease)?)?)),
@@ -58,6 +66,7 @@ impl Explanation {
             user: owner.user,
             in_range: range.contains(port),
             excluded,
+            refused,
             text,
         })
     }
