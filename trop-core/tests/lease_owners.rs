@@ -465,23 +465,25 @@ fn files_of_owners_nobody_knows_disappear() {
     drop(registry);
 }
 
-/// Keeping a closed registry keeps no lease alive.
+/// Keeping a closed registry keeps no lease alive. In a process of its own, because a program that another
+/// test starts has the lock as well between its fork and its exec.
 #[test]
 fn the_first_lease_is_taken_while_the_registry_is_closed() {
-    let scratch = Scratch::new();
-    let others = scratch.open();
-    for _ in 0..200 {
-        let (registry, barrier) = (scratch.open(), Barrier::new(2));
-        thread::scope(|scope| {
-            scope.spawn(|| {
+    isolated("the_first_lease_is_taken_while_the_registry_is_closed", |scratch| {
+        let others = scratch.open();
+        for _ in 0..200 {
+            let (registry, barrier) = (scratch.open(), Barrier::new(2));
+            thread::scope(|scope| {
+                scope.spawn(|| {
+                    barrier.wait();
+                    _ = registry.lease(&LeaseRequest::default()).map(std::mem::forget);
+                });
                 barrier.wait();
-                _ = registry.lease(&LeaseRequest::default()).map(std::mem::forget);
+                registry.close();
             });
-            barrier.wait();
-            registry.close();
-        });
-        assert_eq!(alive(&others), 0);
-    }
+            assert_eq!(alive(&others), 0);
+        }
+    });
 }
 
 /// Whichever comes first has ended it.
