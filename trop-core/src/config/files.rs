@@ -8,6 +8,7 @@ use super::layer::Layer;
 use super::reader::{Problem, WHOLE};
 use super::schema::{self, FileKind};
 use crate::model::{Error, Result, paths};
+use crate::os::fs::is_missing;
 
 /// The project's file, shared by everybody who works on the project.
 const PROJECT_FILE: &str = "trop.yaml";
@@ -97,7 +98,7 @@ fn files_in(directory: &Path) -> Result<Vec<PathBuf>> {
         let path = directory.join(name);
         match fs::symlink_metadata(&path) {
             Ok(_) => found.push(path),
-            Err(error) if is_absent(&error) => {}
+            Err(error) if is_missing(&error) => {}
             Err(error) => return Err(unreadable(&path, &error)),
         }
     }
@@ -126,7 +127,7 @@ pub(crate) fn check_named(argument: &'static str, file: &Path) -> Result<()> {
     match fs::metadata(file) {
         Ok(metadata) if metadata.is_file() => Ok(()),
         Ok(_) => Err(Error::invalid(argument, format!("'{}' is not a file", file.display()))),
-        Err(error) if is_absent(&error) => {
+        Err(error) if is_missing(&error) => {
             Err(Error::invalid(argument, format!("Configuration file not found: '{}'", file.display())))
         }
         // The name contains a NUL.
@@ -235,8 +236,4 @@ fn contents(path: &Path) -> io::Result<Result<String, &'static str>> {
     } else {
         String::from_utf8(bytes).map_err(|_| "the file is not UTF-8 text")
     })
-}
-
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }

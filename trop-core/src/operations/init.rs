@@ -8,6 +8,7 @@ use tempfile::{Builder, NamedTempFile, TempDir};
 
 use crate::config::{Discovery, RegistryOptions, USER_FILE};
 use crate::model::{Error, Result};
+use crate::os::fs::is_missing;
 use crate::registry::Registry;
 use crate::store::Failure;
 use crate::store::data_dir::{self, DATABASE};
@@ -52,7 +53,7 @@ impl Registry {
         let path = directory.join(USER_FILE);
         let has_config = match fs::symlink_metadata(&path) {
             Ok(_) => true,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => false,
+            Err(error) if is_missing(&error) => false,
             Err(source) => return Err(Error::io("inspect the configuration file", &path, source)),
         };
         Ok(Initialized {

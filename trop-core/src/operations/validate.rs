@@ -1,6 +1,7 @@
 //! `validate`: checks the database.
 
 use crate::model::{Error, Result};
+use crate::os::fs::is_missing;
 use crate::registry::Registry;
 use crate::store;
 use crate::store::data_dir;
@@ -11,10 +12,9 @@ impl Registry {
     /// # Errors
     /// [`Error::Io`] when that cannot be determined.
     pub fn has_data_dir(&self) -> Result<bool> {
-        use std::io::ErrorKind::{NotADirectory, NotFound};
         match std::fs::metadata(self.data_dir()) {
             Ok(metadata) => Ok(metadata.is_dir()),
-            Err(error) if matches!(error.kind(), NotFound | NotADirectory) => Ok(false),
+            Err(error) if is_missing(&error) => Ok(false),
             Err(source) => Err(Error::io("inspect the data directory", self.data_dir(), source)),
         }
     }

@@ -142,18 +142,19 @@ pub(crate) fn failure(kind: io::ErrorKind) -> io::Error {
     error
 }
 
-/// Whether this user may write the database and the files that SQLite needs beside it.
-pub(crate) fn is_writable(database: &Path) -> bool {
-    writability(database).is_ok()
+/// Whether an error says that there is nothing at a path.
+pub(crate) fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Why this user may not write the database.
 pub(crate) fn write_failure(database: &Path) -> io::Error {
-    writability(database).err().unwrap_or_else(|| failure(io::ErrorKind::PermissionDenied))
+    ensure_writable(database).err().unwrap_or_else(|| failure(io::ErrorKind::PermissionDenied))
 }
 
+/// Fails if this user may not write the database and the files that SQLite needs beside it.
 #[cfg(unix)]
-fn writability(database: &Path) -> io::Result<()> {
+pub(crate) fn ensure_writable(database: &Path) -> io::Result<()> {
     access(database, libc::R_OK | libc::W_OK)?;
     access(database.parent().unwrap_or(database), libc::W_OK | libc::X_OK)
 }
@@ -170,7 +171,7 @@ pub(crate) fn ensure_can_create_in(directory: &Path) -> io::Result<()> {
 }
 
 #[cfg(not(unix))]
-fn writability(database: &Path) -> io::Result<()> {
+pub(crate) fn ensure_writable(database: &Path) -> io::Result<()> {
     if fs::metadata(database)?.permissions().readonly() {
         Err(failure(io::ErrorKind::PermissionDenied))
     } else {
@@ -187,7 +188,7 @@ pub(crate) fn open_failure(database: &Path) -> io::Error {
     }
     // The remaining cause is mostly a limit on open files, which affects any file.
     let any = || fs::read_dir(database.parent().unwrap_or(database)).err();
-    writability(database).err().or_else(any).unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
+    ensure_writable(database).err().or_else(any).unwrap_or_else(|| io::Error::other("SQLite cannot open it"))
 }
 
 #[cfg(not(unix))]

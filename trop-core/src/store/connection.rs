@@ -10,7 +10,7 @@ use super::file::{DatabaseFile, leave_log_alone};
 use super::reader::Reader;
 use super::writer::Writer;
 use crate::model::{Error, Result};
-use crate::os::fs::{FileId, is_writable};
+use crate::os::fs::{FileId, ensure_writable};
 
 /// An open connection.
 pub(crate) enum Database {
@@ -28,7 +28,7 @@ impl Database {
     /// write permission.
     pub(super) fn open(path: &Path) -> Attempt<Database> {
         let file = DatabaseFile::at(path)?;
-        Ok(if is_writable(&file.real) {
+        Ok(if ensure_writable(&file.real).is_ok() {
             Database::Writer(Writer::open(file)?)
         } else {
             Database::Reader(Reader::open(file)?)

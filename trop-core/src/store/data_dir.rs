@@ -1,13 +1,13 @@
 //! Finds and creates the data directory.
 
 use std::env;
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, OpenOptions};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::default_dir::{self, VARIABLE};
-pub(crate) use super::file::DATABASE;
+pub(crate) use super::file::{DATABASE, exists};
 use crate::fork;
 use crate::model::{Error, Result};
 use crate::os::file_system::untrusted_file_system;
@@ -103,26 +103,6 @@ fn create_database(directory: &Path) -> Result<()> {
     }
 }
 
-/// Whether there is a database in the directory.
-///
-/// # Errors
-/// [`Error::Io`] when that cannot be determined, [`Error::Corrupt`] when something that is not a file has its
-/// name.
-pub(crate) fn exists(directory: &Path) -> Result<bool> {
-    let database = directory.join(DATABASE);
-    match fs::metadata(&database) {
-        Ok(metadata) if metadata.is_file() => Ok(true),
-        Ok(_) => Err(Error::Corrupt {
-            path: database,
-            reason: "it is a directory or another thing that is not a file".to_owned(),
-        }),
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-            Ok(false)
-        }
-        Err(source) => Err(Error::io("inspect the database", &database, source)),
-    }
-}
-
 fn private_files() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
@@ -165,6 +145,7 @@ fn refuse_untrusted(directory: &Path) -> Result<()> {
 
 #[cfg(all(test, unix))]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;

@@ -9,12 +9,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use super::file::DATABASE;
+use super::file::{DATABASE, exists};
 use crate::fork;
 use crate::model::paths;
 use crate::model::{Error, Result};
 use crate::os::file_system::untrusted_file_system;
-use crate::os::fs::{ensure_can_create_in, is_writable, write_failure};
+use crate::os::fs::{ensure_can_create_in, ensure_writable, is_missing};
 #[cfg(unix)]
 use crate::os::process;
 
@@ -217,22 +217,18 @@ fn access_obstacle(existing: &Path, is_data_directory: bool) -> Option<String> {
     if let Err(error) = ensure_can_create_in(existing) {
         return Some(error.to_string());
     }
-    let database = existing.join(DATABASE);
     // What else may be wrong with a database does not make the registry go elsewhere.
-    let has_database =
-        is_data_directory && fs::metadata(&database).map_or_else(|error| !is_missing(&error), |_| true);
-    if has_database && !is_writable(&database) {
-        return Some(format!("{DATABASE}: {}", write_failure(&database)));
+    if is_data_directory
+        && exists(existing).unwrap_or(true)
+        && let Err(error) = ensure_writable(&existing.join(DATABASE))
+    {
+        return Some(format!("{DATABASE}: {error}"));
     }
     match untrusted_file_system(existing) {
         Ok(None) => None,
         Ok(Some(name)) => Some(format!("it is on {name}, where locks cannot be trusted")),
         Err(error) => Some(error.to_string()),
     }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
 /// Whether something that does not exist has a name nevertheless.

@@ -15,6 +15,24 @@ use crate::os::vfs;
 /// The database's file name inside the data directory.
 pub(crate) const DATABASE: &str = "trop.db";
 
+/// Whether there is a database in the directory.
+///
+/// # Errors
+/// [`Error::Io`] when that cannot be determined, [`Error::Corrupt`] when something that is not a file has its
+/// name.
+pub(crate) fn exists(directory: &Path) -> Result<bool> {
+    let database = directory.join(DATABASE);
+    match std::fs::metadata(&database) {
+        Ok(metadata) if metadata.is_file() => Ok(true),
+        Ok(_) => Err(Error::Corrupt {
+            path: database,
+            reason: "it is a directory or another thing that is not a file".to_owned(),
+        }),
+        Err(error) if fs::is_missing(&error) => Ok(false),
+        Err(source) => Err(Error::io("inspect the database", &database, source)),
+    }
+}
+
 /// The file a connection is on.
 pub(super) struct DatabaseFile {
     /// The path as it was given. The targets of symbolic links in it may change.

@@ -11,7 +11,7 @@ use super::reader::has_log;
 use super::transaction::{Transaction, TransactionMode};
 use super::{schema, upgrade};
 use crate::model::{Error, Result};
-use crate::os::fs::{is_writable, write_failure};
+use crate::os::fs::ensure_writable;
 
 /// A value that no schema cookie has, because SQLite's is an unsigned 32-bit number.
 const NOT_SEEN: i64 = -1;
@@ -46,9 +46,7 @@ impl Writer {
 
     /// Opens a file for [`Writer::reset`]. Fails with [`Error::Busy`] while another connection has it open.
     pub(super) fn open_exclusively(file: DatabaseFile) -> Result<Writer> {
-        if !is_writable(&file.real) {
-            return Err(Error::io("write the database", &file.path, write_failure(&file.real)));
-        }
+        ensure_writable(&file.real).map_err(|source| Error::io("write the database", &file.path, source))?;
         Writer::connected(file, Mode::Exclusive)
     }
 
