@@ -261,6 +261,26 @@ fn no_search_chooses_a_port_that_web_clients_refuse() {
     assert!(!registry.explain(port(6001)).unwrap().refused);
 }
 
+/// Whatever has it bound, this test or another program.
+#[test]
+fn a_port_that_is_bound_counts_as_that_even_if_web_clients_refuse_it() {
+    let _listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 10080));
+    let scratch = Scratch::new();
+    let mut options = RegistryOptions::default();
+    options.data_dir = Some(scratch.dir());
+    options.ports = Some(range(10079, 10080));
+    options.excluded.insert(port(10079));
+    let registry = Registry::open(options).unwrap();
+    let counted = |skip| {
+        let mut request = LeaseRequest::default();
+        request.occupancy.skip = skip;
+        let error = registry.lease(&request).unwrap_err();
+        let Error::Exhausted { blockers, .. } = error else { panic!("{error}") };
+        (blockers.excluded, blockers.occupied, blockers.refused)
+    };
+    assert_eq!((counted(false), counted(true)), ((1, 1, 0), (1, 0, 1)));
+}
+
 #[test]
 fn ports_that_web_clients_refuse_are_chosen_where_that_is_said_not_to_matter() {
     let scratch = Scratch::new();
