@@ -151,7 +151,9 @@ fn a_recycled_process_id_means_nothing() {
     let dir = || trop_core::data_dir(None).unwrap();
     if common::role().as_deref() == Some("owner") {
         let registry = Registry::open(common::options(&dir())).unwrap();
-        let _lease = one(&registry);
+        let mut request = LeaseRequest::default();
+        request.preferred = Some(port(20000));
+        let _lease = registry.lease(&request).unwrap();
         say("leased");
         hear();
         process::exit(0);
@@ -213,12 +215,12 @@ fn a_second_namespace_of_process_ids_ends_no_lease() {
     let registry = scratch.open();
     let lease = one(&registry);
     let mut inside = Process::start_by(launcher, NAME, "inside", &scratch.dir());
-    assert_eq!(inside.hear(), "20001 1", "it is the first process of its namespace");
-    assert!(is_alive(&registry, 20000) && is_alive(&registry, 20001));
-    assert_eq!(preferring(&registry, 20001), 20002);
+    assert_eq!(inside.hear(), "20002 1", "it is the first process of its namespace");
+    assert!(is_alive(&registry, 20000) && is_alive(&registry, 20002));
+    assert_eq!(preferring(&registry, 20002), 20003);
     inside.unlock();
-    assert!(!is_alive(&registry, 20001), "although there is a process 1 here");
-    assert_eq!(preferring(&registry, 20001), 20001);
+    assert!(!is_alive(&registry, 20002), "although there is a process 1 here");
+    assert_eq!(preferring(&registry, 20002), 20002);
     assert!(lease.is_open());
 }
 

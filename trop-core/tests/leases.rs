@@ -56,7 +56,7 @@ fn releasing_a_leased_port_closes_the_lease() {
     assert_eq!(registry.leases().unwrap().len(), 2);
     assert!(registry.release_port(lease.port(), false).unwrap().is_some());
     assert!(!lease.is_open());
-    let again = registry.lease(&LeaseRequest::default()).unwrap();
+    let again = registry.lease(&preferring(lease.port().get())).unwrap();
     assert_eq!(again.port(), lease.port());
     lease.close().unwrap();
     assert!(again.is_open());
@@ -75,7 +75,7 @@ fn closing_the_registry_ends_its_leases_only() {
     assert!(your_lease.is_open());
     assert_eq!(code(mine.lease(&LeaseRequest::default())), Code::Closed);
     assert_eq!(yours.leases().unwrap().len(), 1);
-    assert_eq!(yours.lease(&LeaseRequest::default()).unwrap().port().get(), 20000);
+    assert_eq!(yours.lease(&preferring(20000)).unwrap().port().get(), 20000);
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn several_leases_are_given_together_or_not_at_all() {
 /// Leases of another owner that has ended.
 fn ended(scratch: &Scratch, count: u32) {
     fork(|| {
-        let leases = scratch.open().lease_many(count, &LeaseRequest::default()).unwrap();
+        let leases = scratch.open().lease_many(count, &preferring(20000)).unwrap();
         std::mem::forget(leases);
     })
     .join();
@@ -302,7 +302,7 @@ db.execute(\"INSERT INTO reservations VALUES ('/theirs', '', 20000, NULL, NULL, 
         "not the lost lease's to remove"
     );
     python(&scratch.database(), "db.execute(\"DELETE FROM reservations WHERE path = '/theirs'\")");
-    assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 20000);
+    assert_eq!(registry.lease(&preferring(20000)).unwrap().port().get(), 20000);
     registry.validate().unwrap();
 }
 
@@ -321,7 +321,7 @@ fn releasing_a_port_ends_only_what_may_be_ended() {
 
     // By force; the port is leased again, and whoever had it before has no say in that.
     assert!(matches!(yours.release_port(port(20000), true).unwrap(), Some(Holder::Lease(_))));
-    let again = yours.lease(&LeaseRequest::default()).unwrap();
+    let again = yours.lease(&preferring(20000)).unwrap();
     assert_eq!(again.port().get(), 20000);
     assert_eq!(code(mine.release_port(port(20000), false)), Code::Conflict);
     assert_eq!(mine.own_leases().unwrap(), []);
@@ -340,7 +340,7 @@ fn releasing_a_port_ends_only_what_may_be_ended() {
 
     // One that has ended, and a reservation.
     ended(&scratch, 1);
-    let released = mine.release_port(port(20001), false).unwrap();
+    let released = mine.release_port(port(20002), false).unwrap();
     assert!(matches!(released, Some(Holder::Lease(lease)) if !lease.alive));
     reserve(&mine, "/w", "a").unwrap();
     assert!(matches!(mine.release_port(port(20001), false).unwrap(), Some(Holder::Reservation(_))));
@@ -362,9 +362,11 @@ fn neighbours_are_found_wherever_they_are() {
     preferring.preferred = Some(port(65533));
     assert_eq!(run(3, &preferring).unwrap(), [65533, 65534, 65535]);
     assert_eq!(run(1, &preferring).unwrap(), [65533]);
-    assert_eq!(run(4, &preferring).unwrap(), [65504, 65505, 65506, 65507], "four do not fit there");
+    assert_eq!(run(4, &preferring).unwrap(), [65508, 65509, 65510, 65511], "four do not fit there");
     preferring.preferred = Some(port(4000));
-    assert_eq!(run(3, &preferring).unwrap(), [65500, 65501, 65502]);
+    assert_eq!(run(3, &preferring).unwrap(), [65512, 65513, 65514]);
+    assert_eq!(run(19, &neighbours()).unwrap()[0], 65504, "so many have not rested");
+    assert_eq!(run(3, &neighbours()).unwrap(), [65500, 65501, 65502], "all of them begin anew");
     assert_eq!(run(32, &neighbours()).unwrap().last(), Some(&65535));
 
     let in_the_way = registry.lease(&self::preferring(65520)).unwrap();
@@ -640,4 +642,46 @@ fn a_database_that_has_never_seen_a_lease() {
     assert_eq!(registry.lease(&LeaseRequest::default()).unwrap().port().get(), 20002);
     // Its last use is the latest time there is, as that of a lease.
     assert_eq!(reserve(&registry, "/w", "a").unwrap(), 20000);
+}
+
+/// A late client of a server that has gone must not meet the next one.
+#[test]
+fn a_number_that_was_given_up_rests_as_long_as_another_is_left() {
+    let scratch = Scratch::new();
+    let (registry, wide) = (ranged(&scratch, 20000, 20004), ranged(&scratch, 20000, 20049));
+    let next = |registry: &Registry| registry.lease(&LeaseRequest::default()).unwrap().port().get();
+    let kept = registry.lease(&preferring(20002)).unwrap();
+    assert_eq!([(); 4].map(|()| next(&registry)), [20000, 20001, 20003, 20004]);
+    assert_eq!([(); 3].map(|()| next(&wide)), [20005, 20006, 20007], "of whoever it was");
+    // When none is left they begin anew, and other numbers go on resting.
+    assert_eq!([(); 5].map(|()| next(&registry)), [20000, 20001, 20003, 20004, 20000]);
+    kept.close().unwrap();
+    assert_eq!([(); 4].map(|()| next(&registry)), [20001, 20003, 20004, 20000]);
+    assert_eq!(registry.lease(&preferring(20000)).unwrap().port().get(), 20000, "who wants it has it");
+    assert_eq!(next(&wide), 20001, "the narrow range has begun anew");
+    assert_eq!(next(&wide), 20002);
+    assert_eq!(next(&wide), 20003);
+    assert_eq!(next(&wide), 20004);
+    assert_eq!(next(&wide), 20008);
+
+    // What the dead had rests too, and so does a reservation's number.
+    ended(&scratch, 3);
+    reserve(&wide, "/p", "a").unwrap();
+    common::release(&wide, "/p", "a").unwrap();
+    assert_eq!(next(&wide), 20011);
+    common::assert_sound(&scratch.database());
+}
+
+#[test]
+fn neighbours_rest_too() {
+    let scratch = Scratch::new();
+    let registry = ranged(&scratch, 20000, 20008);
+    let run = |count| numbers(&registry.lease_many(count, &neighbours()).unwrap());
+    assert_eq!(run(2), [20000, 20001]);
+    assert_eq!(run(3), [20002, 20003, 20004]);
+    assert_eq!(run(4), [20005, 20006, 20007, 20008]);
+    assert_eq!(run(2), [20000, 20001], "none has rested");
+    assert_eq!(run(8), [20000, 20001, 20002, 20003, 20004, 20005, 20006, 20007], "not so many have");
+    assert_eq!(registry.lease_many(10, &neighbours()).unwrap_err().code(), Code::InvalidArgument);
+    common::assert_sound(&scratch.database());
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use common::{Scratch, port, range};
 use proptest::prelude::*;
 use trop_core::{
-    Blockers, Code, Error, Key, PortSet, Refusal, Registry, ReleaseRequest, ReserveRequest, Tag,
+    Blockers, Code, Error, Key, LeaseRequest, PortSet, Refusal, Registry, ReleaseRequest, ReserveRequest, Tag,
 };
 
 /// Across the border of two words of the free set, which is at 20096.
@@ -20,8 +20,25 @@ const HIGHEST: u16 = 20099;
 
 #[derive(Clone, Debug)]
 enum Step {
-    Reserve { path: u8, tag: u8, preferred: Option<u16>, min: Option<u16>, max: Option<u16> },
-    Release { path: u8, tag: u8, untagged_only: bool },
+    Reserve {
+        path: u8,
+        tag: u8,
+        preferred: Option<u16>,
+        min: Option<u16>,
+        max: Option<u16>,
+    },
+    Release {
+        path: u8,
+        tag: u8,
+        untagged_only: bool,
+    },
+    Lease {
+        preferred: Option<u16>,
+        min: Option<u16>,
+        max: Option<u16>,
+    },
+    /// The lease with this number, counted around.
+    Close(usize),
     Reopen,
 }
 
@@ -37,6 +54,9 @@ fn path(number: u8) -> String {
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let near = LOWEST - 2..=HIGHEST + 2;
     let end = proptest::option::weighted(0.2, LOWEST..=HIGHEST);
+    let lease = (proptest::option::weighted(0.2, near.clone()), end.clone(), end.clone())
+        .prop_map(|(preferred, min, max)| Step::Lease { preferred, min, max });
+    let close = (0..9_usize).prop_map(Step::Close);
     let reserve = (0..3_u8, 0..4_u8, proptest::option::weighted(0.3, near), end.clone(), end)
         .prop_map(|(path, tag, preferred, min, max)| Step::Reserve { path, tag, preferred, min, max });
     let release = (0..3_u8, 0..4_u8, any::<bool>()).prop_map(|(path, tag, untagged_only)| Step::Release {
@@ -44,19 +64,54 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         tag,
         untagged_only,
     });
-    proptest::collection::vec(prop_oneof![6 => reserve, 3 => release, 1 => Just(Step::Reopen)], 1..60)
+    proptest::collection::vec(
+        prop_oneof![
+            6 => reserve, 3 => release, 6 => lease, 5 => close, 1 => Just(Step::Reopen)
+        ],
+        1..60,
+    )
 }
 
 /// What the registry is, as far as callers can tell.
 #[derive(Default)]
 struct Model {
     rows: BTreeMap<(u8, u8), u16>,
+    leases: Vec<u16>,
+    /// What was given up, or is held, since the last time that a range began anew.
+    tired: BTreeSet<u16>,
     excluded: BTreeSet<u16>,
 }
 
 impl Model {
     fn holds(&self, port: u16) -> bool {
-        self.rows.values().any(|other| *other == port)
+        self.rows.values().chain(&self.leases).any(|other| *other == port)
+    }
+
+    /// The paths of all reservations are missing, so an exhausted range loses them, if that helps.
+    fn lease(&mut self, preferred: Option<u16>, min: u16, max: u16) -> Option<u16> {
+        self.lease_from(preferred, min, max).or_else(|| {
+            let rows = std::mem::take(&mut self.rows);
+            let port = self.lease_from(preferred, min, max);
+            if port.is_none() {
+                self.rows = rows;
+            }
+            port
+        })
+    }
+
+    fn lease_from(&mut self, preferred: Option<u16>, min: u16, max: u16) -> Option<u16> {
+        let usable = |port: &u16| !self.holds(*port) && !self.excluded.contains(port);
+        let rested = |port: &u16| usable(port) && !self.tired.contains(port);
+        let preferred = preferred.filter(|port| (min..=max).contains(port)).filter(usable);
+        let port = preferred.or_else(|| (min..=max).find(rested)).or_else(|| (min..=max).find(usable))?;
+        if preferred.is_none() && !rested(&port) {
+            self.tired.retain(|other| !(min..=max).contains(other));
+            let held: Vec<u16> = (min..=max).filter(|port| self.holds(*port)).collect();
+            self.tired.extend(held);
+        }
+        self.tired.insert(port);
+        self.leases.push(port);
+        Some(port)
     }
 
     fn reserve(&mut self, key: (u8, u8), preferred: Option<u16>, min: u16, max: u16) -> Answer {
@@ -91,6 +146,7 @@ impl Model {
             return Answer::Exhausted { reserved, excluded };
         };
         self.rows.insert(key, port);
+        self.tired.insert(port);
         Answer::Got { port, created: true, refusal }
     }
 
@@ -179,6 +235,7 @@ proptest! {
         let scratch = Scratch::new();
         let mut model = Model { excluded, ..Model::default() };
         let mut registry = open(&scratch, &model.excluded);
+        let mut leases = Vec::new();
         for step in &steps {
             match step {
                 Step::Reserve { path, tag, preferred, min, max } => {
@@ -194,6 +251,22 @@ proptest! {
                     let count = registry.release(&request).unwrap();
                     prop_assert_eq!(count, model.release(*place, *name, request.untagged_only), "{:?}", step);
                 }
+                Step::Lease { preferred, min, max } => {
+                    let (min, max) = (min.unwrap_or(LOWEST), max.unwrap_or(HIGHEST));
+                    let mut request = LeaseRequest::default();
+                    request.preferred = preferred.map(port);
+                    (request.min, request.max) = (Some(port(min)), Some(port(max)));
+                    let lease = registry.lease(&request).ok();
+                    let found = lease.as_ref().map(|lease| lease.port().get());
+                    prop_assert_eq!(found, model.lease(*preferred, min, max), "{:?}", step);
+                    leases.extend(lease);
+                }
+                Step::Close(number) if !leases.is_empty() => {
+                    let number = number % leases.len();
+                    leases.remove(number).close().unwrap();
+                    model.leases.remove(number);
+                }
+                Step::Close(_) => {}
                 Step::Reopen => registry = open(&scratch, &model.excluded),
             }
             let rows = registry.list().unwrap();

@@ -169,6 +169,11 @@ impl PortSet {
         ranges
     }
 
+    /// Adds 64 ports at once: those whose bits are set, beginning with port `64 * word`.
+    pub(crate) fn insert_word(&mut self, word: usize, bits: u64) {
+        self.0[word % PortSet::WORDS] |= bits;
+    }
+
     pub(crate) fn words(&self) -> &[u64; PortSet::WORDS] {
         &self.0
     }

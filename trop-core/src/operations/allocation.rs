@@ -6,7 +6,7 @@ use super::cleanup::{self, Cleanup, Scope};
 use crate::machine::{OccupancyPolicy, ProbeCache};
 use crate::model::{AutomaticCleanup, Blockers, Error, Port, PortRange, PortSet, Refusal, Result, is_unsafe};
 use crate::registry::Registry;
-use crate::store::{self, Found};
+use crate::store::{self, Found, Order};
 
 /// One search for ports, inside the caller's write transaction.
 ///
@@ -88,15 +88,15 @@ impl<'a> Allocation<'a> {
         })
     }
 
-    /// The lowest port of the range that has no obstacle.
+    /// The first port of the range, in this order, that has no obstacle.
     ///
     /// # Errors
     /// [`Error::Exhausted`] with the reasons.
-    pub(super) fn lowest(&mut self) -> Result<Port> {
+    pub(super) fn first(&mut self, order: Order) -> Result<Port> {
         let passed_over = self.registry.configuration().passed_over(self.range);
         let probes = &mut self.probes;
-        match store::lowest_free(self.connection, self.range, passed_over, |port| !probes.is_occupied(port))?
-        {
+        let accept = |port| !probes.is_occupied(port);
+        match store::next_free(self.connection, self.range, order, passed_over, accept)? {
             Found::Port(port) => Ok(port),
             Found::Nothing => {
                 self.reserved = Some(store::reserved_ports(self.connection, PortRange::ALL)?);

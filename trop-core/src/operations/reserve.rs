@@ -11,7 +11,7 @@ use super::metadata::{Field, MayChange, Metadata};
 use crate::machine::OccupancyPolicy;
 use crate::model::{Key, Port, PortRange, Refusal, Reservation, Result, Tag, Timestamp, paths};
 use crate::registry::Registry;
-use crate::store;
+use crate::store::{self, Order};
 
 /// What to reserve. All fields have defaults.
 #[derive(Clone, Debug)]
@@ -274,6 +274,6 @@ impl Registry {
                 return Ok((port, None));
             }
         }
-        Ok((allocation.lowest()?, refusal))
+        Ok((allocation.first(Order::Lowest)?, refusal))
     }
 }

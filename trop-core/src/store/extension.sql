@@ -48,36 +48,46 @@ BEGIN
     SELECT RAISE(ABORT, 'the port is leased by a running program');
 END;
 
--- The free ports, one bit each, so that the lowest one is found at constant cost. The set is only a hint,
--- because UNIQUE (port) decides. Whether a word has free ports is a column of its own, which seldom changes:
--- an index over `free <> 0` would be written with every port.
+-- The free ports, one bit each, so that the lowest one is found at constant cost; and those of them that have
+-- rested since they were given up. A port that is taken loses both bits and gets back only the first. The set
+-- is only a hint, because UNIQUE (port) decides. Whether a word has any such port is a column of its own,
+-- which seldom changes: an index over `free <> 0` would be written with every port.
 DROP TABLE IF EXISTS trop_free_ports;
 CREATE TABLE trop_free_ports (
     word INTEGER PRIMARY KEY,
     free INTEGER NOT NULL,
-    open INTEGER NOT NULL
+    rested INTEGER NOT NULL,
+    any_free INTEGER NOT NULL,
+    any_rested INTEGER NOT NULL
 ) STRICT;
-CREATE INDEX trop_free_ports_open ON trop_free_ports (word) WHERE open;
+CREATE INDEX trop_free_ports_free ON trop_free_ports (word) WHERE any_free;
+CREATE INDEX trop_free_ports_rested ON trop_free_ports (word) WHERE any_rested;
 
 DROP TRIGGER IF EXISTS trop_free_ports_insert;
 CREATE TRIGGER trop_free_ports_insert AFTER INSERT ON reservations
 BEGIN
-    UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
-    UPDATE trop_free_ports SET open = 0 WHERE word = NEW.port >> 6 AND free = 0 AND open;
+    UPDATE trop_free_ports
+    SET free = free & ~(1 << (NEW.port & 63)), rested = rested & ~(1 << (NEW.port & 63))
+    WHERE word = NEW.port >> 6;
+    UPDATE trop_free_ports SET any_free = free <> 0, any_rested = rested <> 0
+    WHERE word = NEW.port >> 6 AND (any_free > (free <> 0) OR any_rested > (rested <> 0));
 END;
 DROP TRIGGER IF EXISTS trop_free_ports_delete;
 CREATE TRIGGER trop_free_ports_delete AFTER DELETE ON reservations
 BEGIN
     UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
-    UPDATE trop_free_ports SET open = 1 WHERE word = OLD.port >> 6 AND NOT open;
+    UPDATE trop_free_ports SET any_free = 1 WHERE word = OLD.port >> 6 AND NOT any_free;
 END;
 DROP TRIGGER IF EXISTS trop_free_ports_update;
 CREATE TRIGGER trop_free_ports_update AFTER UPDATE OF port ON reservations
 BEGIN
     UPDATE trop_free_ports SET free = free | (1 << (OLD.port & 63)) WHERE word = OLD.port >> 6;
-    UPDATE trop_free_ports SET open = 1 WHERE word = OLD.port >> 6 AND NOT open;
-    UPDATE trop_free_ports SET free = free & ~(1 << (NEW.port & 63)) WHERE word = NEW.port >> 6;
-    UPDATE trop_free_ports SET open = 0 WHERE word = NEW.port >> 6 AND free = 0 AND open;
+    UPDATE trop_free_ports SET any_free = 1 WHERE word = OLD.port >> 6 AND NOT any_free;
+    UPDATE trop_free_ports
+    SET free = free & ~(1 << (NEW.port & 63)), rested = rested & ~(1 << (NEW.port & 63))
+    WHERE word = NEW.port >> 6;
+    UPDATE trop_free_ports SET any_free = free <> 0, any_rested = rested <> 0
+    WHERE word = NEW.port >> 6 AND (any_free > (free <> 0) OR any_rested > (rested <> 0));
 END;
 
-INSERT OR REPLACE INTO metadata (key, value) VALUES ('ext_version', '1'), ('ext_compat', '1');
+INSERT OR REPLACE INTO metadata (key, value) VALUES ('ext_version', '2'), ('ext_compat', '2');

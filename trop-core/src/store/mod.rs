@@ -23,7 +23,7 @@ mod writer;
 pub(crate) use attempt::Failure;
 pub(crate) use connection::Database;
 pub(crate) use connections::ConnectionSlot;
-pub(crate) use free_ports::{Found, lowest_free};
+pub(crate) use free_ports::{Found, Order, next_free, rest_is_over, rested_ports};
 pub(crate) use leases::{
     LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
     remove_lease, remove_owners, unknown_owners,

@@ -9,7 +9,7 @@ use crate::model::{Error, PortRange, Result};
 const SCHEMA_VERSION: i64 = 2;
 
 /// The version of the additional tables. A newer one that says it is compatible with ours is used unchanged.
-const EXTENSION_VERSION: i64 = 1;
+const EXTENSION_VERSION: i64 = 2;
 
 /// What has to be done before the file can be used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -132,11 +132,12 @@ fn metadata(connection: &Connection, key: &str) -> Result<Option<i64>> {
 }
 
 /// What this version's extension consists of, in the order of the names.
-const EXTENSION: [&str; 11] = [
+const EXTENSION: [&str; 12] = [
     "trop_free_ports",
     "trop_free_ports_delete",
+    "trop_free_ports_free",
     "trop_free_ports_insert",
-    "trop_free_ports_open",
+    "trop_free_ports_rested",
     "trop_free_ports_update",
     "trop_leases",
     "trop_leases_delete",

@@ -186,7 +186,8 @@ for port in ports:
 free = [(word, bits & (2**64 - 1)) for word, bits in db.execute('SELECT word, free FROM trop_free_ports ORDER BY word')]
 wrong = [(word, hex(bits), hex(taken[word])) for word, bits in free if bits != taken[word] ^ (2**64 - 1)]
 assert len(free) == 1024 and not wrong, wrong
-assert not db.execute('SELECT * FROM trop_free_ports WHERE open <> (free <> 0)').fetchall()
+assert not db.execute('''SELECT * FROM trop_free_ports
+    WHERE any_free <> (free <> 0) OR any_rested <> (rested <> 0) OR rested & ~free <> 0''').fetchall()
 ";
     python(database, script);
 }

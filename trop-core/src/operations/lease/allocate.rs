@@ -10,7 +10,7 @@ use crate::model::{
 };
 use crate::operations::allocation::{Allocation, AutoCleanup, ObstacleChecks, with_cleanup_retry};
 use crate::registry::Registry;
-use crate::store;
+use crate::store::{self, Order};
 
 /// What to lease. All fields have defaults.
 #[derive(Clone, Debug, Default)]
@@ -82,8 +82,9 @@ impl Plan<'_> {
 }
 
 impl Registry {
-    /// Leases a port: the preferred one if usable, else the lowest usable one of the range. No port is leased
-    /// twice at the same time, not even by different processes.
+    /// Leases a port: the preferred one if usable, else the lowest usable one of the range that has rested: no
+    /// number that was given up comes again while there is another one. No port is leased twice at the same
+    /// time, not even by different processes.
     ///
     /// # Errors
     /// As [`Registry::lease_many`].
@@ -144,19 +145,21 @@ impl Registry {
         if plan.request.contiguous && plan.count > 1 {
             self.choose_neighbours(connection, plan, owner)
         } else {
-            self.choose_lowest(connection, plan, owner)
+            self.choose_single(connection, plan, owner)
         }
     }
 
-    /// The preferred port and the lowest ones, each stored at once so that it is not found again.
-    fn choose_lowest(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+    /// The preferred port and the lowest rested ones, each stored at once so that it is not found again.
+    fn choose_single(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
         let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
         let mut preferred = plan.request.preferred;
         let mut chosen = Vec::with_capacity(plan.count as usize);
         while chosen.len() < plan.count as usize {
             let port = match preferred.take() {
                 Some(port) if allocation.obstacle(port, ObstacleChecks::PREFERRED)?.is_none() => port,
-                _ => allocation.lowest().or_else(|error| give_back(connection, &chosen).and(Err(error)))?,
+                _ => allocation
+                    .first(Order::RestedFirst)
+                    .or_else(|error| give_back(connection, &chosen).and(Err(error)))?,
             };
             match plan.hold(port)? {
                 Some(sockets) => {
@@ -168,21 +171,33 @@ impl Registry {
                 None => allocation.note_occupied(port),
             }
         }
+        // They were found in another order if those that had rested were used up in between.
+        chosen.sort_by_key(|lease| (Some(lease.id.port) != plan.request.preferred, lease.id.port));
         Ok(chosen)
     }
 
-    /// The run that begins with the preferred port, else the lowest one.
+    /// The run that begins with the preferred port, else the lowest one of rested ports, else the lowest one.
     fn choose_neighbours(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
         let preferred = plan.preferred_run();
         let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
         allocation.read_reserved(preferred.into_iter().flat_map(PortRange::ports))?;
-        for searched in preferred.into_iter().chain([plan.range]) {
-            if let Some(run) = self.find_run(plan, searched, &mut allocation)? {
-                for lease in &run {
-                    plan.insert(connection, lease.id, owner)?;
-                }
-                return Ok(run);
+        let rested = store::rested_ports(connection, plan.range)?;
+        let mut run = None;
+        if let Some(preferred) = preferred {
+            run = self.find_run(plan, preferred.ports(), &mut allocation)?;
+        }
+        if run.is_none() {
+            let rested = plan.range.ports().filter(|port| rested.contains(*port));
+            run = self.find_run(plan, rested, &mut allocation)?;
+        }
+        if run.is_none() && store::rest_is_over(connection, plan.range)? {
+            run = self.find_run(plan, plan.range.ports(), &mut allocation)?;
+        }
+        if let Some(run) = run {
+            for lease in &run {
+                plan.insert(connection, lease.id, owner)?;
             }
+            return Ok(run);
         }
         Err(match allocation.exhausted() {
             Error::Exhausted { range, blockers, cleanup } => {
@@ -193,15 +208,18 @@ impl Registry {
         })
     }
 
-    /// The lowest run of usable ports in a range.
+    /// The lowest run of usable ports among these, which are in ascending order.
     fn find_run(
         &self,
         plan: &Plan<'_>,
-        range: PortRange,
+        ports: impl Iterator<Item = Port>,
         allocation: &mut Allocation<'_>,
     ) -> Result<Option<Vec<Chosen>>> {
-        let mut run = Vec::new();
-        for port in range.ports() {
+        let mut run: Vec<Chosen> = Vec::new();
+        for port in ports {
+            if run.last().is_some_and(|last| last.id.port.plus(1) != Some(port)) {
+                run.clear();
+            }
             let is_preferred = plan.request.preferred == Some(port);
             let checks = if is_preferred { ObstacleChecks::PREFERRED } else { ObstacleChecks::FOUND };
             if allocation.obstacle(port, checks)?.is_some() {
