@@ -40,8 +40,9 @@ var leaseDefaults = C.lease_defaults()
 // maxCount is more than the ports of any range.
 const maxCount = 65536
 
-// Lease leases a port: the preferred one if it is usable, else the lowest usable one of the range. Two leases
-// never have the same port, whoever asks. If no port of the range is usable, the range is cleaned up first,
+// Lease leases a port: the preferred one if it is usable, else the lowest usable one of the range that has
+// rested: no number that was given up comes again while there is another one. Two leases never have the same
+// port, whoever asks. If no port of the range is usable, the range is cleaned up first,
 // as far as the configuration allows.
 //
 // It fails with ErrInvalidArgument, ErrExhausted, ErrBusy, ErrConfig, ErrUnsupported where ports cannot be

@@ -625,8 +625,9 @@ export function releasePort(port: number, options?: ReleasePortOptions): boolean
 /** As `releasePort`, without blocking the event loop. */
 export function releasePortAsync(port: number, options?: ReleasePortOptions): Promise<boolean>;
 /**
- * Leases a port: the one asked for if it is usable, else the lowest usable one of the range. No two leases
- * have the same port, whoever asks. See `Lease` for when it ends.
+ * Leases a port: the one asked for if it is usable, else the lowest usable one of the range that has rested:
+ * no number that was given up comes again while there is another one. No two leases have the same port,
+ * whoever asks. See `Lease` for when it ends.
  *
  * @throws {TropError} `TROP_INVALID_ARGUMENT`, `TROP_EXHAUSTED`, `TROP_UNSUPPORTED` where files cannot be
  * locked or ports not held, `TROP_CONFIG`, `TROP_BUSY`, and every code of opening the registry; nothing is

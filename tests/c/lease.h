@@ -35,6 +35,13 @@ static inline trop_lease_handle *leased(const trop_lease_options *options)
     return lease;
 }
 
+static inline trop_lease_handle *leased_at(uint16_t port)
+{
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.port = port;
+    return leased(&options);
+}
+
 /* Whether the second registry can have the port, which it gives back at once. */
 static inline int is_free(uint16_t port)
 {

@@ -102,7 +102,7 @@ static void listeners_that_are_strangers_are_named(void)
 
 static void a_child_that_exits_first_ends_nothing(void)
 {
-    inherited = leased(NULL);
+    inherited = leased_at(MIN);
     in_child(end_what_is_inherited);
     CHECK(trop_lease_is_open(inherited) == 1 && !is_free(MIN));
     in_child(lease_in_the_child);
@@ -117,7 +117,7 @@ static int lives_on[2];
 
 static void leave_a_child_behind(void)
 {
-    leased(NULL);
+    leased_at(MIN);
     fflush(stdout);
     if (fork() == 0) {
         char byte;
@@ -142,7 +142,7 @@ static int to_program[2], from_program[2];
 
 static void leave_a_program_behind(void)
 {
-    leased(NULL);
+    leased_at(MIN);
     fflush(stdout);
     if (fork() == 0) {
         dup2(to_program[0], STDIN_FILENO);
@@ -170,7 +170,7 @@ static void a_program_that_is_started_has_nothing_of_the_lease(void)
 
 static void die_with_a_lease(void)
 {
-    leased(NULL);
+    leased_at(MIN);
     CHECK(write(lives_on[1], ".", 1) == 1);
     pause();
 }

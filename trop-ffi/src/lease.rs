@@ -104,8 +104,9 @@ impl trop_lease_handle {
     }
 }
 
-/// Leases a port: the preferred one if it is usable, else the lowest usable one of the range. No two leases
-/// ever have the same port. If no port of the range is usable, the range is cleaned up first, as far as the
+/// Leases a port: the preferred one if it is usable, else the lowest usable one of the range that has rested,
+/// which means that no number that was given up comes again while there is another one. No two leases ever
+/// have the same port. If no port of the range is usable, the range is cleaned up first, as far as the
 /// configuration allows.
 ///
 /// registry: the registry.

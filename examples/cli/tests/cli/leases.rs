@@ -128,7 +128,7 @@ fn a_running_owner_goes_on_without_its_lease() {
     let pid = format!("process {} (", running.child.id());
     assert_failure(&machine.trop(["release", "--port", &port]), 6, &[&pid, " -- /bin/sh"]);
     assert_released(&machine.trop(["release", "--force", "--port", &port]), "Released 1 port");
-    let (other, same) = machine.lease(&["--skip-occupancy-check"]);
+    let (other, same) = machine.lease(&["--skip-occupancy-check", "--port", &port]);
     assert_eq!(same.to_string(), port);
     assert_eq!(running.finish().code, 0);
     assert_eq!(machine.leases().len(), 1, "the port is another's now");
