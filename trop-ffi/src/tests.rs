@@ -341,14 +341,15 @@ fn leases_end_while_the_database_is_locked() {
     let directory = tempfile::tempdir().unwrap();
     let impatient = open_with_timeout(directory.path(), 20);
     let patient = open_with_timeout(directory.path(), 600_000);
-    let lease = |registry| {
+    let lease = |registry, port| {
+        let options = trop_lease_options { port, ..trop_lease_options::DEFAULT };
         let mut lease = ptr::null_mut();
         // SAFETY: everything lives long enough.
-        let status = unsafe { trop_lease(registry, ptr::null(), &raw mut lease, ptr::null_mut()) };
+        let status = unsafe { trop_lease(registry, &raw const options, &raw mut lease, ptr::null_mut()) };
         assert_eq!(status, TROP_OK);
         lease
     };
-    let (closed, freed) = (lease(impatient), lease(patient));
+    let (closed, freed) = (lease(impatient, -1), lease(patient, -1));
     // SAFETY: everything lives long enough.
     unsafe {
         let ports = [trop_lease_port(closed), trop_lease_port(freed)];
@@ -360,7 +361,7 @@ fn leases_end_while_the_database_is_locked() {
         trop_lease_free(freed);
         trop_lease_free(closed);
         drop(lock);
-        let again = [lease(impatient), lease(patient)];
+        let again = [lease(impatient, ports[0].into()), lease(patient, ports[1].into())];
         assert_eq!(again.map(|lease| trop_lease_port(lease)), ports);
         for lease in again {
             trop_lease_free(lease);
