@@ -82,8 +82,8 @@ impl Plan<'_> {
 }
 
 impl Registry {
-    /// Leases a port: the preferred one if usable, else the lowest usable one of the range that has rested, so
-    /// that no number that was given up comes again while there is another one. No port is leased twice at the
+    /// Leases a port: the preferred one if usable, else the lowest usable one of the range that has rested.
+    /// So no number that was given up comes again while there is another one. No port is leased twice at the
     /// same time, not even by different processes.
     ///
     /// # Errors
