@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import churn
 import crowds
 import plot
 import programs
@@ -31,6 +32,7 @@ PARTS = {
     "sizes": programs.sizes,
     "crowds": crowds.crowds,
     "cold-start": crowds.cold_start,
+    "churn": churn.churn,
 }
 
 FULL = Size(rounds=24, batch=200, crowds=3)

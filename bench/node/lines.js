@@ -1,6 +1,7 @@
 'use strict';
 // The lines that the workers in Node.js read and answer: see bench/PROTOCOL.md.
 
+const net = require('node:net');
 const readline = require('node:readline');
 
 /** Makes the calls, one after the other. What comes out is kept until the last one is done. */
@@ -35,6 +36,45 @@ async function timedAsync(calls) {
   return batch;
 }
 
+/** What a suite of quick server tests does. Only taking the port is timed. */
+async function churned(count, take, giveBack) {
+  const batch = new Batch();
+  for (let turn = 0; turn < count; turn++) {
+    let taken, error;
+    const start = process.hrtime.bigint();
+    try {
+      taken = await take();
+    } catch (caught) {
+      error = caught;
+    }
+    const time = process.hrtime.bigint() - start;
+    try {
+      if (!error) {
+        await serveOnce(taken.port ?? taken);
+        giveBack(taken);
+      }
+    } catch (caught) {
+      error = caught;
+    }
+    batch.note(time, error ? undefined : taken, error);
+  }
+  return batch;
+}
+
+/** A server that answers one client and closes the connection first: TIME_WAIT is on its side. */
+function serveOnce(port) {
+  return new Promise((resolve, reject) => {
+    const server = net.createServer((served) => served.end('served'));
+    server.on('error', reject);
+    server.listen({ port, host: '127.0.0.1' }, () => {
+      const client = net.connect({ port, host: '127.0.0.1' });
+      client.on('error', reject);
+      client.resume();
+      client.on('close', () => server.close(resolve));
+    });
+  });
+}
+
 /** The times of some calls in nanoseconds, and what came out; nothing if the call failed. */
 class Batch {
   times = [];
@@ -63,4 +103,4 @@ async function serve(operations) {
   }
 }
 
-module.exports = { timed, timedAsync, serve };
+module.exports = { timed, timedAsync, churned, serve };

@@ -1,4 +1,4 @@
-// An npm package that picks ports, as a worker: `peer.mjs PACKAGE FOLDER`, operation `pick`.
+// An npm package that picks ports, as a worker: `peer.mjs PACKAGE FOLDER`, operations `pick` and `churn`.
 
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
@@ -17,4 +17,7 @@ const PEERS = {
 };
 
 const pick = await PEERS[name]();
-await lines.serve({ pick: (count) => lines.timedAsync(Array(count).fill(() => pick())) });
+await lines.serve({
+  pick: (count) => lines.timedAsync(Array(count).fill(() => pick())),
+  churn: (count) => lines.churned(count, () => pick(), () => {}),
+});

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -35,6 +36,37 @@ def timed(calls: Sequence[Callable[[], Any]]) -> Batch:
         times.append(end - start)
         results.append(result)
     return Batch(times, results, failed)
+
+
+def churned(count: int, take: Callable[[], Any], give_back: Callable[[Any], object]) -> Batch:
+    """What a suite of quick server tests does. Only taking the port is timed."""
+    clock = time.perf_counter_ns
+    times, results, failed = [], [], 0
+    for _ in range(count):
+        start = clock()
+        try:
+            taken = take()
+            times.append(clock() - start)
+            serve_once(index(taken))
+            give_back(taken)
+            results.append(taken)
+        except Exception as error:
+            failed += 1
+            print(error, file=sys.stderr)
+    return Batch(times, results, failed)
+
+
+def serve_once(port: int) -> None:
+    """A server that answers one client and closes the connection first: TIME_WAIT is on its side."""
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        served, _ = server.accept()
+        with served:
+            served.sendall(b"served")
+        while client.recv(100):
+            pass
 
 
 def serve(operations: Sequence[Callable[[int], Batch]]) -> None:

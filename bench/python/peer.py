@@ -1,11 +1,20 @@
-"""A Python package that picks ports, as a worker: `peer.py PACKAGE FOLDER`, operation `pick`."""
+"""What picks ports in Python, as a worker: `peer.py PACKAGE FOLDER`, operations `pick` and `churn`."""
 
 from __future__ import annotations
 
 import importlib
+import socket
 import sys
 
-from lines import Batch, serve, timed
+from lines import Batch, churned, serve, timed
+
+
+def bind_0() -> int:
+    """Without a package: what the kernel gives."""
+    with socket.create_server(("127.0.0.1", 0)) as bound:
+        port: int = bound.getsockname()[1]
+        return port
+
 
 # The module of each package, and its function.
 PEERS = {
@@ -18,13 +27,19 @@ PEERS = {
 def main() -> None:
     package, folder = sys.argv[1:]
     sys.path.insert(0, folder)
-    module, function = PEERS[package]
-    call = getattr(importlib.import_module(module), function)
+    if package == "bind(0)":
+        call = bind_0
+    else:
+        module, function = PEERS[package]
+        call = getattr(importlib.import_module(module), function)
 
     def pick(count: int) -> Batch:
         return timed([call] * count)
 
-    serve([pick])
+    def churn(count: int) -> Batch:
+        return churned(count, call, lambda _: None)
+
+    serve([pick, churn])
 
 
 if __name__ == "__main__":

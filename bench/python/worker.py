@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import trop
 
-from lines import Batch, serve, timed
+from lines import Batch, churned, serve, timed
 
 Kept = TypeVar("Kept")
 
@@ -69,6 +69,9 @@ class Worker:
         del self.leases[:count]
         return batch
 
+    def churn(self, count: int) -> Batch:
+        return churned(count, self.registry.lease, trop.Lease.close)
+
     def open(self, count: int) -> Batch:
         tag = self.last_tag()
 
@@ -101,6 +104,7 @@ if __name__ == "__main__":
             worker.touch,
             worker.lease,
             worker.close,
+            worker.churn,
             worker.open,
         ]
     )

@@ -42,10 +42,11 @@ impl<T, E: Display> Measured<T, E> {
 }
 
 /// The answer to a command.
+#[derive(Default)]
 pub(crate) struct Samples {
-    times: Vec<Duration>,
-    ports: Vec<u16>,
-    failed: usize,
+    pub(crate) times: Vec<Duration>,
+    pub(crate) ports: Vec<u16>,
+    pub(crate) failed: usize,
     /// The first error.
     pub(crate) failure: Option<String>,
 }

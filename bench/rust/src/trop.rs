@@ -1,9 +1,11 @@
 //! trop itself.
 
 use std::collections::VecDeque;
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::thread;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use trop_core::{
     Discovery, Lease, LeaseRequest, Port, PortRange, Registry, RegistryOptions, ReleaseRequest,
@@ -82,6 +84,31 @@ impl Trop {
         samples
     }
 
+    /// What a suite of quick server tests does.
+    fn churn(&self, count: usize) -> Samples {
+        let request = LeaseRequest::default();
+        let mut samples = Samples::default();
+        for _ in 0..count {
+            let start = Instant::now();
+            let lease = self.registry.lease(&request);
+            samples.times.push(start.elapsed());
+            let serve = || -> Result<u16> {
+                let lease = lease?;
+                serve_once(lease.port().get())?;
+                lease.close()?;
+                Ok(lease.port().get())
+            };
+            match serve() {
+                Ok(port) => samples.ports.push(port),
+                Err(error) => {
+                    samples.failed += 1;
+                    samples.failure.get_or_insert(error.to_string());
+                }
+            }
+        }
+        samples
+    }
+
     fn close(&mut self, count: usize) -> Result<Samples> {
         if count > self.leases.len() {
             return Err(format!("only {} leases are kept", self.leases.len()).into());
@@ -117,10 +144,24 @@ impl Engine for Trop {
             "touch" => self.touch(count),
             "lease" => Ok(self.lease(count)),
             "close" => self.close(count),
+            "churn" => Ok(self.churn(count)),
             "open" => self.open_again(count),
             _ => Err(unknown(operation)),
         }
     }
+}
+
+/// A server that answers one client and closes the connection first, so that the port is in `TIME_WAIT`
+/// afterwards.
+fn serve_once(port: u16) -> Result<()> {
+    let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
+    let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+    let (mut served, _) = server.accept()?;
+    served.write_all(b"served")?;
+    drop(served);
+    let mut answer = String::new();
+    client.read_to_string(&mut answer)?;
+    Ok(())
 }
 
 fn requests(tags: &[String]) -> Result<Vec<ReserveRequest>> {
