@@ -109,7 +109,8 @@ fn every_setting_of_the_files_arrives() {
     assert_eq!(configuration.ports, range(6000, 6010));
     assert!(configuration.excluded.contains(port(6001)));
     let occupancy = configuration.occupancy;
-    assert!(occupancy.skip && occupancy.skip_ipv4 && occupancy.skip_ipv6 && occupancy.check_all_interfaces);
+    assert!(occupancy.skip && occupancy.skip_ipv4 && occupancy.skip_ipv6);
+    assert_eq!(occupancy.check_all_interfaces, Some(true));
     assert!(!occupancy.skip_tcp && !occupancy.skip_udp);
     assert!(configuration.disable_autoprune && configuration.disable_autoexpire);
     assert!(configuration.allow_unrelated_path && !configuration.create);

@@ -318,7 +318,7 @@ fn a_host_without_ipv6_allocates_and_scans() {
         options.data_dir = Some(scratch.dir());
         options.ports = Some(range(first, first + 1));
         for all in [false, true] {
-            options.occupancy.check_all_interfaces = all;
+            options.occupancy.check_all_interfaces = Some(all);
             let registry = Registry::open(options.clone()).unwrap();
             assert_eq!(reserve(&registry, "/p", "a").unwrap(), first + 1, "IPv4 is probed all the same");
             release(&registry, "/p", "a").unwrap();

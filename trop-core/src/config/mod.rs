@@ -215,7 +215,7 @@ impl Configuration {
     }
 }
 
-/// The caller's own values, the source of the highest precedence. They can turn switches on, but not off.
+/// The caller's own values, the source of the highest precedence. Most switches they can turn on, but not off.
 fn explicit(options: RegistryOptions) -> Layer {
     let mut layer = Layer::default();
     layer.excluded = options.excluded;
@@ -237,11 +237,13 @@ fn explicit(options: RegistryOptions) -> Layer {
         (Setting::SkipUdp, occupancy.skip_udp),
         (Setting::SkipIpv4, occupancy.skip_ipv4),
         (Setting::SkipIpv6, occupancy.skip_ipv6),
-        (Setting::CheckAllInterfaces, occupancy.check_all_interfaces),
     ] {
         if is_on {
             set(setting, Value::Switch(true));
         }
+    }
+    if let Some(all) = occupancy.check_all_interfaces {
+        set(Setting::CheckAllInterfaces, Value::Switch(all));
     }
     layer
 }
@@ -306,7 +308,7 @@ fn settle(
             skip_udp: is_on(Setting::SkipUdp),
             skip_ipv4: is_on(Setting::SkipIpv4),
             skip_ipv6: is_on(Setting::SkipIpv6),
-            check_all_interfaces: is_on(Setting::CheckAllInterfaces),
+            check_all_interfaces: layer.switch(Setting::CheckAllInterfaces),
         },
         expire_after_days: days.unwrap_or(DEFAULT_EXPIRY_DAYS),
         disable_autoprune: is_on(Setting::DisableAutoprune),

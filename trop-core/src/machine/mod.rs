@@ -2,13 +2,15 @@
 
 mod checkout_cache;
 mod git;
+mod kernel_sockets;
 mod occupancy;
 mod probe_cache;
 mod sockets;
 
 pub(crate) use checkout_cache::CheckoutCache;
 pub(crate) use git::Inferred;
+pub(crate) use kernel_sockets::{KernelSockets, verdicts};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
-pub(crate) use probe_cache::ProbeCache;
+pub(crate) use probe_cache::{Availability, ProbeCache};
 pub use sockets::Owner;
 pub(crate) use sockets::{Owners, Process};

@@ -7,8 +7,10 @@ use socket2::{Domain, Socket, Type};
 
 use crate::model::Port;
 use crate::os::net::is_family_missing;
+use crate::os::sock_diag::BoundSocket;
 
-/// Which probes are made. All on loopback by default: TCP and UDP, IPv4 and IPv6.
+/// Which sockets keep a port from being given out. By default TCP and UDP, IPv4 and IPv6; for a reservation
+/// those on loopback, for a lease those on any address.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
@@ -23,8 +25,9 @@ pub struct OccupancyPolicy {
     pub skip_ipv4: bool,
     /// Make no IPv6 probe.
     pub skip_ipv6: bool,
-    /// Probe the wildcard addresses too, not only loopback.
-    pub check_all_interfaces: bool,
+    /// Whether a socket on any address counts, not only one that keeps others from loopback. None means the
+    /// default: true for leases, false for everything else.
+    pub check_all_interfaces: Option<bool>,
 }
 
 /// A transport protocol.
@@ -106,10 +109,24 @@ pub enum Verdict {
     Free,
     /// Something has it.
     Occupied,
+    /// Nobody listens. Connections are left, which end within 60 s after both sides have closed them. A server
+    /// that sets `SO_REUSEADDR` can use the port now.
+    Closing,
+    /// This user may not bind the port, for the reason given, so it is never given out.
+    Forbidden(String),
     /// The probe was inconclusive, for the reason given. The port may be occupied and is never given out.
     Unknown(String),
     /// This machine does not have the address family.
     Dropped,
+}
+
+/// What is bound to test a port: an address of one protocol.
+#[derive(Clone, Copy)]
+pub(crate) struct Binding {
+    protocol: Protocol,
+    address: IpAddr,
+    /// Whether the address, which is `::` then, means all IPv4 addresses as well.
+    is_dual_stack: bool,
 }
 
 impl Probe {
@@ -124,26 +141,101 @@ impl Probe {
         }
     }
 
-    /// Binds the port and releases it.
+    /// Binds the port and releases it. Never [`Verdict::Closing`]: that port counts as occupied here.
     #[must_use]
     pub fn run(self, port: Port) -> Verdict {
-        Probe::judge(bind(self.protocol, SocketAddr::new(self.address(), port.get())))
+        self.binding().run(port)
+    }
+
+    pub(crate) fn binding(self) -> Binding {
+        Binding { protocol: self.protocol, address: self.address(), is_dual_stack: false }
     }
 
     /// Describes an inconclusive probe: what was probed, and why it failed.
     pub(crate) fn describe(self, port: Port, reason: &str) -> String {
-        let address = SocketAddr::new(self.address(), port.get());
-        let Probe { protocol, family, scope } = self;
-        format!("{protocol} probe of {address} ({family} {}): {reason}", scope.name())
+        self.binding().describe(port, reason)
+    }
+}
+
+impl Binding {
+    /// All addresses of the families that a policy does not skip.
+    fn everywhere(protocol: Protocol, policy: OccupancyPolicy) -> Option<Binding> {
+        let (address, is_dual_stack) = match (policy.skip_ipv4, policy.skip_ipv6) {
+            (false, false) => (Ipv6Addr::UNSPECIFIED.into(), true),
+            (false, true) => (Ipv4Addr::UNSPECIFIED.into(), false),
+            (true, false) => (Ipv6Addr::UNSPECIFIED.into(), false),
+            (true, true) => return None,
+        };
+        Some(Binding { protocol, address, is_dual_stack })
     }
 
-    fn judge(bound: io::Result<()>) -> Verdict {
-        match bound {
-            Ok(()) => Verdict::Free,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => Verdict::Occupied,
-            Err(error) if is_family_missing(&error) => Verdict::Dropped,
-            Err(error) => Verdict::Unknown(error.to_string()),
+    pub(crate) fn protocol(self) -> Protocol {
+        self.protocol
+    }
+
+    /// Binds the port and releases it.
+    pub(crate) fn run(self, port: Port) -> Verdict {
+        match judge(bind(self, port, false)) {
+            Verdict::Dropped if self.is_dual_stack => self.only_ipv4().run(port),
+            verdict => verdict,
         }
+    }
+
+    /// As [`Binding::run`], but tells a port that may be closing from one that something has. A socket that is
+    /// bound with `SO_REUSEADDR` and does not listen yet looks like that too.
+    pub(crate) fn examine(self, port: Port) -> Verdict {
+        match self.run(port) {
+            // Elsewhere the option hides sockets that are bound or listen.
+            Verdict::Occupied if cfg!(target_os = "linux") && self.protocol == Protocol::Tcp => {
+                let reused = match judge(bind(self, port, true)) {
+                    Verdict::Dropped if self.is_dual_stack => judge(bind(self.only_ipv4(), port, true)),
+                    verdict => verdict,
+                };
+                if reused == Verdict::Free { Verdict::Closing } else { Verdict::Occupied }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// For a machine without IPv6.
+    fn only_ipv4(self) -> Binding {
+        Binding { address: Ipv4Addr::UNSPECIFIED.into(), is_dual_stack: false, ..self }
+    }
+
+    /// Whether a socket of the same protocol and port keeps this from being bound.
+    pub(crate) fn collides_with(self, socket: &BoundSocket) -> bool {
+        let bound = socket.address.ip();
+        let is_any = self.address.is_unspecified() || bound.is_unspecified();
+        match (self.address, bound) {
+            _ if self.is_dual_stack => true,
+            (IpAddr::V4(_), IpAddr::V6(_)) => bound.is_unspecified() && !socket.only_v6,
+            (IpAddr::V6(_), IpAddr::V4(_)) => false,
+            (own, bound) => is_any || own == bound,
+        }
+    }
+
+    /// Describes a probe that failed: what was probed, and why it failed.
+    fn describe(self, port: Port, reason: &str) -> String {
+        let address = SocketAddr::new(self.address, port.get());
+        let family = match (self.is_dual_stack, self.address) {
+            (true, _) => "IPv4 and IPv6",
+            (_, IpAddr::V4(_)) => "IPv4",
+            _ => "IPv6",
+        };
+        let scope = if self.address.is_unspecified() { Scope::Wildcard } else { Scope::Localhost };
+        format!("{} probe of {address} ({family} {}): {reason}", self.protocol, scope.name())
+    }
+}
+
+fn judge(bound: io::Result<()>) -> Verdict {
+    match bound {
+        Ok(()) => Verdict::Free,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Verdict::Occupied,
+        Err(error) if is_family_missing(&error) => Verdict::Dropped,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Verdict::Forbidden(format!("{error}: this user may not bind the port"))
+        }
+        Err(error) => Verdict::Unknown(error.to_string()),
     }
 }
 
@@ -176,7 +268,8 @@ impl fmt::Display for Probe {
 }
 
 impl OccupancyPolicy {
-    /// Returns this policy with the switches of another one turned on as well.
+    /// Returns this policy with the switches of another one turned on as well, and with what that one says
+    /// about all interfaces, if it says anything.
     #[must_use]
     pub fn with(self, other: OccupancyPolicy) -> OccupancyPolicy {
         OccupancyPolicy {
@@ -185,8 +278,17 @@ impl OccupancyPolicy {
             skip_udp: self.skip_udp || other.skip_udp,
             skip_ipv4: self.skip_ipv4 || other.skip_ipv4,
             skip_ipv6: self.skip_ipv6 || other.skip_ipv6,
-            check_all_interfaces: self.check_all_interfaces || other.check_all_interfaces,
+            check_all_interfaces: other.check_all_interfaces.or(self.check_all_interfaces),
         }
+    }
+
+    /// This policy with the default for leases, whose servers listen on any address.
+    pub(crate) fn for_lease(self) -> OccupancyPolicy {
+        OccupancyPolicy { check_all_interfaces: self.check_all_interfaces.or(Some(true)), ..self }
+    }
+
+    fn checks_all_interfaces(self) -> bool {
+        self.check_all_interfaces == Some(true)
     }
 
     /// The probes to make, in order: IPv4 localhost TCP, UDP, wildcard TCP, UDP, then the same for IPv6.
@@ -195,7 +297,7 @@ impl OccupancyPolicy {
             .into_iter()
             .filter(move |(_, skipped)| !skipped && !self.skip)
             .flat_map(move |(family, _)| {
-                [(Scope::Localhost, true), (Scope::Wildcard, self.check_all_interfaces)]
+                [(Scope::Localhost, true), (Scope::Wildcard, self.checks_all_interfaces())]
                     .into_iter()
                     .filter_map(move |(scope, asked)| asked.then_some((family, scope)))
             })
@@ -206,31 +308,67 @@ impl OccupancyPolicy {
             })
     }
 
-    /// Makes the probes until one of them finds the port occupied or is inconclusive.
+    /// What decides whether a port is in use, apart from its connections: it must be possible to bind all of
+    /// these.
+    pub(crate) fn bindings(self) -> Vec<Binding> {
+        if cfg!(target_os = "linux") && self.checks_all_interfaces() {
+            self.protocols().filter_map(|protocol| Binding::everywhere(protocol, self)).collect()
+        } else {
+            self.probes().map(Probe::binding).collect()
+        }
+    }
+
+    fn protocols(self) -> impl Iterator<Item = Protocol> {
+        [(Protocol::Tcp, self.skip_tcp), (Protocol::Udp, self.skip_udp)]
+            .into_iter()
+            .filter_map(move |(protocol, skipped)| (!skipped && !self.skip).then_some(protocol))
+    }
+
+    /// Whether a port can be bound on all addresses at once. On Linux it is free on each of them then, which
+    /// takes two sockets instead of four.
+    fn is_free_everywhere(self, port: Port) -> bool {
+        cfg!(target_os = "linux")
+            && self
+                .protocols()
+                .filter_map(|protocol| Binding::everywhere(protocol, self))
+                .all(|binding| matches!(binding.run(port), Verdict::Free | Verdict::Dropped))
+    }
+
+    /// Probes a port until something is found that keeps it from being given out. [`Verdict::Closing`] is as in
+    /// [`Binding::examine`]: the port may be closing.
     pub(crate) fn probe(self, port: Port) -> Verdict {
-        for probe in self.probes() {
-            match probe.run(port) {
+        if !self.checks_all_interfaces() && self.is_free_everywhere(port) {
+            return Verdict::Free;
+        }
+        let mut found = Verdict::Free;
+        for binding in self.bindings() {
+            match binding.examine(port) {
                 Verdict::Free | Verdict::Dropped => {}
+                Verdict::Closing => found = Verdict::Closing,
                 Verdict::Occupied => return Verdict::Occupied,
-                Verdict::Unknown(reason) => {
-                    return Verdict::Unknown(probe.describe(port, &reason));
-                }
+                Verdict::Forbidden(reason) => return Verdict::Forbidden(binding.describe(port, &reason)),
+                Verdict::Unknown(reason) => return Verdict::Unknown(binding.describe(port, &reason)),
             }
         }
-        Verdict::Free
+        found
     }
 }
 
-/// Binds without address reuse, which would hide listeners on some systems and bound sockets on Linux.
-fn bind(protocol: Protocol, address: SocketAddr) -> io::Result<()> {
-    let (kind, protocol) = match protocol {
+/// Binds a port and releases it. With `reuse` this succeeds beside sockets that allow it and do not listen;
+/// without it, as probes are made, only if there is no other socket at all.
+fn bind(binding: Binding, port: Port, reuse: bool) -> io::Result<()> {
+    let (kind, protocol) = match binding.protocol {
         Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
         Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
     };
+    let address = SocketAddr::new(binding.address, port.get());
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() && address.ip().is_unspecified() {
-        // A dual-stack socket would bind all IPv4 addresses as well.
-        socket.set_only_v6(true)?;
+        // Not the system's default, which may be either.
+        socket.set_only_v6(!binding.is_dual_stack)?;
+    }
+    if reuse {
+        socket.set_reuse_address(true)?;
     }
     socket.bind(&address.into())
 }
@@ -269,7 +407,7 @@ mod tests {
         let port = port_of(listener.local_addr().unwrap());
         let ipv4 = OccupancyPolicy { skip_ipv6: true, skip_udp: true, ..OccupancyPolicy::default() };
         assert_eq!(ipv4.probe(port), Verdict::Free);
-        let all = OccupancyPolicy { check_all_interfaces: true, ..ipv4 };
+        let all = OccupancyPolicy { check_all_interfaces: Some(true), ..ipv4 };
         assert_eq!(all.probe(port), Verdict::Occupied);
     }
 
@@ -288,30 +426,16 @@ mod tests {
     fn a_missing_family_drops_the_probe_and_any_other_failure_leaves_doubt() {
         #[cfg(unix)]
         for number in [libc::EAFNOSUPPORT, libc::EADDRNOTAVAIL] {
-            assert_eq!(Probe::judge(Err(io::Error::from_raw_os_error(number))), Verdict::Dropped);
+            assert_eq!(judge(Err(io::Error::from_raw_os_error(number))), Verdict::Dropped);
         }
-        for kind in [io::ErrorKind::PermissionDenied, io::ErrorKind::Other] {
-            assert!(matches!(Probe::judge(Err(kind.into())), Verdict::Unknown(_)));
-        }
-        assert_eq!(Probe::judge(Err(io::ErrorKind::AddrInUse.into())), Verdict::Occupied);
-    }
-
-    /// A socket that allows reuse and does not listen yet is detected only by a probe that does not ask for
-    /// reuse. Trap 95 (address reuse hides the owner).
-    #[test]
-    fn a_bound_socket_that_may_be_reused_occupies_its_port() {
-        for kind in [Type::STREAM, Type::DGRAM] {
-            let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
-            socket.set_reuse_address(true).unwrap();
-            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
-            let port = port_of(socket.local_addr().unwrap().as_socket().unwrap());
-            assert_eq!(OccupancyPolicy::default().probe(port), Verdict::Occupied, "{kind:?}");
-        }
+        assert!(matches!(judge(Err(io::ErrorKind::PermissionDenied.into())), Verdict::Forbidden(_)));
+        assert!(matches!(judge(Err(io::ErrorKind::Other.into())), Verdict::Unknown(_)));
+        assert_eq!(judge(Err(io::ErrorKind::AddrInUse.into())), Verdict::Occupied);
     }
 
     #[test]
     fn the_probes_come_in_the_order_of_the_contract() {
-        let all = OccupancyPolicy { check_all_interfaces: true, ..OccupancyPolicy::default() };
+        let all = OccupancyPolicy { check_all_interfaces: Some(true), ..OccupancyPolicy::default() };
         let names: Vec<String> = all.probes().map(|probe| probe.to_string()).collect();
         assert_eq!(
             names,

@@ -1,61 +1,227 @@
 //! A cache of the probes of one search for ports.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
-use super::occupancy::{OccupancyPolicy, Verdict};
+use super::kernel_sockets::KernelSockets;
+use super::occupancy::{Binding, OccupancyPolicy, Verdict};
 use crate::model::Port;
+
+/// Whether a port can be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Availability {
+    Free,
+    /// Nobody has it, and connections are left: a server that sets `SO_REUSEADDR` can use it.
+    Closing,
+    /// Something has it, or may have.
+    InUse,
+    /// This user may not bind it.
+    Forbidden,
+}
 
 /// The results of probes, so that no port is probed twice in one search.
 pub(crate) struct ProbeCache {
     policy: OccupancyPolicy,
-    occupied: BTreeMap<Port, bool>,
+    bindings: Vec<Binding>,
+    known: BTreeMap<Port, Availability>,
     /// The first probe that failed for another reason than "address in use".
     failure: Option<String>,
+    /// How many ports were in use since the last one that was not.
+    in_use_in_a_row: u32,
+    in_use: OnceCell<Option<KernelSockets>>,
+    bound: OnceCell<Option<KernelSockets>>,
 }
 
 impl ProbeCache {
+    /// After so many ports in use the kernel is asked for all of them.
+    const ASK_AFTER: u32 = 3;
+
     pub(crate) fn new(policy: OccupancyPolicy) -> ProbeCache {
-        ProbeCache { policy, occupied: BTreeMap::new(), failure: None }
+        ProbeCache {
+            policy,
+            bindings: policy.bindings(),
+            known: BTreeMap::new(),
+            failure: None,
+            in_use_in_a_row: 0,
+            in_use: OnceCell::new(),
+            bound: OnceCell::new(),
+        }
     }
 
-    /// Whether a program has the port bound, or may have. Probes the port unless its result is cached.
-    pub(crate) fn is_occupied(&mut self, port: Port) -> bool {
-        *self.occupied.entry(port).or_insert_with(|| match self.policy.probe(port) {
-            Verdict::Unknown(failure) => {
-                self.failure.get_or_insert(failure);
-                true
-            }
-            verdict => verdict == Verdict::Occupied,
-        })
+    /// Whether a port can be used. Probes it, unless its result is cached or other ports before it made the
+    /// kernel tell that something has it.
+    pub(crate) fn availability(&mut self, port: Port) -> Availability {
+        if let Some(known) = self.known.get(&port) {
+            return *known;
+        }
+        let is_listed = self.in_use_in_a_row >= Self::ASK_AFTER && self.is_listed(port) == Some(true);
+        let found = if is_listed { Availability::InUse } else { self.probe(port) };
+        self.in_use_in_a_row = if found == Availability::InUse { self.in_use_in_a_row + 1 } else { 0 };
+        self.known.insert(port, found);
+        found
+    }
+
+    /// As [`ProbeCache::availability`], for a port that is not going to be given out: without a probe where
+    /// the kernel tells who listens.
+    pub(crate) fn availability_unprobed(&mut self, port: Port) -> Availability {
+        match (self.known.get(&port), self.is_listed(port)) {
+            (Some(known), _) => *known,
+            (None, Some(true)) => Availability::InUse,
+            (None, Some(false)) => Availability::Free,
+            (None, None) => self.availability(port),
+        }
+    }
+
+    /// Whether a port that was found closing still is, or is free by now.
+    pub(crate) fn is_still_usable(&mut self, port: Port) -> bool {
+        self.known.remove(&port);
+        self.bound = OnceCell::new();
+        matches!(self.availability(port), Availability::Free | Availability::Closing)
     }
 
     /// Notes that something has bound a port since it was probed.
     pub(crate) fn note_occupied(&mut self, port: Port) {
-        self.occupied.insert(port, true);
+        self.known.insert(port, Availability::InUse);
     }
 
     /// The first probe that failed for another reason than "address in use", if one did.
     pub(crate) fn failure(&self) -> Option<String> {
         self.failure.clone()
     }
+
+    fn probe(&mut self, port: Port) -> Availability {
+        match self.policy.probe(port) {
+            Verdict::Free | Verdict::Dropped => Availability::Free,
+            Verdict::Closing if self.is_closing(port) => Availability::Closing,
+            Verdict::Closing | Verdict::Occupied => Availability::InUse,
+            Verdict::Forbidden(failure) => {
+                self.failure.get_or_insert(failure);
+                Availability::Forbidden
+            }
+            Verdict::Unknown(failure) => {
+                self.failure.get_or_insert(failure);
+                Availability::InUse
+            }
+        }
+    }
+
+    /// Whether the kernel says that something has the port; none if it does not tell.
+    fn is_listed(&self, port: Port) -> Option<bool> {
+        let sockets = self.in_use.get_or_init(KernelSockets::in_use).as_ref()?;
+        Some(self.bindings.iter().any(|binding| sockets.prevent(*binding, port)))
+    }
+
+    /// Whether a port that can be bound with address reuse belongs to nobody. Where the kernel does not tell,
+    /// somebody may be about to listen on it.
+    fn is_closing(&self, port: Port) -> bool {
+        let bound = self.bound.get_or_init(KernelSockets::bound).as_ref();
+        bound.is_some_and(|sockets| !sockets.has_tcp(port))
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+
+    use socket2::{Domain, Socket, Type};
+
     use super::*;
+
+    fn port_of(address: SocketAddr) -> Port {
+        Port::new("port", i64::from(address.port())).unwrap()
+    }
+
+    fn availability(policy: OccupancyPolicy, port: Port) -> Availability {
+        ProbeCache::new(policy).availability(port)
+    }
+
+    /// A socket that allows reuse and does not listen yet is told from a closing port only by the kernel.
+    /// Trap 95 (address reuse hides the owner).
+    #[test]
+    fn a_bound_socket_that_may_be_reused_occupies_its_port() {
+        for kind in [Type::STREAM, Type::DGRAM] {
+            let socket = Socket::new(Domain::IPV4, kind, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+            let port = port_of(socket.local_addr().unwrap().as_socket().unwrap());
+            let policy = OccupancyPolicy::default();
+            assert_eq!(availability(policy, port), Availability::InUse, "{kind:?}");
+            assert_eq!(availability(policy.for_lease(), port), Availability::InUse, "{kind:?}");
+        }
+    }
+
+    /// The standard library's listeners set `SO_REUSEADDR`, and so do the connections they accept.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn connections_are_in_nobodys_way_once_their_listener_has_gone() {
+        if KernelSockets::bound().is_none() {
+            eprintln!("this kernel does not tell which sockets are bound");
+            return;
+        }
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = port_of(listener.local_addr().unwrap());
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (server, _) = listener.accept().unwrap();
+        let policies = [OccupancyPolicy::default(), OccupancyPolicy::default().for_lease()];
+        for policy in policies {
+            assert_eq!(availability(policy, port), Availability::InUse);
+        }
+        drop(listener);
+        for policy in policies {
+            assert_eq!(availability(policy, port), Availability::Closing, "with a connection");
+        }
+        // The side that closes first keeps the port.
+        drop(server);
+        drop(client);
+        for policy in policies {
+            assert_eq!(availability(policy, port), Availability::Closing, "after it");
+            let datagrams = OccupancyPolicy { skip_tcp: true, ..policy };
+            assert_eq!(availability(datagrams, port), Availability::Free, "UDP has no such state");
+        }
+        // The client's own port: it does not set the option, and a server could not listen on it.
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let port = port_of(client.local_addr().unwrap());
+        for policy in policies {
+            assert_eq!(availability(policy, port), Availability::InUse);
+        }
+    }
+
+    /// The first three are probed, the others are listed; what is not listed is probed again.
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn ports_in_use_are_listed_by_the_kernel_and_free_ones_are_probed() {
+        let policy = OccupancyPolicy::default().for_lease();
+        let mut probes = ProbeCache::new(policy);
+        let sockets: Vec<_> =
+            (0..5).map(|_| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let ports: Vec<_> = sockets.iter().map(|socket| port_of(socket.local_addr().unwrap())).collect();
+        for port in &ports[..3] {
+            assert!(probes.in_use.get().is_none(), "no question for a few ports");
+            assert_eq!(probes.availability(*port), Availability::InUse);
+        }
+        assert_eq!(probes.availability(ports[3]), Availability::InUse);
+        assert!(probes.in_use.get().is_some());
+        // Listed, though it is free by now: it was not bound to see.
+        drop(sockets);
+        assert_eq!(probes.availability(ports[4]), Availability::InUse);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let late = port_of(listener.local_addr().unwrap());
+        assert_eq!(probes.availability(late), Availability::InUse, "not listed, so it was probed");
+    }
 
     #[test]
     fn no_port_is_probed_twice_in_one_search() {
         let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = Port::new("port", i64::from(socket.local_addr().unwrap().port())).unwrap();
         let mut probes = ProbeCache::new(OccupancyPolicy::default());
-        assert!(probes.is_occupied(port));
+        assert_eq!(probes.availability(port), Availability::InUse);
         drop(socket);
-        assert!(probes.is_occupied(port), "as it was found first");
+        assert_eq!(probes.availability(port), Availability::InUse, "as it was found first");
         let skipped = OccupancyPolicy { skip: true, ..OccupancyPolicy::default() };
         let mut probes = ProbeCache::new(skipped);
-        assert!(!probes.is_occupied(port));
+        assert_eq!(probes.availability(port), Availability::Free);
         probes.note_occupied(port);
-        assert!(probes.is_occupied(port));
+        assert_eq!(probes.availability(port), Availability::InUse);
     }
 }

@@ -116,10 +116,14 @@ pub struct Blockers {
     pub reserved: u32,
     /// Ports on the exclusion list.
     pub excluded: u32,
-    /// Ports that something else on this machine has bound, or may have.
+    /// Ports that something else on this machine has bound, or may have, and those that this user may not
+    /// bind.
     pub occupied: u32,
     /// Ports that web clients refuse to connect to, which are given out only by number.
     pub refused: u32,
+    /// Ports that nobody has, with connections of a former server. They are given out where there are no
+    /// others, so they are counted only if several ports together were asked for.
+    pub closing: u32,
     /// How many adjacent ports were asked for; 0 if they need not be adjacent.
     pub neighbours: u32,
     /// The first probe that failed for another reason than "address in use".
@@ -134,6 +138,8 @@ pub struct AutomaticCleanup {
     pub prunes: bool,
     /// Whether reservations that were not used for long were removed.
     pub expires: bool,
+    /// Whether none was tried because no port of the range is reserved.
+    pub is_pointless: bool,
 }
 
 /// Everything that can go wrong. Match on [`Error::code`] rather than on text.
@@ -524,12 +530,13 @@ pub fn contain<T>(run: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// The message for an exhausted range: what blocks it, and what can be done about it.
 fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -> String {
-    let Blockers { reserved, excluded, occupied, refused, neighbours, probe_failure } = blockers;
+    let Blockers { reserved, excluded, occupied, refused, closing, neighbours, probe_failure } = blockers;
     let present = [
         (reserved, "reserved"),
         (excluded, "excluded"),
         (occupied, "occupied"),
         (refused, "refused by web clients"),
+        (closing, "closing"),
     ];
     let present = || present.iter().filter(|(count, _)| **count > 0);
     let counts: Vec<_> = present().map(|(count, reason)| format!("{count} {reason}")).collect();
@@ -554,6 +561,7 @@ fn exhausted(range: PortRange, blockers: &Blockers, cleanup: AutomaticCleanup) -
         }
     }
     text += match (cleanup.prunes, cleanup.expires) {
+        _ if cleanup.is_pointless => "",
         (true, true) => "",
         (false, true) => "; automatic pruning disabled",
         (true, false) => "; automatic expiration disabled",

@@ -12,13 +12,18 @@ pub enum Refusal {
     Excluded,
     /// Something on this machine has it bound, or may have.
     Occupied,
+    /// This user may not bind it.
+    Forbidden,
     /// Web clients refuse to connect to it, so no search chooses it. It is no obstacle for a preferred port.
     Refused,
+    /// Connections of a former server are left, so a search prefers other ports. It is no obstacle for a
+    /// preferred port.
+    Closing,
 }
 
 impl Refusal {
-    /// The name every language uses: `outside_range`, `reserved`, `excluded`, `occupied` or `refused`, which
-    /// no preferred port is.
+    /// The name every language uses: `outside_range`, `reserved`, `excluded`, `occupied`, `forbidden`, and
+    /// `refused` or `closing`, which no preferred port is.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -26,7 +31,9 @@ impl Refusal {
             Refusal::Reserved => "reserved",
             Refusal::Excluded => "excluded",
             Refusal::Occupied => "occupied",
+            Refusal::Forbidden => "forbidden",
             Refusal::Refused => "refused",
+            Refusal::Closing => "closing",
         }
     }
 }

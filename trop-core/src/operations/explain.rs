@@ -18,7 +18,7 @@ pub struct Explanation {
     pub port: Port,
     /// Who has it in the registry.
     pub holder: Option<Holder>,
-    /// Who has it in the operating system, as far as the probes of the registry's occupancy policy show.
+    /// Who has it in the operating system, as far as the registry's occupancy policy looks.
     pub occupancy: PortOccupancy,
     /// The registry's range.
     pub range: PortRange,
@@ -48,15 +48,32 @@ impl Registry {
 }
 
 impl Explanation {
-    /// Whether any probe found the port bound.
+    /// Whether something has the port bound.
     #[must_use]
     pub fn is_occupied(&self) -> bool {
-        self.occupancy.probes.iter().any(|(_, verdict)| *verdict == Verdict::Occupied)
+        self.finds(|verdict| *verdict == Verdict::Occupied)
+    }
+
+    /// Whether nobody has the port, and connections of a former server are left, beside which a server that
+    /// sets `SO_REUSEADDR` can listen.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        !self.is_occupied() && self.finds(|verdict| *verdict == Verdict::Closing)
+    }
+
+    /// Whether this user may not bind the port.
+    #[must_use]
+    pub fn is_forbidden(&self) -> bool {
+        self.finds(|verdict| matches!(verdict, Verdict::Forbidden(_)))
+    }
+
+    fn finds(&self, sought: impl Fn(&Verdict) -> bool) -> bool {
+        self.occupancy.probes.iter().any(|(_, verdict)| sought(verdict))
     }
 
     /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless one of them has it),
     /// `occupied`, `process_id`, `process_name` and `user` of the process that has it bound (null if
-    /// unknown), `in_range`, `excluded`, `refused`, and `text`, the sentences.
+    /// unknown), `in_range`, `excluded`, `refused`, `closing`, `forbidden`, and `text`, the sentences.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (reservation, lease) = match &self.holder {
@@ -76,6 +93,8 @@ impl Explanation {
             "in_range": self.range.contains(self.port),
             "excluded": self.excluded,
             "refused": self.refused,
+            "closing": self.is_closing(),
+            "forbidden": self.is_forbidden(),
             "text": self.to_string(),
         })
     }
@@ -123,6 +142,12 @@ impl Explanation {
             return vec![if self.occupancy.probes.is_empty() {
                 "The occupancy policy asks for no probe, so whether a program uses it was not looked at."
                     .to_owned()
+            } else if self.is_forbidden() {
+                format!("This user may not bind port {port}, so it is never given out.")
+            } else if self.is_closing() {
+                format!(
+                    "Port {port} is closing, for up to 60 s; a server that sets SO_REUSEADDR can use it now."
+                )
             } else {
                 format!("No program has port {port} bound at this moment.")
             }];

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::allocation::{Allocation, AutoCleanup, ObstacleChecks, with_cleanup_retry};
 use super::cleanup::Cleanup;
 use super::metadata::{Field, MayChange, Metadata};
-use crate::machine::OccupancyPolicy;
+use crate::machine::{OccupancyPolicy, ProbeCache};
 use crate::model::{Key, Port, PortRange, Refusal, Reservation, Result, Tag, Timestamp, paths};
 use crate::registry::Registry;
 use crate::store::{self, Order};
@@ -249,18 +249,27 @@ impl Registry {
         with_port: impl Fn(Port) -> Reservation,
     ) -> Result<Reserved> {
         let request = plan.request;
-        let permitted =
-            AutoCleanup { prune: !request.disable_autoprune, expire: !request.disable_autoexpire };
-        let attempt = || self.allocate(connection, plan);
-        let ((port, refusal), cleanup) = with_cleanup_retry(self, connection, permitted, attempt)?;
+        let permitted = AutoCleanup {
+            prune: !request.disable_autoprune,
+            expire: !request.disable_autoexpire,
+            ..AutoCleanup::ALL
+        };
+        let attempt = |probes: &mut ProbeCache| self.allocate(connection, plan, probes);
+        let ((port, refusal), cleanup) =
+            with_cleanup_retry(self, connection, plan.occupancy, permitted, attempt)?;
         let reservation = with_port(port);
         store::insert(connection, &reservation)?;
         Ok(Reserved { reservation, created, refusal, cleanup })
     }
 
     /// The preferred port, else the lowest usable one and why the preferred one was not used.
-    fn allocate(&self, connection: &Connection, plan: &Plan<'_>) -> Result<(Port, Option<Refusal>)> {
-        let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
+    fn allocate(
+        &self,
+        connection: &Connection,
+        plan: &Plan<'_>,
+        probes: &mut ProbeCache,
+    ) -> Result<(Port, Option<Refusal>)> {
+        let mut allocation = Allocation::new(self, connection, plan.range, probes);
         let mut refusal = None;
         let request = plan.request;
         if let Some(port) = request.preferred {

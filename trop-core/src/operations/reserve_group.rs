@@ -9,7 +9,7 @@ use super::allocation::{Allocation, AutoCleanup, ObstacleChecks, with_cleanup_re
 use super::cleanup::Cleanup;
 use super::metadata::{Field, MayChange, Metadata};
 use crate::config::{Group, is_variable_name};
-use crate::machine::OccupancyPolicy;
+use crate::machine::{OccupancyPolicy, ProbeCache};
 use crate::model::{Error, Key, Port, PortRange, Refusal, Reservation, Result, Tag, Timestamp, paths};
 use crate::registry::Registry;
 use crate::store::{self, Selection};
@@ -274,8 +274,9 @@ impl Registry {
         (project, task): (Option<String>, Option<String>),
         outcome: GroupOutcome,
     ) -> Result<ReservedGroup> {
-        let attempt = || self.allocate_group(connection, plan);
-        let (ports, cleanup) = with_cleanup_retry(self, connection, AutoCleanup::ALL, attempt)?;
+        let attempt = |probes: &mut ProbeCache| self.allocate_group(connection, plan, probes);
+        let (ports, cleanup) =
+            with_cleanup_retry(self, connection, plan.occupancy, AutoCleanup::ALL, attempt)?;
         let now = Timestamp::now();
         let mut members = Vec::with_capacity(ports.len());
         for ((port, refusal), service) in ports.into_iter().zip(&plan.group.services) {
@@ -293,10 +294,15 @@ impl Registry {
         Ok(plan.reserved(members, outcome, cleanup))
     }
 
-    fn allocate_group(&self, connection: &Connection, plan: &Plan<'_>) -> Result<Ports> {
+    fn allocate_group(
+        &self,
+        connection: &Connection,
+        plan: &Plan<'_>,
+        probes: &mut ProbeCache,
+    ) -> Result<Ports> {
         let services = &plan.group.services;
         let range = self.configuration().ports;
-        let mut allocation = Allocation::new(self, connection, range, plan.occupancy);
+        let mut allocation = Allocation::new(self, connection, range, probes);
         allocation.read_reserved(services.iter().filter_map(|service| service.preferred))?;
         // A preferred port may lie outside the range.
         let checks = ObstacleChecks { range: false, ..ObstacleChecks::PREFERRED };
@@ -435,7 +441,8 @@ fn common<'r>(
     Ok(first)
 }
 
-/// The lowest base from `start` on at whose offsets every port is usable.
+/// The lowest base from `start` on at whose offsets every port is usable. Closing ports are used if there is
+/// none without them.
 fn lowest_base(
     allocation: &mut Allocation<'_>,
     offsets: &[u16],
@@ -443,17 +450,19 @@ fn lowest_base(
     range: PortRange,
 ) -> Result<Port> {
     let highest = offsets.iter().copied().max().unwrap_or(0);
-    'bases: for base in range.ports().skip_while(|port| *port < start) {
-        if base.plus(highest).is_none_or(|port| port > range.max()) {
-            break;
-        }
-        for port in offsets.iter().map(|offset| base.plus(*offset)) {
-            let Some(port) = port else { continue 'bases };
-            if allocation.obstacle(port, ObstacleChecks::FOUND)?.is_some() {
-                continue 'bases;
+    for checks in [ObstacleChecks::FOUND, ObstacleChecks::MAY_BE_CLOSING] {
+        'bases: for base in range.ports().skip_while(|port| *port < start) {
+            if base.plus(highest).is_none_or(|port| port > range.max()) {
+                break;
             }
+            for port in offsets.iter().map(|offset| base.plus(*offset)) {
+                let Some(port) = port else { continue 'bases };
+                if allocation.obstacle(port, checks)?.is_some() {
+                    continue 'bases;
+                }
+            }
+            return Ok(base);
         }
-        return Ok(base);
     }
     Err(allocation.exhausted())
 }

@@ -9,4 +9,5 @@ pub(crate) mod fs;
 pub(crate) mod lock_queue;
 pub(crate) mod net;
 pub(crate) mod process;
+pub(crate) mod sock_diag;
 pub(crate) mod vfs;

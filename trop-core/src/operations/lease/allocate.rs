@@ -4,7 +4,7 @@ use rusqlite::Connection;
 
 use super::handle::Lease;
 use super::holding::HoldingSockets;
-use crate::machine::OccupancyPolicy;
+use crate::machine::{OccupancyPolicy, ProbeCache};
 use crate::model::{
     Blockers, Error, Key, LeaseId, Port, PortRange, Reservation, Result, Tag, Timestamp, identifier, paths,
 };
@@ -122,7 +122,7 @@ impl Registry {
             request,
             range,
             label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
-            occupancy: self.configuration().occupancy.with(request.occupancy),
+            occupancy: self.configuration().occupancy.with(request.occupancy).for_lease(),
             path: paths::normalise("data_dir", self.data_dir())?,
             directory: paths::current_dir()
                 .map(|path| path.to_string_lossy().into_owned())
@@ -130,8 +130,10 @@ impl Registry {
         };
         let (chosen, owner) = self.write(|transaction| {
             let owner = self.session().owner(&self.reaper(transaction))?;
-            let attempt = || self.choose(transaction, &plan, owner);
-            Ok((with_cleanup_retry(self, transaction, AutoCleanup::ALL, attempt)?.0, owner))
+            let attempt = |probes: &mut ProbeCache| self.choose(transaction, &plan, owner, probes);
+            let permitted = AutoCleanup::FOR_LEASES;
+            let (chosen, _) = with_cleanup_retry(self, transaction, plan.occupancy, permitted, attempt)?;
+            Ok((chosen, owner))
         })?;
         self.session().add(owner, chosen.iter().map(|lease| lease.id))?;
         let leased = |Chosen { id, sockets }: Chosen| {
@@ -141,17 +143,29 @@ impl Registry {
         Ok(chosen.into_iter().map(leased).collect())
     }
 
-    fn choose(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+    fn choose(
+        &self,
+        connection: &Connection,
+        plan: &Plan<'_>,
+        owner: i64,
+        probes: &mut ProbeCache,
+    ) -> Result<Vec<Chosen>> {
         if plan.request.contiguous && plan.count > 1 {
-            self.choose_neighbours(connection, plan, owner)
+            self.choose_neighbours(connection, plan, owner, probes)
         } else {
-            self.choose_single(connection, plan, owner)
+            self.choose_single(connection, plan, owner, probes)
         }
     }
 
     /// The preferred port and the lowest rested ones, each stored at once so that it is not found again.
-    fn choose_single(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
-        let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
+    fn choose_single(
+        &self,
+        connection: &Connection,
+        plan: &Plan<'_>,
+        owner: i64,
+        probes: &mut ProbeCache,
+    ) -> Result<Vec<Chosen>> {
+        let mut allocation = Allocation::new(self, connection, plan.range, probes);
         let mut preferred = plan.request.preferred;
         let mut chosen = Vec::with_capacity(plan.count as usize);
         while chosen.len() < plan.count as usize {
@@ -176,22 +190,33 @@ impl Registry {
         Ok(chosen)
     }
 
-    /// The run that begins with the preferred port, else the lowest one of rested ports, else the lowest one.
-    fn choose_neighbours(&self, connection: &Connection, plan: &Plan<'_>, owner: i64) -> Result<Vec<Chosen>> {
+    /// The run that begins with the preferred port, else the lowest one of rested ports, else the lowest one,
+    /// else the lowest one with closing ports.
+    fn choose_neighbours(
+        &self,
+        connection: &Connection,
+        plan: &Plan<'_>,
+        owner: i64,
+        probes: &mut ProbeCache,
+    ) -> Result<Vec<Chosen>> {
         let preferred = plan.preferred_run();
-        let mut allocation = Allocation::new(self, connection, plan.range, plan.occupancy);
+        let mut allocation = Allocation::new(self, connection, plan.range, probes);
         allocation.read_reserved(preferred.into_iter().flat_map(PortRange::ports))?;
         let rested = store::rested_ports(connection, plan.range)?;
+        let closing = ObstacleChecks::MAY_BE_CLOSING;
         let mut run = None;
         if let Some(preferred) = preferred {
-            run = self.find_run(plan, preferred.ports(), &mut allocation)?;
+            run = self.find_run(plan, preferred.ports(), closing, &mut allocation)?;
         }
         if run.is_none() {
             let rested = plan.range.ports().filter(|port| rested.contains(*port));
-            run = self.find_run(plan, rested, &mut allocation)?;
+            run = self.find_run(plan, rested, ObstacleChecks::FOUND, &mut allocation)?;
         }
         if run.is_none() && store::rest_is_over(connection, plan.range)? {
-            run = self.find_run(plan, plan.range.ports(), &mut allocation)?;
+            run = self.find_run(plan, plan.range.ports(), ObstacleChecks::FOUND, &mut allocation)?;
+        }
+        if run.is_none() {
+            run = self.find_run(plan, plan.range.ports(), closing, &mut allocation)?;
         }
         if let Some(run) = run {
             for lease in &run {
@@ -213,6 +238,7 @@ impl Registry {
         &self,
         plan: &Plan<'_>,
         ports: impl Iterator<Item = Port>,
+        found: ObstacleChecks,
         allocation: &mut Allocation<'_>,
     ) -> Result<Option<Vec<Chosen>>> {
         let mut run: Vec<Chosen> = Vec::new();
@@ -221,7 +247,7 @@ impl Registry {
                 run.clear();
             }
             let is_preferred = plan.request.preferred == Some(port);
-            let checks = if is_preferred { ObstacleChecks::PREFERRED } else { ObstacleChecks::FOUND };
+            let checks = if is_preferred { ObstacleChecks::PREFERRED } else { found };
             if allocation.obstacle(port, checks)?.is_some() {
                 run.clear();
             } else if let Some(sockets) = plan.hold(port)? {
