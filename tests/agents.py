@@ -54,6 +54,7 @@ REFUSALS = {
     "another path or tag has it": "reserved",
     "it is excluded": "excluded",
     "something on this machine is using it, or may be": "occupied",
+    "this user may not bind it": "forbidden",
 }
 
 

@@ -184,8 +184,12 @@ func SkipIPv4() OccupancyOption { return flag(C.TROP_SKIP_IPV4) }
 // SkipIPv6 makes no IPv6 probe.
 func SkipIPv6() OccupancyOption { return flag(C.TROP_SKIP_IPV6) }
 
-// CheckAllInterfaces probes the wildcard addresses too, not only loopback.
+// CheckAllInterfaces takes a socket on any address for one that is in the way, not only one on loopback: the
+// default for leases.
 func CheckAllInterfaces() OccupancyOption { return flag(C.TROP_CHECK_ALL_INTERFACES) }
+
+// CheckLoopbackOnly takes only sockets on loopback for ones that are in the way: the default for reservations.
+func CheckLoopbackOnly() OccupancyOption { return flag(C.TROP_CHECK_LOOPBACK_ONLY) }
 
 // Path is the directory, existing or not, a port belongs to; by default the working directory. A relative one
 // starts there, "~" is the home directory, links are not followed. [List] takes everything below it too, by

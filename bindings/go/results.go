@@ -74,7 +74,7 @@ type Reservation struct {
 	// Created reports whether this call of Reserve made the reservation; false from all other calls.
 	Created bool
 	// Refusal tells why this call of Reserve did not use the preferred port: "outside_range", "reserved",
-	// "excluded" or "occupied"; empty when there was no preferred port or it was used, and from all other
+	// "excluded", "occupied" or "forbidden"; empty when there was no preferred port or it was used, and from all other
 	// calls.
 	Refusal string
 	// Cleanup tells what this call of Reserve had to remove because no port of the range was usable; nil when
@@ -187,6 +187,11 @@ type Explanation struct {
 	Excluded bool
 	// Refused reports whether no search chooses it because web clients refuse to connect to it.
 	Refused bool
+	// Closing reports whether nobody has it, and a server that sets SO_REUSEADDR can use it beside connections
+	// that are left.
+	Closing bool
+	// Forbidden reports whether this user may not bind it.
+	Forbidden bool
 	// Text is all of this in sentences, one a line.
 	Text string
 }
@@ -325,6 +330,8 @@ type jsonExplanation struct {
 	InRange     bool             `json:"in_range"`
 	Excluded    bool             `json:"excluded"`
 	Refused     bool             `json:"refused"`
+	Closing     bool             `json:"closing"`
+	Forbidden   bool             `json:"forbidden"`
 	Text        string           `json:"text"`
 }
 
@@ -338,6 +345,8 @@ func (e jsonExplanation) result() Explanation {
 		InRange:     e.InRange,
 		Excluded:    e.Excluded,
 		Refused:     e.Refused,
+		Closing:     e.Closing,
+		Forbidden:   e.Forbidden,
 		Text:        e.Text,
 	}
 	if e.Reservation != nil {

@@ -12,7 +12,10 @@ export interface OccupancyOptions {
   skipIpv4?: boolean | undefined;
   /** Do not look at IPv6. */
   skipIpv6?: boolean | undefined;
-  /** Look at the wildcard addresses too, not only at loopback. */
+  /**
+   * Whether a socket on any address counts, not only one on loopback; by default as configured, else yes for
+   * leases and no for reservations.
+   */
   checkAllInterfaces?: boolean | undefined;
 }
 
@@ -219,7 +222,7 @@ export interface Reservation {
 }
 
 /** Why the port that was asked for was not used. */
-export type Refusal = 'outside_range' | 'reserved' | 'excluded' | 'occupied';
+export type Refusal = 'outside_range' | 'reserved' | 'excluded' | 'occupied' | 'forbidden';
 
 /** What `reserve` did. */
 export interface Reserved extends Reservation {
@@ -262,8 +265,8 @@ export interface Migration {
 export interface Finding {
   /** The port. */
   port: number;
-  /** Both in one text. */
-  status: 'occupied' | 'occupied (reserved)';
+  /** Closing: nobody has it, only connections are left, beside which a server that sets `SO_REUSEADDR` can listen. */
+  status: 'occupied' | 'occupied (reserved)' | 'closing' | 'closing (reserved)';
   /** Whether a reservation has the port. */
   reserved: boolean;
   /** What was bound. */
@@ -324,6 +327,10 @@ export interface Explanation {
   excluded: boolean;
   /** Whether no search chooses it because web clients refuse to connect to it. */
   refused: boolean;
+  /** Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are left. */
+  closing: boolean;
+  /** Whether this user may not bind it. */
+  forbidden: boolean;
   /** All of it in sentences for people, a line each, with what to do. */
   text: string;
 }

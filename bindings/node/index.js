@@ -29,7 +29,7 @@ const OCCUPANCY = {
   skipUdp: OFF,
   skipIpv4: OFF,
   skipIpv6: OFF,
-  checkAllInterfaces: OFF,
+  checkAllInterfaces: flag,
 };
 const LEASE = { port: portNumber, min: portNumber, max: portNumber, label: text, hold: OFF, ...OCCUPANCY };
 const CLEANUP = { days, dryRun: OFF };

@@ -14,7 +14,7 @@ use common::{
     Process, Scratch, allow, become_nobody, code, filter_system_call, free_ports, isolated, isolated_by,
     listed, port, range, release, reserve, works,
 };
-use trop_core::{Code, Error, Family, Registry, RegistryOptions, ScanRequest};
+use trop_core::{Code, Error, Family, LeaseRequest, Refusal, Registry, RegistryOptions, ScanRequest};
 
 fn opened(dir: &Path) -> Result<Registry, Error> {
     Registry::open(common::options(dir))
@@ -194,7 +194,20 @@ fn low_ports_without_the_right_to_bind_them() {
         assert_eq!((blockers.occupied, blockers.reserved, blockers.excluded), (5, 0, 0));
         let text = error.to_string();
         assert!(text.contains(&format!("TCP probe of 127.0.0.1:{}", first - 5)), "{text}");
-        assert!(text.contains("Permission denied"), "{text}");
+        assert!(text.contains("Permission denied") && text.contains("this user may not bind"), "{text}");
+        // By number, and in the words of those that only look.
+        let mut wish = common::request("/p", "c");
+        (wish.preferred, wish.min) = (Some(port(first - 1)), Some(port(first - 1)));
+        assert_eq!(registry.reserve(&wish).unwrap().refusal, Some(Refusal::Forbidden));
+        let explained = registry.explain(port(first - 1)).unwrap();
+        assert!(explained.is_forbidden() && !explained.is_occupied(), "{explained}");
+        assert!(explained.to_string().contains("may not bind"), "{explained}");
+        assert!(!registry.explain(port(first)).unwrap().is_forbidden());
+        let mut scanned = ScanRequest::default();
+        scanned.max = Some(port(first));
+        let scan = registry.scan(&scanned).unwrap();
+        assert_eq!((scan.forbidden.iter().count(), scan.doubts.len()), (5, 20));
+        assert!(!scan.forbidden.contains(port(first)));
     });
 }
 
@@ -327,6 +340,8 @@ fn a_host_without_ipv6_allocates_and_scans() {
             let found: Vec<_> =
                 scan.findings.iter().map(|found| (found.port.get(), found.probe.family)).collect();
             assert_eq!(found, vec![(first, Family::Ipv4); if all { 2 } else { 1 }]);
+            let lease = registry.lease(&LeaseRequest::default()).unwrap();
+            assert_eq!(lease.port().get(), first + 1);
         }
     });
 }

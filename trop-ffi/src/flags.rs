@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use trop_core::{OccupancyPolicy, Registry, Result};
+use trop_core::{Error, OccupancyPolicy, Registry, Result};
 
 /// Do everything on a copy in memory: the result is the same, and nothing is changed.
 pub const TROP_DRY_RUN: u32 = 1 << 16;
@@ -28,8 +28,10 @@ pub const TROP_SKIP_UDP: u32 = 1 << 24;
 pub const TROP_SKIP_IPV4: u32 = 1 << 25;
 /// Make no IPv6 probe.
 pub const TROP_SKIP_IPV6: u32 = 1 << 26;
-/// Probe the wildcard addresses too, not only loopback.
+/// A socket on any address counts, not only one that keeps others from loopback: the default for leases.
 pub const TROP_CHECK_ALL_INTERFACES: u32 = 1 << 27;
+/// Only sockets that keep others from loopback count: the default for reservations.
+pub const TROP_CHECK_LOOPBACK_ONLY: u32 = 1 << 28;
 
 /// All flags that [`occupancy`] reads, for the calls that probe ports.
 pub(crate) const OCCUPANCY: u32 = TROP_SKIP_OCCUPANCY_CHECK
@@ -37,10 +39,11 @@ pub(crate) const OCCUPANCY: u32 = TROP_SKIP_OCCUPANCY_CHECK
     | TROP_SKIP_UDP
     | TROP_SKIP_IPV4
     | TROP_SKIP_IPV6
-    | TROP_CHECK_ALL_INTERFACES;
+    | TROP_CHECK_ALL_INTERFACES
+    | TROP_CHECK_LOOPBACK_ONLY;
 
 /// How to probe ports, as the flags say.
-pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
+pub(crate) fn occupancy(flags: u32) -> Result<OccupancyPolicy> {
     let has = |flag| flags & flag != 0;
     let mut policy = OccupancyPolicy::default();
     policy.skip = has(TROP_SKIP_OCCUPANCY_CHECK);
@@ -48,8 +51,16 @@ pub(crate) fn occupancy(flags: u32) -> OccupancyPolicy {
     policy.skip_udp = has(TROP_SKIP_UDP);
     policy.skip_ipv4 = has(TROP_SKIP_IPV4);
     policy.skip_ipv6 = has(TROP_SKIP_IPV6);
-    policy.check_all_interfaces = has(TROP_CHECK_ALL_INTERFACES);
-    policy
+    policy.check_all_interfaces = match (has(TROP_CHECK_ALL_INTERFACES), has(TROP_CHECK_LOOPBACK_ONLY)) {
+        (false, false) => None,
+        (true, true) => {
+            let reason =
+                "TROP_CHECK_ALL_INTERFACES and TROP_CHECK_LOOPBACK_ONLY exclude each other".to_owned();
+            return Err(Error::InvalidArgument { argument: "flags", reason });
+        }
+        (all, _) => Some(all),
+    };
+    Ok(policy)
 }
 
 /// The registry that a call works on: with `TROP_DRY_RUN` a copy in memory.

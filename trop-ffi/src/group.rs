@@ -26,7 +26,7 @@ pub struct trop_group_options {
     pub size: u32,
     /// TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change,
     /// and replace tagged reservations of the path that are not this group), TROP_SKIP_*,
-    /// TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+    /// TROP_CHECK_* and TROP_DRY_RUN combined.
     pub flags: u32,
     /// The configuration file that defines the group; NULL means the one the registry found when it was
     /// opened.
@@ -89,7 +89,7 @@ pub unsafe extern "C" fn trop_reserve_group(
             let mut request = GroupRequest::default();
             request.file = arguments::path("file", options.file)?;
             request.task = arguments::text("task", options.task)?.map(str::to_owned);
-            request.occupancy = occupancy(options.flags);
+            request.occupancy = occupancy(options.flags)?;
             request.allow_unrelated_path = !has(TROP_REFUSE_UNRELATED_PATH);
             request.allow_project_change = has(TROP_ALLOW_PROJECT_CHANGE);
             request.allow_task_change = has(TROP_ALLOW_TASK_CHANGE);

@@ -37,7 +37,7 @@ const NO_SOCKET: i64 = -1;
 pub struct trop_lease_options {
     /// sizeof(trop_lease_options).
     pub size: u32,
-    /// TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+    /// TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_* combined.
     pub flags: u32,
     /// A label for people who read lists: 1 to 255 bytes, white space at both ends is dropped; NULL means
     /// none.
@@ -185,7 +185,7 @@ unsafe fn request(options: *const trop_lease_options) -> Result<LeaseRequest> {
     request.preferred = arguments::port("port", options.port)?;
     request.min = arguments::port("min", options.min)?;
     request.max = arguments::port("max", options.max)?;
-    request.occupancy = occupancy(options.flags);
+    request.occupancy = occupancy(options.flags)?;
     request.contiguous = options.flags & TROP_LEASE_CONTIGUOUS != 0;
     request.hold = options.flags & TROP_LEASE_HOLD != 0;
     Ok(request)

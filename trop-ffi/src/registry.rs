@@ -34,7 +34,7 @@ pub const TROP_OPEN_ALLOW_UNSAFE_PORTS: u32 = 16;
 pub struct trop_open_options {
     /// sizeof(trop_open_options).
     pub size: u32,
-    /// TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+    /// TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_* combined.
     pub flags: u32,
     /// The data directory; NULL means TROP_DATA_DIR, else ~/.trop.
     pub data_dir: *const c_char,
@@ -202,7 +202,7 @@ unsafe fn request(options: &trop_open_options) -> Result<RegistryOptions> {
     request.create = !has(TROP_OPEN_NO_CREATE);
     request.variables = !has(TROP_OPEN_NO_VARIABLES);
     request.avoid_unsafe_ports = has(TROP_OPEN_ALLOW_UNSAFE_PORTS).then_some(false);
-    request.occupancy = occupancy(options.flags);
+    request.occupancy = occupancy(options.flags)?;
     Ok(request)
 }
 

@@ -40,7 +40,7 @@ pub struct trop_reserve_options {
     /// sizeof(trop_reserve_options).
     pub size: u32,
     /// TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any
-    /// change), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+    /// change), TROP_SKIP_*, TROP_CHECK_* and TROP_DRY_RUN combined.
     pub flags: u32,
     /// The path of the key; NULL means the working directory.
     pub path: *const c_char,
@@ -183,7 +183,7 @@ unsafe fn request(options: &trop_reserve_options) -> Result<ReserveRequest> {
     request.preferred = arguments::port("port", options.port)?;
     request.min = arguments::port("min", options.min)?;
     request.max = arguments::port("max", options.max)?;
-    request.occupancy = occupancy(options.flags);
+    request.occupancy = occupancy(options.flags)?;
     request.overwrite = has(TROP_RESERVE_OVERWRITE);
     request.ignore_occupied = has(TROP_RESERVE_IGNORE_OCCUPIED);
     request.ignore_exclusions = has(TROP_RESERVE_IGNORE_EXCLUSIONS);

@@ -41,6 +41,7 @@ pub fn open(
     start_dir: Option<String>,
     config_file: Option<String>,
     variables: Option<bool>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
 ) -> Answer<External<Registry>> {
     answer(contain(|| {
@@ -60,7 +61,7 @@ pub fn open(
         let (start_dir, config_file) = (start_dir.map(PathBuf::from), config_file.map(PathBuf::from));
         options.discovery = Discovery::new(discovery.unwrap_or(true), start_dir, config_file)?;
         options.variables = variables.unwrap_or(options.variables);
-        options.occupancy = Switches(switches).occupancy();
+        options.occupancy = Switches(switches).occupancy(check_all_interfaces);
         Registry::open_lazily(options).map(External::new)
     }))
 }

@@ -40,6 +40,7 @@ pub fn reserve<'env>(
     port: Option<i64>,
     min: Option<i64>,
     max: Option<i64>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
     maker: Maker<'env, ReservedRow>,
 ) -> napi::Result<Made<'env, ReservedRow>> {
@@ -53,7 +54,7 @@ pub fn reserve<'env>(
         request.preferred = to_port("port", port)?;
         request.min = to_port("min", min)?;
         request.max = to_port("max", max)?;
-        request.occupancy = switches.occupancy();
+        request.occupancy = switches.occupancy(check_all_interfaces);
         request.overwrite = switches.has(OVERWRITE);
         request.ignore_occupied = switches.has(IGNORE_OCCUPIED);
         request.ignore_exclusions = switches.has(IGNORE_EXCLUSIONS);
@@ -73,6 +74,7 @@ pub fn reserve<'env>(
 
 /// Reserves the ports of a group and returns names and ports.
 #[napi]
+#[allow(clippy::too_many_arguments, reason = "one for each value")]
 pub fn reserve_group(
     handle: Handle,
     directory: Option<String>,
@@ -80,6 +82,7 @@ pub fn reserve_group(
     file: Option<String>,
     task: Option<String>,
     by: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
 ) -> Returned<Vec<(String, u16)>> {
     let switches = Switches(switches);
@@ -87,7 +90,7 @@ pub fn reserve_group(
         let mut request = GroupRequest::default();
         request.file = file.map(PathBuf::from);
         request.task = task;
-        request.occupancy = switches.occupancy();
+        request.occupancy = switches.occupancy(check_all_interfaces);
         request.allow_unrelated_path = switches.has(ALLOW_UNRELATED_PATH);
         request.allow_project_change = switches.has(ALLOW_PROJECT_CHANGE);
         request.allow_task_change = switches.has(ALLOW_TASK_CHANGE);
@@ -163,11 +166,12 @@ pub fn lease<'env>(
     min: Option<i64>,
     max: Option<i64>,
     label: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
     maker: Maker<'env, LeasedRow>,
 ) -> napi::Result<Made<'env, Leased>> {
     let returned = run_on((handle, directory), later, false, || {
-        let request = lease_request([port, min, max], label, Switches(switches))?;
+        let request = lease_request([port, min, max], label, check_all_interfaces, Switches(switches))?;
         Ok(move |registry: &Registry| registry.lease(&request).map(Leased::from))
     });
     make(returned, &maker, LeasedRow::from)
@@ -185,10 +189,11 @@ pub fn lease_many(
     min: Option<i64>,
     max: Option<i64>,
     label: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
 ) -> Returned<Vec<Leased>> {
     run_on((handle, directory), later, false, || {
-        let request = lease_request([port, min, max], label, Switches(switches))?;
+        let request = lease_request([port, min, max], label, check_all_interfaces, Switches(switches))?;
         Ok(move |registry: &Registry| {
             Ok(registry.lease_many(count, &request)?.into_iter().map(Leased::from).collect::<Vec<_>>())
         })
@@ -198,13 +203,14 @@ pub fn lease_many(
 fn lease_request(
     [preferred, min, max]: [Option<i64>; 3],
     label: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: Switches,
 ) -> Result<LeaseRequest> {
     let mut request = LeaseRequest::default();
     request.preferred = to_port("port", preferred)?;
     request.min = to_port("min", min)?;
     request.max = to_port("max", max)?;
-    request.occupancy = switches.occupancy();
+    request.occupancy = switches.occupancy(check_all_interfaces);
     request.label = label;
     request.contiguous = switches.has(CONTIGUOUS);
     request.hold = switches.has(HOLD);

@@ -85,6 +85,8 @@ pub struct ExplanationFields {
     pub in_range: bool,
     pub excluded: bool,
     pub refused: bool,
+    pub closing: bool,
+    pub forbidden: bool,
     pub text: String,
 }
 
@@ -173,6 +175,7 @@ impl From<Explanation> for ExplanationFields {
     fn from(explanation: Explanation) -> ExplanationFields {
         let text = explanation.to_string();
         let occupied = explanation.is_occupied();
+        let (closing, forbidden) = (explanation.is_closing(), explanation.is_forbidden());
         let (reservation, lease) = match explanation.holder {
             Some(Holder::Reservation(reservation)) => (Some(row(reservation)), None),
             Some(Holder::Lease(lease)) => (None, Some(lease.into())),
@@ -190,6 +193,8 @@ impl From<Explanation> for ExplanationFields {
             in_range: explanation.range.contains(explanation.port),
             excluded: explanation.excluded,
             refused: explanation.refused,
+            closing,
+            forbidden,
             text,
         }
     }

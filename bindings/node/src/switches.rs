@@ -17,39 +17,37 @@ pub const SKIP_IPV4: u32 = 1 << 3;
 #[napi]
 pub const SKIP_IPV6: u32 = 1 << 4;
 #[napi]
-pub const CHECK_ALL_INTERFACES: u32 = 1 << 5;
+pub const DRY_RUN: u32 = 1 << 5;
 #[napi]
-pub const DRY_RUN: u32 = 1 << 6;
+pub const ALLOW_UNRELATED_PATH: u32 = 1 << 6;
 #[napi]
-pub const ALLOW_UNRELATED_PATH: u32 = 1 << 7;
+pub const CLEAR_PROJECT: u32 = 1 << 7;
 #[napi]
-pub const CLEAR_PROJECT: u32 = 1 << 8;
+pub const CLEAR_TASK: u32 = 1 << 8;
 #[napi]
-pub const CLEAR_TASK: u32 = 1 << 9;
+pub const OVERWRITE: u32 = 1 << 9;
 #[napi]
-pub const OVERWRITE: u32 = 1 << 10;
+pub const IGNORE_OCCUPIED: u32 = 1 << 10;
 #[napi]
-pub const IGNORE_OCCUPIED: u32 = 1 << 11;
+pub const IGNORE_EXCLUSIONS: u32 = 1 << 11;
 #[napi]
-pub const IGNORE_EXCLUSIONS: u32 = 1 << 12;
+pub const ALLOW_PROJECT_CHANGE: u32 = 1 << 12;
 #[napi]
-pub const ALLOW_PROJECT_CHANGE: u32 = 1 << 13;
+pub const ALLOW_TASK_CHANGE: u32 = 1 << 13;
 #[napi]
-pub const ALLOW_TASK_CHANGE: u32 = 1 << 14;
+pub const FORCE: u32 = 1 << 14;
 #[napi]
-pub const FORCE: u32 = 1 << 15;
+pub const DISABLE_AUTOPRUNE: u32 = 1 << 15;
 #[napi]
-pub const DISABLE_AUTOPRUNE: u32 = 1 << 16;
+pub const DISABLE_AUTOEXPIRE: u32 = 1 << 16;
 #[napi]
-pub const DISABLE_AUTOEXPIRE: u32 = 1 << 17;
+pub const UNTAGGED_ONLY: u32 = 1 << 17;
 #[napi]
-pub const UNTAGGED_ONLY: u32 = 1 << 18;
+pub const RECURSIVE: u32 = 1 << 18;
 #[napi]
-pub const RECURSIVE: u32 = 1 << 19;
+pub const CONTIGUOUS: u32 = 1 << 19;
 #[napi]
-pub const CONTIGUOUS: u32 = 1 << 20;
-#[napi]
-pub const HOLD: u32 = 1 << 21;
+pub const HOLD: u32 = 1 << 20;
 
 /// The switches of a call.
 #[derive(Clone, Copy)]
@@ -66,15 +64,15 @@ impl Switches {
         self.0 & switch != 0
     }
 
-    /// Those of the occupancy check.
-    pub fn occupancy(self) -> OccupancyPolicy {
+    /// Those of the occupancy check, and its one option that is no switch.
+    pub fn occupancy(self, check_all_interfaces: Option<bool>) -> OccupancyPolicy {
         let mut policy = OccupancyPolicy::default();
         policy.skip = self.has(SKIP_OCCUPANCY_CHECK);
         policy.skip_tcp = self.has(SKIP_TCP);
         policy.skip_udp = self.has(SKIP_UDP);
         policy.skip_ipv4 = self.has(SKIP_IPV4);
         policy.skip_ipv6 = self.has(SKIP_IPV6);
-        policy.check_all_interfaces = self.has(CHECK_ALL_INTERFACES);
+        policy.check_all_interfaces = check_all_interfaces;
         policy
     }
 }

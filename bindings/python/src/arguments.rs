@@ -155,17 +155,11 @@ pub(crate) fn discovery(
     checked(py, Discovery::new(is_on, start_dir, config_file))
 }
 
-/// The switches of the occupancy check, in the order of the keywords.
-pub(crate) fn occupancy(switches: [bool; 6]) -> OccupancyPolicy {
+/// The options of the occupancy check, in the order of the keywords.
+pub(crate) fn occupancy(switches: [bool; 5], check_all_interfaces: Option<bool>) -> OccupancyPolicy {
     let mut policy = OccupancyPolicy::default();
-    [
-        policy.skip,
-        policy.skip_tcp,
-        policy.skip_udp,
-        policy.skip_ipv4,
-        policy.skip_ipv6,
-        policy.check_all_interfaces,
-    ] = switches;
+    [policy.skip, policy.skip_tcp, policy.skip_udp, policy.skip_ipv4, policy.skip_ipv6] = switches;
+    policy.check_all_interfaces = check_all_interfaces;
     policy
 }
 

@@ -28,11 +28,11 @@ impl Registry {
         signature = (data_dir=None, *, ports=None, excluded=None, avoid_unsafe_ports=None, busy_timeout=None,
             create=true, discovery=true, start_dir=None, config_file=None, variables=true,
             skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
-            check_all_interfaces=false),
+            check_all_interfaces=None),
         text_signature = "(data_dir=None, *, ports=None, excluded=(), avoid_unsafe_ports=None, \
             busy_timeout=None, create=True, discovery=True, start_dir=None, config_file=None, variables=True, \
             skip_occupancy_check=False, skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, \
-            check_all_interfaces=False)"
+            check_all_interfaces=None)"
     )]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn new(
@@ -52,7 +52,7 @@ impl Registry {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
     ) -> PyResult<PyClassInitializer<Registry>> {
         let mut options = RegistryOptions::default();
         options.data_dir = Some(data_directory(py, arguments::path("data_dir", data_dir)?.as_deref())?);
@@ -69,14 +69,10 @@ impl Registry {
         options.create = create;
         options.discovery = arguments::discovery(py, discovery, start_dir, config_file)?;
         options.variables = variables;
-        options.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        options.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         let opened = contained(py, || trop_core::Registry::open(options))?;
         let operations = Operations::of(opened.clone());
         Ok(PyClassInitializer::from(operations).add_subclass(Registry(opened)))

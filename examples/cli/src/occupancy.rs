@@ -28,23 +28,27 @@ pub(crate) struct ProbeOptions {
     #[arg(long)]
     skip_ipv6: bool,
 
-    /// Look at all addresses of this machine, not only at loopback
-    #[arg(long)]
-    check_all_interfaces: bool,
+    /// Look at all addresses of this machine, not only at loopback; =false says no, also for leases
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    check_all_interfaces: Option<bool>,
 }
 
 impl ProbeOptions {
-    /// Adds these options to what the settings say; none takes anything back.
+    /// Adds these options to what the settings say; only the last can take anything back.
     pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
         policy.skip_tcp |= self.skip_tcp;
         policy.skip_udp |= self.skip_udp;
         policy.skip_ipv4 |= self.skip_ipv4;
         policy.skip_ipv6 |= self.skip_ipv6;
-        policy.check_all_interfaces |= self.check_all_interfaces;
+        policy.check_all_interfaces = self.check_all_interfaces.or(policy.check_all_interfaces);
     }
 
     fn any(&self) -> bool {
-        self.skip_tcp || self.skip_udp || self.skip_ipv4 || self.skip_ipv6 || self.check_all_interfaces
+        self.skip_tcp
+            || self.skip_udp
+            || self.skip_ipv4
+            || self.skip_ipv6
+            || self.check_all_interfaces.is_some()
     }
 }
 
@@ -61,7 +65,7 @@ pub(crate) struct OccupancyOptions {
 }
 
 impl OccupancyOptions {
-    /// Adds these options to what the settings say; none takes anything back.
+    /// As [`ProbeOptions::apply`].
     pub(crate) fn apply(&self, policy: &mut OccupancyPolicy) {
         policy.skip |= self.skip_occupancy_check;
         self.probes.apply(policy);
@@ -120,7 +124,12 @@ pub(crate) fn describe(found: &PortOccupancy) -> String {
                 _ => None,
             })
             .collect();
-        if doubts.is_empty() {
+        let finds = |sought: fn(&Verdict) -> bool| found.probes.iter().any(|(_, verdict)| sought(verdict));
+        if finds(|verdict| matches!(verdict, Verdict::Forbidden(_))) {
+            text += "Port may not be bound by this user\n";
+        } else if finds(|verdict| *verdict == Verdict::Closing) {
+            text += "Port is closing, for up to 60 s; a server that sets SO_REUSEADDR can use it now\n";
+        } else if doubts.is_empty() {
             text += "Port is free (nothing has it at this moment)\n";
         } else {
             text += "Port is possibly in use: it cannot be told\n";

@@ -381,7 +381,7 @@ func explained(told trop.Explanation, err error) ([]string, error) {
 		"port": told.Port, "reservation": nil, "lease": nil, "occupied": told.Occupied,
 		"process_id": told.ProcessID, "process_name": orNull(told.ProcessName), "user": orNull(told.User),
 		"in_range": told.InRange, "excluded": told.Excluded,
-		"refused": told.Refused, "text": told.Text,
+		"refused": told.Refused, "closing": told.Closing, "forbidden": told.Forbidden, "text": told.Text,
 	}
 	if told.ProcessID == 0 {
 		answer["process_id"] = nil

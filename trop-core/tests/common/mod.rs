@@ -7,8 +7,8 @@ pub(crate) mod fork;
 use std::env;
 use std::ffi::OsStr;
 use std::fs::{self, Permissions};
-use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::io::{self, BufRead, BufReader, ErrorKind, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::ops::RangeInclusive;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -384,8 +384,12 @@ pub(crate) fn bind_plainly(address: SocketAddr) -> io::Result<Socket> {
 /// The first of `count` neighbouring ports of the suite that nothing has bound now, nor had a moment ago.
 pub(crate) fn free_ports(count: u16) -> u16 {
     let is_free = |port: u16| {
-        let address = (Ipv4Addr::LOCALHOST, port);
-        UdpSocket::bind(address).is_ok() && bind_plainly(address.into()).is_ok()
+        let everywhere = [IpAddr::from(Ipv4Addr::UNSPECIFIED), IpAddr::from(Ipv6Addr::UNSPECIFIED)];
+        let is_in_use = |error: io::Error| error.kind() == ErrorKind::AddrInUse;
+        everywhere.into_iter().all(|address| {
+            let address = SocketAddr::new(address, port);
+            !UdpSocket::bind(address).is_err_and(is_in_use) && !bind_plainly(address).is_err_and(is_in_use)
+        })
     };
     // Test programs that run at the same time start at different places.
     let start = PORTS.start() + u16::try_from(process::id() % 100).unwrap() * 10;

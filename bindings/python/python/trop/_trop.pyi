@@ -56,7 +56,7 @@ class Reservation:
     @property
     def created(self) -> bool: ...
     @property
-    def refusal(self) -> Literal["outside_range", "reserved", "excluded", "occupied"] | None: ...
+    def refusal(self) -> Literal["outside_range", "reserved", "excluded", "occupied", "forbidden"] | None: ...
     @property
     def cleanup(self) -> Cleanup | None: ...
     def __int__(self) -> int: ...
@@ -223,6 +223,8 @@ class Explanation:
         "in_range",
         "excluded",
         "refused",
+        "closing",
+        "forbidden",
         "text",
     )
     def __new__(
@@ -237,6 +239,8 @@ class Explanation:
         in_range: bool,
         excluded: bool,
         refused: bool,
+        closing: bool,
+        forbidden: bool,
         text: str,
     ) -> Self: ...
     @property
@@ -278,6 +282,14 @@ class Explanation:
     @property
     def refused(self) -> bool:
         """Whether no search chooses it because web clients refuse to connect to it."""
+
+    @property
+    def closing(self) -> bool:
+        """Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are left."""
+
+    @property
+    def forbidden(self) -> bool:
+        """Whether this user may not bind it."""
 
     @property
     def text(self) -> str:
@@ -343,7 +355,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
         dry_run: bool = False,
     ) -> Reservation: ...
     def reserve_group(
@@ -361,7 +373,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
         dry_run: bool = False,
     ) -> dict[str, int]: ...
     def release(
@@ -388,7 +400,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
     ) -> Lease: ...
     def lease_many(
         self,
@@ -405,7 +417,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
     ) -> builtins.list[Lease]: ...
     def leases(self) -> builtins.list[LeaseInfo]: ...
     def own_leases(self) -> builtins.list[LeaseInfo]: ...
@@ -454,7 +466,7 @@ class Registry(_Operations):
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
     ) -> Self: ...
     @property
     def data_dir(self) -> Path: ...

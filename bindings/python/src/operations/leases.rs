@@ -18,13 +18,14 @@ impl Operations {
     /// registry's range. `label` says for people what it is for. With `hold` (Linux only) the lease keeps a
     /// socket bound to the port, so that the kernel picks it for nobody; a server that sets `SO_REUSEADDR`
     /// can listen on it all the same, one that does not cannot. The switches of the occupancy check add to
-    /// those of the registry.
+    /// those of the registry. A socket on any address is in the way of a lease, unless
+    /// `check_all_interfaces` is false.
     ///
     /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `UnsupportedError` where files cannot be
     /// locked or ports not held, `ConfigError` if only one end of the range is given and it does not fit the
     /// other, `ClosedError`, and the errors of the database. Nothing is changed then.
     #[pyo3(signature = (*, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
-        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn lease<'py>(
         slf: &Bound<'py, Self>,
@@ -39,18 +40,14 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
     ) -> PyResult<Bound<'py, Lease>> {
         let mut request = lease_request([port, min, max], label)?;
         request.hold = hold;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         Lease::of(slf, slf.get().call(py, |registry| registry.lease(&request))?)
     }
 
@@ -62,7 +59,7 @@ impl Operations {
     /// Raises as `lease`; `InvalidArgumentError` also for a `count` of 0 or above the size of the range.
     #[pyo3(signature = (count, *, contiguous=false, port=None, min=None, max=None, label=None, hold=false,
         skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
-        check_all_interfaces=false))]
+        check_all_interfaces=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn lease_many<'py>(
         slf: &Bound<'py, Self>,
@@ -79,20 +76,16 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
     ) -> PyResult<Vec<Bound<'py, Lease>>> {
         let count = arguments::count(count)?;
         let mut request = lease_request([port, min, max], label)?;
         request.contiguous = contiguous;
         request.hold = hold;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         let leased = slf.get().call(py, |registry| registry.lease_many(count, &request))?;
         leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
     }

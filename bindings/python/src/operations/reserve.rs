@@ -24,7 +24,7 @@ impl Operations {
     /// `overwrite` replaces the port by a new one. `ignore_occupied` and `ignore_exclusions` use the port
     /// asked for although a program has it, or although it is excluded. The path may be unrelated to the
     /// working directory unless `allow_unrelated_path` is false. `force` is all of these. The switches of the
-    /// occupancy check add to those of the registry. `dry_run` returns what the call would return, and
+    /// occupancy check add to those of the registry; `check_all_interfaces` replaces what that says. `dry_run` returns what the call would return, and
     /// changes nothing.
     ///
     /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `StickyFieldError`,
@@ -35,7 +35,7 @@ impl Operations {
         ignore_exclusions=false, allow_unrelated_path=true, allow_project_change=false,
         allow_task_change=false, force=false, disable_autoprune=false, disable_autoexpire=false,
         skip_occupancy_check=false, skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false,
-        check_all_interfaces=false, dry_run=false))]
+        check_all_interfaces=None, dry_run=false))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn reserve(
         &self,
@@ -63,7 +63,7 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
         dry_run: bool,
     ) -> PyResult<Reservation> {
         let mut request = ReserveRequest::default();
@@ -83,14 +83,10 @@ impl Operations {
         request.force = force;
         request.disable_autoprune = disable_autoprune;
         request.disable_autoexpire = disable_autoexpire;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         let reserved = self.change(py, dry_run, |registry| registry.reserve(&request))?;
         Reservation::of(py, reserved)
     }
@@ -114,10 +110,10 @@ impl Operations {
     #[pyo3(
         signature = (file=None, *, task=None, by=None, allow_unrelated_path=true, allow_project_change=false,
             allow_task_change=false, force=false, skip_occupancy_check=false, skip_tcp=false, skip_udp=false,
-            skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false, dry_run=false),
+            skip_ipv4=false, skip_ipv6=false, check_all_interfaces=None, dry_run=false),
         text_signature = "($self, file=None, *, task=None, by='tag', allow_unrelated_path=True, \
             allow_project_change=False, allow_task_change=False, force=False, skip_occupancy_check=False, \
-            skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=False, \
+            skip_tcp=False, skip_udp=False, skip_ipv4=False, skip_ipv6=False, check_all_interfaces=None, \
             dry_run=False)"
     )]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
@@ -136,7 +132,7 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
         dry_run: bool,
     ) -> PyResult<Bound<'py, PyDict>> {
         let mut request = GroupRequest::default();
@@ -146,14 +142,10 @@ impl Operations {
         request.allow_project_change = allow_project_change;
         request.allow_task_change = allow_task_change;
         request.force = force;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         let key = arguments::group_key(by)?;
         let owned = |(name, port): (&str, Port)| (name.to_owned(), port.get());
         let ports: Vec<_> = self.change(py, dry_run, |registry| {

@@ -37,18 +37,24 @@ pub(crate) struct Explanation {
     excluded: bool,
     /// Whether no search chooses it because web clients refuse to connect to it.
     refused: bool,
+    /// Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are
+    /// left.
+    closing: bool,
+    /// Whether this user may not bind it.
+    forbidden: bool,
     /// All of this in sentences, a line each, with what to do.
     text: String,
 }
 
 impl_value!(
     Explanation: port, reservation, lease, occupied, process_id, process_name, user, in_range, excluded, refused,
-    text
+    closing, forbidden, text
 );
 
 impl Explanation {
     pub(crate) fn of(py: Python<'_>, explained: trop_core::Explanation) -> PyResult<Explanation> {
         let (occupied, text) = (explained.is_occupied(), explained.to_string());
+        let (closing, forbidden) = (explained.is_closing(), explained.is_forbidden());
         let trop_core::Explanation { port, holder, occupancy, range, excluded, refused, .. } = explained;
         let (reservation, lease) = match holder {
             Some(Holder::Reservation(held)) => (Some(Py::new(py, Reservation::from(held))?), None),
@@ -67,6 +73,8 @@ impl Explanation {
             in_range: range.contains(port),
             excluded,
             refused,
+            closing,
+            forbidden,
             text,
         })
     }

@@ -167,6 +167,7 @@ pub(crate) fn obstacle(refusal: Refusal) -> &'static str {
         Refusal::Reserved => "another path or tag has it",
         Refusal::Excluded => "it is excluded",
         Refusal::Occupied => "something on this machine is using it, or may be",
+        Refusal::Forbidden => "this user may not bind it",
         other => other.name(),
     }
 }

@@ -1,5 +1,6 @@
 //! `trop scan`.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 
 use clap::Args;
@@ -68,6 +69,19 @@ impl Subcommand for Scan {
         if unreserved > 0 {
             let verb = if unreserved == 1 { "port is" } else { "ports are" };
             report.note(format!("{unreserved} {verb} occupied and not reserved"));
+        }
+        let closing: BTreeSet<_> =
+            scan.findings.iter().filter(|finding| finding.closing).map(|finding| finding.port).collect();
+        for (ports, what) in [
+            (closing, "closing, for up to 60 s: servers that set SO_REUSEADDR can listen there now"),
+            (scan.forbidden.iter().collect(), "not to be bound by this user"),
+            (scan.refused.iter().collect(), "refused by web clients and passed over by searches"),
+        ] {
+            if let Some(first) = ports.first() {
+                let count = ports.len();
+                let are = if count == 1 { "port is" } else { "ports are" };
+                report.note(format!("{count} {are} {what}; the first: {first}"));
+            }
         }
         if let Some(edit) = edit {
             let what = if edit.changed { "Excluded them in" } else { "Nothing to exclude in" };

@@ -44,6 +44,36 @@ fn the_port_is_in_the_environment_and_nothing_else_is_printed() {
     assert_eq!(machine.rows(), [0; 0]);
 }
 
+/// The server closes first, so the port is in TIME_WAIT for a minute. Nearly every server sets `SO_REUSEADDR`,
+/// as this one does.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_server_gets_the_same_port_twice_in_a_row() {
+    const ONE_REQUEST: &str = "import os, socket\n\
+         address = ('127.0.0.1', int(os.environ['PORT']))\n\
+         listener = socket.create_server(address)\n\
+         client = socket.create_connection(address)\n\
+         listener.accept()[0].close()\n\
+         assert client.recv(1) == b''\n\
+         print(address[1])";
+    let machine = Machine::new();
+    let free = machine.trop(["run", "--", "sh", "-c", "echo $PORT"]).stdout;
+    let port = free.trim_end();
+    for _ in 0..2 {
+        let outcome = machine.trop(["run", "--port", port, "--", "python3", "-c", ONE_REQUEST]);
+        assert_eq!(outcome, Outcome { code: 0, stdout: format!("{port}\n"), stderr: String::new() });
+    }
+    let scan = machine.trop(["scan", "--min", port, "--max", port, "--format", "csv"]);
+    assert!(scan.stdout.contains(&format!("{port},closing,false,tcp,ipv4")), "{scan:?}");
+    assert!(scan.stderr.contains("1 port is closing, for up to 60 s"), "{scan:?}");
+    assert!(!scan.stderr.contains("occupied"), "{scan:?}");
+    fs::write(machine.path("work/trop.yaml"), "excluded_ports: []\n").unwrap();
+    let excluding = machine.trop(["scan", "--min", port, "--max", port, "--autoexclude"]);
+    assert!(excluding.stderr.contains("Nothing to exclude"), "{excluding:?}");
+    let told = machine.trop(["port-info", port, "--include-occupancy"]).stdout;
+    assert!(told.contains("closing, for up to 60 s; a server that sets SO_REUSEADDR can use it"), "{told}");
+}
+
 #[test]
 fn what_the_command_says_and_hears_is_its_own() {
     let machine = Machine::new();
