@@ -251,9 +251,14 @@
 #define TROP_SKIP_IPV6 (1 << 26)
 
 /**
- * Probe the wildcard addresses too, not only loopback.
+ * A socket on any address counts, not only one that keeps others from loopback: the default for leases.
  */
 #define TROP_CHECK_ALL_INTERFACES (1 << 27)
+
+/**
+ * Only sockets that keep others from loopback count: the default for reservations.
+ */
+#define TROP_CHECK_LOOPBACK_ONLY (1 << 28)
 
 /**
  * Name the ports by their environment variables instead of by their tags.
@@ -440,7 +445,7 @@ typedef struct trop_group_options {
     /**
      * TROP_GROUP_BY_VARIABLE, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (any path, any change,
      * and replace tagged reservations of the path that are not this group), TROP_SKIP_*,
-     * TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+     * TROP_CHECK_* and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
@@ -464,7 +469,7 @@ typedef struct trop_lease_options {
      */
     uint32_t size;
     /**
-     * TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+     * TROP_LEASE_*, TROP_SKIP_* and TROP_CHECK_* combined.
      */
     uint32_t flags;
     /**
@@ -530,7 +535,7 @@ typedef struct trop_open_options {
      */
     uint32_t size;
     /**
-     * TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_ALL_INTERFACES combined.
+     * TROP_OPEN_*, TROP_SKIP_* and TROP_CHECK_* combined.
      */
     uint32_t flags;
     /**
@@ -580,7 +585,7 @@ typedef struct trop_reserve_options {
     uint32_t size;
     /**
      * TROP_RESERVE_*, TROP_REFUSE_UNRELATED_PATH, TROP_ALLOW_*, TROP_FORCE (overwrite, ignore, any path, any
-     * change), TROP_SKIP_*, TROP_CHECK_ALL_INTERFACES and TROP_DRY_RUN combined.
+     * change), TROP_SKIP_*, TROP_CHECK_* and TROP_DRY_RUN combined.
      */
     uint32_t flags;
     /**
@@ -1052,8 +1057,10 @@ int32_t trop_own_leases(struct trop_registry *registry, char **json, struct trop
  * port: the port, 1 to 65535.
  * json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
  * occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
- * excluded, refused (true or false; refused by web clients, so that no search chooses it) and text (string:
- * all of it in sentences, one a line); free it with trop_string_free.
+ * excluded, refused (true or false; refused by web clients, so that no search chooses it), closing (true or
+ * false: nobody has it, and a server that sets SO_REUSEADDR can use it beside the connections that are
+ * left), forbidden (true or false: this user may not bind it) and text (string: all of it in sentences, one
+ * a line); free it with trop_string_free.
  * error: receives the details of a failure; may be NULL.
  *
  * Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.

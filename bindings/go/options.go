@@ -188,7 +188,8 @@ func SkipIPv6() OccupancyOption { return flag(C.TROP_SKIP_IPV6) }
 // default for leases.
 func CheckAllInterfaces() OccupancyOption { return flag(C.TROP_CHECK_ALL_INTERFACES) }
 
-// CheckLoopbackOnly takes only sockets on loopback for ones that are in the way: the default for reservations.
+// CheckLoopbackOnly takes only sockets on loopback for ones that are in the way: the default for
+// reservations.
 func CheckLoopbackOnly() OccupancyOption { return flag(C.TROP_CHECK_LOOPBACK_ONLY) }
 
 // Path is the directory, existing or not, a port belongs to; by default the working directory. A relative one

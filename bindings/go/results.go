@@ -74,8 +74,8 @@ type Reservation struct {
 	// Created reports whether this call of Reserve made the reservation; false from all other calls.
 	Created bool
 	// Refusal tells why this call of Reserve did not use the preferred port: "outside_range", "reserved",
-	// "excluded", "occupied" or "forbidden"; empty when there was no preferred port or it was used, and from all other
-	// calls.
+	// "excluded", "occupied" or "forbidden"; empty when there was no preferred port or it was used, and from
+	// all other calls.
 	Refusal string
 	// Cleanup tells what this call of Reserve had to remove because no port of the range was usable; nil when
 	// nothing was removed, and from all other calls.
@@ -187,8 +187,8 @@ type Explanation struct {
 	Excluded bool
 	// Refused reports whether no search chooses it because web clients refuse to connect to it.
 	Refused bool
-	// Closing reports whether nobody has it, and a server that sets SO_REUSEADDR can use it beside connections
-	// that are left.
+	// Closing reports whether nobody has it, and a server that sets SO_REUSEADDR can use it beside
+	// connections that are left.
 	Closing bool
 	// Forbidden reports whether this user may not bind it.
 	Forbidden bool

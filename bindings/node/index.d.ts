@@ -265,7 +265,10 @@ export interface Migration {
 export interface Finding {
   /** The port. */
   port: number;
-  /** Closing: nobody has it, only connections are left, beside which a server that sets `SO_REUSEADDR` can listen. */
+  /**
+   * Closing: nobody has it, only connections are left, beside which a server that sets `SO_REUSEADDR` can
+   * listen.
+   */
   status: 'occupied' | 'occupied (reserved)' | 'closing' | 'closing (reserved)';
   /** Whether a reservation has the port. */
   reserved: boolean;
@@ -327,7 +330,9 @@ export interface Explanation {
   excluded: boolean;
   /** Whether no search chooses it because web clients refuse to connect to it. */
   refused: boolean;
-  /** Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are left. */
+  /**
+   * Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are left.
+   */
   closing: boolean;
   /** Whether this user may not bind it. */
   forbidden: boolean;

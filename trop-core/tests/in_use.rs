@@ -15,7 +15,7 @@ use common::{
 };
 use socket2::{Domain, Socket, Type};
 use trop_core::{
-    Code, Error, LeaseRequest, OccupancyPolicy, Refusal, Registry, RegistryOptions, ReserveRequest,
+    Code, Error, LeaseRequest, OccupancyPolicy, Port, Refusal, Registry, RegistryOptions, ReserveRequest,
     ScanRequest, Verdict,
 };
 
@@ -54,7 +54,7 @@ fn wished(tag: &str, preferred: u16) -> ReserveRequest {
     request
 }
 
-/// Serves one client on a port and closes first, as HTTP/1.0 servers do: the port is in TIME_WAIT then.
+/// Serves one client on a port and closes first, as HTTP/1.0 servers do: it is closing then.
 fn use_up(address: impl Into<IpAddr>, number: u16) {
     let address = SocketAddr::new(address.into(), number);
     let listener = TcpListener::bind(address).unwrap();
@@ -262,7 +262,7 @@ fn closing_ports_are_told_from_ports_that_somebody_has() {
     let scan = registry.scan(&ScanRequest::default()).unwrap();
     let found: Vec<_> = scan.findings.iter().map(|finding| (finding.port.get(), finding.status())).collect();
     assert_eq!(found, [(first, "closing"), (first + 1, "occupied")]);
-    assert_eq!(scan.unreserved().iter().map(|port| port.get()).collect::<Vec<_>>(), [first + 1]);
+    assert_eq!(scan.unreserved().iter().map(Port::get).collect::<Vec<_>>(), [first + 1]);
     if TcpListener::bind((Ipv6Addr::LOCALHOST, first + 2)).is_ok() {
         use_up(Ipv6Addr::LOCALHOST, first + 2);
         assert!(registry.explain(port(first + 2)).unwrap().is_closing());
@@ -277,7 +277,7 @@ fn a_scan_tells_which_ports_web_clients_refuse() {
     let refused = |options: &RegistryOptions| {
         let registry = Registry::open(options.clone()).unwrap();
         let scan = registry.scan(&ScanRequest::default()).unwrap();
-        scan.refused.iter().map(|port| port.get()).collect::<Vec<_>>()
+        scan.refused.iter().map(Port::get).collect::<Vec<_>>()
     };
     assert_eq!(refused(&options), [6665, 6666, 6667, 6668, 6669]);
     options.avoid_unsafe_ports = Some(false);

@@ -238,9 +238,9 @@ fn list_of(leases: &[LeaseInfo]) -> *mut c_char {
 /// json: receives an object with port (number), reservation (a reservation or null), lease (a lease or null),
 /// occupied (true or false), process_id (number or null), process_name, user (string or null), in_range,
 /// excluded, refused (true or false; refused by web clients, so that no search chooses it), closing (true or
-/// false: nobody has it, and a server that sets SO_REUSEADDR can use it beside the connections that are left),
-/// forbidden (true or false: this user may not bind it) and text (string: all of it in sentences, one a line);
-/// free it with trop_string_free.
+/// false: nobody has it, and a server that sets SO_REUSEADDR can use it beside the connections that are
+/// left), forbidden (true or false: this user may not bind it) and text (string: all of it in sentences, one
+/// a line); free it with trop_string_free.
 /// error: receives the details of a failure; may be NULL.
 ///
 /// Returns TROP_OK, TROP_ERR_INVALID_ARGUMENT, TROP_ERR_BUSY, TROP_ERR_CLOSED or a database error.

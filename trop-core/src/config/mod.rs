@@ -215,7 +215,8 @@ impl Configuration {
     }
 }
 
-/// The caller's own values, the source of the highest precedence. Most switches they can turn on, but not off.
+/// The caller's own values, the source of the highest precedence. Most switches they can turn on, but not
+/// off.
 fn explicit(options: RegistryOptions) -> Layer {
     let mut layer = Layer::default();
     layer.excluded = options.excluded;

@@ -109,8 +109,8 @@ pub enum Verdict {
     Free,
     /// Something has it.
     Occupied,
-    /// Nobody listens. Connections are left, which end within 60 s after both sides have closed them. A server
-    /// that sets `SO_REUSEADDR` can use the port now.
+    /// Nobody listens. Connections are left, which end within 60 s after both sides have closed them. A
+    /// server that sets `SO_REUSEADDR` can use the port now.
     Closing,
     /// This user may not bind the port, for the reason given, so it is never given out.
     Forbidden(String),
@@ -181,8 +181,8 @@ impl Binding {
         }
     }
 
-    /// As [`Binding::run`], but tells a port that may be closing from one that something has. A socket that is
-    /// bound with `SO_REUSEADDR` and does not listen yet looks like that too.
+    /// As [`Binding::run`], but tells a port that may be closing from one that something has. A socket that
+    /// is bound with `SO_REUSEADDR` and does not listen yet looks like that too.
     pub(crate) fn examine(self, port: Port) -> Verdict {
         match self.run(port) {
             // Elsewhere the option hides sockets that are bound or listen.
@@ -334,8 +334,8 @@ impl OccupancyPolicy {
                 .all(|binding| matches!(binding.run(port), Verdict::Free | Verdict::Dropped))
     }
 
-    /// Probes a port until something is found that keeps it from being given out. [`Verdict::Closing`] is as in
-    /// [`Binding::examine`]: the port may be closing.
+    /// Probes a port until something is found that keeps it from being given out. [`Verdict::Closing`] is as
+    /// in [`Binding::examine`]: the port may be closing.
     pub(crate) fn probe(self, port: Port) -> Verdict {
         if !self.checks_all_interfaces() && self.is_free_everywhere(port) {
             return Verdict::Free;

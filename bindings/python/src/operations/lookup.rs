@@ -69,8 +69,8 @@ impl Operations {
     }
 
     /// Returns what has ports from `min` to `max` bound, by the registry's occupancy check: one entry for
-    /// each occupied protocol, address family and scope, in the order of the ports. The `status` of a port that
-    /// nobody has, with connections of a former server, begins with `closing`.
+    /// each occupied protocol, address family and scope, in the order of the ports. The `status` of a port
+    /// that nobody has, with connections of a former server, begins with `closing`.
     ///
     /// `min` and `max` default to the registry's range. Whose socket it is, is told as far as the system
     /// tells.

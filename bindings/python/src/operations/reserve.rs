@@ -24,8 +24,8 @@ impl Operations {
     /// `overwrite` replaces the port by a new one. `ignore_occupied` and `ignore_exclusions` use the port
     /// asked for although a program has it, or although it is excluded. The path may be unrelated to the
     /// working directory unless `allow_unrelated_path` is false. `force` is all of these. The switches of the
-    /// occupancy check add to those of the registry; `check_all_interfaces` replaces what that says. `dry_run` returns what the call would return, and
-    /// changes nothing.
+    /// occupancy check add to those of the registry; `check_all_interfaces` replaces what that says.
+    /// `dry_run` returns what the call would return, and changes nothing.
     ///
     /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `StickyFieldError`,
     /// `UnrelatedPathError`, `ConfigError` if only one end of the range is given and it does not fit the

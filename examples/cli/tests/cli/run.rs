@@ -44,7 +44,7 @@ fn the_port_is_in_the_environment_and_nothing_else_is_printed() {
     assert_eq!(machine.rows(), [0; 0]);
 }
 
-/// The server closes first, so the port is in TIME_WAIT for a minute. Nearly every server sets `SO_REUSEADDR`,
+/// The server closes first, so the port is closing for a minute. Nearly every server sets `SO_REUSEADDR`,
 /// as this one does.
 #[test]
 #[cfg(target_os = "linux")]
