@@ -156,9 +156,9 @@ impl Engine for Trop {
 fn serve_once(port: u16) -> Result<()> {
     let server = TcpListener::bind((Ipv4Addr::LOCALHOST, port))?;
     let mut client = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
-    let (mut served, _) = server.accept()?;
-    served.write_all(b"served")?;
-    drop(served);
+    let (mut accepted, _) = server.accept()?;
+    accepted.write_all(b"served")?;
+    drop(accepted);
     let mut answer = String::new();
     client.read_to_string(&mut answer)?;
     Ok(())

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use super::occupancy::{Binding, OccupancyPolicy, Probe, Protocol, Verdict};
 use crate::model::Port;
@@ -9,7 +10,11 @@ use crate::os::net::{connections_of_port, may_bind};
 use crate::os::sock_diag::{self, BoundSocket};
 
 /// Sockets that keep others from binding their ports, as they were at one moment.
-pub(crate) struct KernelSockets(HashMap<(Protocol, u16), Vec<BoundSocket>>);
+pub(crate) struct KernelSockets {
+    sockets: HashMap<(Protocol, u16), Vec<BoundSocket>>,
+    /// When the kernel was asked.
+    asked: Instant,
+}
 
 impl KernelSockets {
     /// TCP sockets that listen, and all UDP sockets. None where the kernel does not tell.
@@ -27,6 +32,7 @@ impl KernelSockets {
     fn of<const N: usize>(
         answers: [(Protocol, std::io::Result<Vec<BoundSocket>>); N],
     ) -> Option<KernelSockets> {
+        let asked = Instant::now();
         let mut sockets: HashMap<_, Vec<_>> = HashMap::new();
         for (protocol, answer) in answers {
             let answer = answer
@@ -36,17 +42,22 @@ impl KernelSockets {
                 sockets.entry((protocol, socket.address.port())).or_default().push(socket);
             }
         }
-        Some(KernelSockets(sockets))
+        Some(KernelSockets { sockets, asked })
+    }
+
+    /// How long ago the kernel was asked.
+    pub(crate) fn age(&self) -> Duration {
+        self.asked.elapsed()
     }
 
     /// Whether any TCP socket has the port.
     pub(crate) fn has_tcp(&self, port: Port) -> bool {
-        self.0.contains_key(&(Protocol::Tcp, port.get()))
+        self.sockets.contains_key(&(Protocol::Tcp, port.get()))
     }
 
     /// Whether one of the sockets keeps the port from being bound in this way.
     pub(crate) fn prevent(&self, binding: Binding, port: Port) -> bool {
-        let sockets = self.0.get(&(binding.protocol(), port.get()));
+        let sockets = self.sockets.get(&(binding.protocol(), port.get()));
         sockets.is_some_and(|sockets| sockets.iter().any(|socket| binding.collides_with(socket)))
     }
 }

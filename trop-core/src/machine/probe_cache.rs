@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::kernel_sockets::KernelSockets;
 use super::occupancy::{Binding, OccupancyPolicy, Verdict};
@@ -29,7 +30,7 @@ pub(crate) struct ProbeCache {
     /// How many ports were in use since the last one that was not.
     in_use_in_a_row: u32,
     in_use: OnceCell<Option<KernelSockets>>,
-    bound: OnceCell<Option<KernelSockets>>,
+    bound: OnceCell<Option<Arc<KernelSockets>>>,
 }
 
 impl ProbeCache {
@@ -79,6 +80,16 @@ impl ProbeCache {
         matches!(self.availability(port), Availability::Free | Availability::Closing)
     }
 
+    /// The answer of the kernel by which closing ports are told from bound ones, if it was asked.
+    pub(crate) fn bound(&self) -> Option<&Arc<KernelSockets>> {
+        self.bound.get()?.as_ref()
+    }
+
+    /// Uses an earlier answer.
+    pub(crate) fn use_bound(&mut self, bound: Arc<KernelSockets>) {
+        self.bound = OnceCell::from(Some(bound));
+    }
+
     /// Notes that something has bound a port since it was probed.
     pub(crate) fn note_occupied(&mut self, port: Port) {
         self.known.insert(port, Availability::InUse);
@@ -114,7 +125,7 @@ impl ProbeCache {
     /// Whether a port that can be bound with address reuse belongs to nobody. Where the kernel does not tell,
     /// somebody may be about to listen on it.
     fn is_closing(&self, port: Port) -> bool {
-        let bound = self.bound.get_or_init(KernelSockets::bound).as_ref();
+        let bound = self.bound.get_or_init(|| KernelSockets::bound().map(Arc::new)).as_ref();
         bound.is_some_and(|sockets| !sockets.has_tcp(port))
     }
 }

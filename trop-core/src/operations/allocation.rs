@@ -103,13 +103,20 @@ impl<'a> Allocation<'a> {
         })
     }
 
-    /// The first port of the range, in this order, that has no obstacle. If there is none, or only behind many
-    /// closing ones, the first closing one.
+    /// The first port of the range, in this order, that has no obstacle. If there is none, or only behind
+    /// many closing ones, the first closing one. For a moment after that, leases take the first one, closing
+    /// or not.
     ///
     /// # Errors
     /// [`Error::Exhausted`] with the reasons.
     pub(super) fn first(&mut self, order: Order) -> Result<Port> {
         let passed_over = self.registry.configuration().passed_over(self.range);
+        let closing_range = self.registry.closing_range();
+        let are_all_closing = order == Order::RestedFirst && closing_range.is(self.range);
+        let most = if are_all_closing { 1 } else { MOST_CLOSING };
+        if are_all_closing && let Some(bound) = closing_range.answer() {
+            self.probes.use_bound(bound);
+        }
         let mut closing = Vec::new();
         let probes = &mut *self.probes;
         let found = store::next_free(self.connection, self.range, order, passed_over, |port| {
@@ -117,13 +124,18 @@ impl<'a> Allocation<'a> {
                 Availability::Free => true,
                 Availability::Closing if !closing.contains(&port) => {
                     closing.push(port);
-                    closing.len() == MOST_CLOSING
+                    closing.len() == most
                 }
                 _ => false,
             }
         })?;
+        if are_all_closing {
+            closing_range.note_answer(self.probes.bound());
+        } else if closing.len() == MOST_CLOSING {
+            closing_range.note(self.range, self.probes.bound());
+        }
         if let Found::Port(port) = found
-            && !closing.contains(&port)
+            && (closing.first() == Some(&port) || !closing.contains(&port))
         {
             return Ok(port);
         }

@@ -1,5 +1,6 @@
 //! An open registry.
 
+mod closing_range;
 mod owner;
 mod recent_keys;
 mod session;
@@ -19,6 +20,7 @@ use crate::machine::CheckoutCache;
 use crate::model::{Error, Port, PortRange, Result, contain, paths};
 use crate::store::data_dir::data_dir;
 use crate::store::{ConnectionSlot, Database};
+use closing_range::ClosingRange;
 use recent_keys::RecentKeys;
 use session::LeaseSession;
 
@@ -39,18 +41,24 @@ struct Inner {
     poisoned: AtomicBool,
 }
 
-/// The connection, the leases taken through it, which end with it, and two caches.
+/// The connection, the leases taken through it, which end with it, and what was found lately.
 struct RegistryState {
     connection: ConnectionSlot,
     session: LeaseSession,
     recent_keys: RecentKeys,
     checkouts: CheckoutCache,
+    closing_range: ClosingRange,
 }
 
 impl RegistryState {
     fn new(connection: ConnectionSlot, session: LeaseSession) -> RegistryState {
-        let (recent_keys, checkouts) = (RecentKeys::default(), CheckoutCache::default());
-        RegistryState { connection, session, recent_keys, checkouts }
+        RegistryState {
+            connection,
+            session,
+            recent_keys: RecentKeys::default(),
+            checkouts: CheckoutCache::default(),
+            closing_range: ClosingRange::default(),
+        }
     }
 }
 
@@ -248,6 +256,10 @@ impl Registry {
 
     pub(crate) fn checkouts(&self) -> &CheckoutCache {
         &self.0.state.checkouts
+    }
+
+    pub(crate) fn closing_range(&self) -> &ClosingRange {
+        &self.0.state.closing_range
     }
 
     pub(crate) fn recent_keys(&self) -> &RecentKeys {
