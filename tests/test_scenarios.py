@@ -161,6 +161,13 @@ class Run:
         if not is_udp:
             listener.listen()
 
+    def use_up(self, step: Step) -> None:
+        """Serves one client on a port and closes first, so that the port is closing for a minute."""
+        address = ("127.0.0.1", int(self.fill(step["port"])))
+        with socket.create_server(address) as server, socket.create_connection(address) as client:
+            server.accept()[0].close()
+            assert client.recv(1) == b""
+
     def other_leases(self, step: Step) -> None:
         """Somebody else leases a port: the language after this one."""
         index = agents.LANGUAGES.index(self.agent.language)

@@ -412,6 +412,30 @@ var occupancyOptions = map[string]trop.OccupancyOption{
 	"SkipIPv4":           trop.SkipIPv4(),
 	"SkipIPv6":           trop.SkipIPv6(),
 	"CheckAllInterfaces": trop.CheckAllInterfaces(),
+	"CheckLoopbackOnly":  trop.CheckLoopbackOnly(),
+}
+
+// A server on any address is in the way of a lease, unless that is denied.
+func TestLeasesLookAtAllAddresses(t *testing.T) {
+	port := freePort(t)
+	socket, err := bind("tcp4", net.JoinHostPort("127.0.0.2", strconv.Itoa(port)))
+	if err != nil {
+		t.Skip(err)
+	}
+	defer socket.Close()
+	registry := open(t, trop.Ports(port, port))
+	if _, err := registry.Lease(); !errors.Is(err, trop.ErrExhausted) {
+		t.Error(err)
+	}
+	lease, err := registry.Lease(trop.CheckLoopbackOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	lease.Close()
+	_, err = registry.Lease(trop.CheckLoopbackOnly(), trop.CheckAllInterfaces())
+	if !errors.Is(err, trop.ErrInvalidArgument) {
+		t.Error(err)
+	}
 }
 
 // A socket is found by the probe of its own kind, and by no other.
@@ -421,7 +445,7 @@ func TestOptionsSwitchProbes(t *testing.T) {
 		{"udp4", "127.0.0.1", "SkipOccupancyCheck SkipUDP SkipIPv4"},
 		{"tcp6", "::1", "SkipOccupancyCheck SkipTCP SkipIPv6"},
 		{"udp6", "::1", "SkipOccupancyCheck SkipUDP SkipIPv6"},
-		{"tcp4", "127.0.0.2", "none SkipOccupancyCheck SkipTCP SkipUDP SkipIPv4 SkipIPv6"},
+		{"tcp4", "127.0.0.2", "none SkipOccupancyCheck SkipTCP SkipUDP SkipIPv4 SkipIPv6 CheckLoopbackOnly"},
 	} {
 		t.Run(held.network+" "+held.host, func(t *testing.T) {
 			port := freePort(t)

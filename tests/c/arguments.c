@@ -415,7 +415,7 @@ static void sizes_of_other_versions(void)
 
 #define PROBES                                                                                            \
     (TROP_SKIP_OCCUPANCY_CHECK | TROP_SKIP_TCP | TROP_SKIP_UDP | TROP_SKIP_IPV4 | TROP_SKIP_IPV6          \
-     | TROP_CHECK_ALL_INTERFACES)
+     | TROP_CHECK_ALL_INTERFACES | TROP_CHECK_LOOPBACK_ONLY)
 
 /* Every flag that is not among the known ones. */
 #define CHECK_UNKNOWN_FLAGS(known, options, call)                                    \

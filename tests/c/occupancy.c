@@ -167,8 +167,12 @@ static void other_addresses_count_for_all_interfaces(size_t ways)
     int held = bound(kinds[0], "127.0.0.2", &port);
     if (held < 0)
         return; /* some systems have no second loopback address */
-    check_flags(port, 0, TROP_OK, "127.0.0.2");
+    CHECK(ask_for(port, 0, 0) == TROP_OK && ask_for_group(port, 0) == TROP_OK);
+    CHECK(ask_for_lease(port, 0) == TROP_ERR_EXHAUSTED);
+    check_flags(port, TROP_CHECK_LOOPBACK_ONLY, TROP_OK, "127.0.0.2");
     check_flags(port, TROP_CHECK_ALL_INTERFACES, TROP_ERR_EXHAUSTED, "127.0.0.2");
+    const uint32_t both = TROP_CHECK_LOOPBACK_ONLY | TROP_CHECK_ALL_INTERFACES;
+    CHECK(ask_for_lease(port, both) == TROP_ERR_INVALID_ARGUMENT);
     close(held);
 }
 

@@ -192,6 +192,8 @@ bothWays('leases', (call) => {
       inRange: true,
       excluded: false,
       refused: false,
+      closing: false,
+      forbidden: false,
     });
     assert.match(text, /is leased for 'web' by process .*\n.*\nIt is bound/);
     const reserved = await call(registry, 'reserve', { path: '/w', tag: 'api' });

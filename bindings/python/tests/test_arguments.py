@@ -248,7 +248,9 @@ def test_a_backlog_that_is_impossible(registry: trop.Registry, backlog: int) -> 
 def test_a_switch_is_true_or_false(data_dir: Path, name: str, switch: str) -> None:
     # In a note, which Python 3.10 does not have.
     names_it = f"'{switch}'" if sys.version_info >= (3, 11) else "bool"
-    for value in (None, 0, 1, "yes"):
+    # None is the default of what is neither on nor off.
+    nothing = [] if switch == "check_all_interfaces" else [None]
+    for value in (*nothing, 0, 1, "yes"):
         with pytest.raises(TypeError, match=names_it):
             getattr(trop, name)(*POSITIONAL.get(name, ()), **{switch: value})
     assert not data_dir.exists()

@@ -76,6 +76,26 @@ def test_all_interfaces_are_probed_if_asked_for(data_dir: Path, call: Callable[.
         assert call(data_dir, port, {}, {}) == port
 
 
+def test_all_interfaces_are_probed_for_leases_unless_that_is_denied(data_dir: Path) -> None:
+    """None is what neither says: each layer may say yes or no, and the call has the last word."""
+    with closing(bind("tcp4", "127.0.0.2")) as foreign:
+        port = foreign.getsockname()[1]
+        for registry, call, granted in (
+            (None, None, False),
+            (None, False, True),
+            (False, None, True),
+            (False, True, False),
+            (True, False, True),
+        ):
+            with trop.Registry(data_dir, ports=(port, port), check_all_interfaces=registry) as opened:
+                if granted:
+                    opened.lease(check_all_interfaces=call).close()
+                    opened.lease_many(1, check_all_interfaces=call)[0].close()
+                    continue
+                with pytest.raises(trop.ExhaustedError, match="1 occupied"):
+                    opened.lease(check_all_interfaces=call)
+
+
 @pytest.mark.parametrize("field", ["project", "task"])
 def test_a_stored_field_changes_only_by_its_own_permission(registry: trop.Registry, field: str) -> None:
     other = "task" if field == "project" else "project"

@@ -285,7 +285,7 @@ class Explanation:
 
     @property
     def closing(self) -> bool:
-        """Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are left."""
+        """Whether only connections of a former server are left, so that a new one can use it."""
 
     @property
     def forbidden(self) -> bool:

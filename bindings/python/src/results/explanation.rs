@@ -37,8 +37,7 @@ pub(crate) struct Explanation {
     excluded: bool,
     /// Whether no search chooses it because web clients refuse to connect to it.
     refused: bool,
-    /// Whether nobody has it, and a server that sets `SO_REUSEADDR` can use it beside connections that are
-    /// left.
+    /// Whether only connections of a former server are left, so that a new one can use it.
     closing: bool,
     /// Whether this user may not bind it.
     forbidden: bool,
