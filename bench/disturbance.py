@@ -2,10 +2,10 @@
 
     .venv/bin/python bench/disturbance.py [BINDS]
 
-Four processes lease as fast as they can, 100 ports each, and give them back, while a server that uses no trop
-binds and listens on random ports of the same range. A port that a process has just been given is no port of its
-own, so these failures are counted apart. Prints both counts, and the same for a process that asks `explain` about
-every port, which binds nothing. No part of `make bench`: what it counts are events of a few microseconds.
+Four processes lease as fast as they can, 100 ports each, and give them back, while a server that uses no
+trop binds and listens on random ports of the same range. A port that a process has just been given is no
+port of its own, so these failures are counted apart. Then the same beside a process that asks `explain`
+about every port. No part of `make bench`: what it counts are events of a few microseconds.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def main() -> None:
             stop.set()
             for worker in workers:
                 worker.join()
-        print(f"{name}: of {binds} binds, {own} of ports nobody had and {given} of ports just given were refused")
+        print(f"{name}: of {binds} binds {own} were refused, and {given} of ports just given")
 
 
 if __name__ == "__main__":
