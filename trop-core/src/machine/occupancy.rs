@@ -175,24 +175,19 @@ impl Binding {
 
     /// Binds the port and releases it.
     pub(crate) fn run(self, port: Port) -> Verdict {
-        match judge(bind(self, port, false)) {
-            Verdict::Dropped if self.is_dual_stack => self.only_ipv4().run(port),
-            verdict => verdict,
-        }
+        self.bind(port, false)
     }
 
     /// As [`Binding::run`], but tells a port that may be closing from one that something has. A socket that
     /// is bound with `SO_REUSEADDR` and does not listen yet looks like that too.
     pub(crate) fn examine(self, port: Port) -> Verdict {
-        match self.run(port) {
-            // Elsewhere the option hides sockets that are bound or listen.
-            Verdict::Occupied if cfg!(target_os = "linux") && self.protocol == Protocol::Tcp => {
-                let reused = match judge(bind(self, port, true)) {
-                    Verdict::Dropped if self.is_dual_stack => judge(bind(self.only_ipv4(), port, true)),
-                    verdict => verdict,
-                };
-                if reused == Verdict::Free { Verdict::Closing } else { Verdict::Occupied }
-            }
+        // UDP has no such state, and elsewhere the option hides sockets that are bound or listen.
+        self.bind(port, cfg!(target_os = "linux") && self.protocol == Protocol::Tcp)
+    }
+
+    fn bind(self, port: Port, tells_closing: bool) -> Verdict {
+        match judge(bind(self, port, tells_closing)) {
+            Verdict::Dropped if self.is_dual_stack => self.only_ipv4().bind(port, tells_closing),
             verdict => verdict,
         }
     }
@@ -227,9 +222,9 @@ impl Binding {
     }
 }
 
-fn judge(bound: io::Result<()>) -> Verdict {
+fn judge(bound: io::Result<Verdict>) -> Verdict {
     match bound {
-        Ok(()) => Verdict::Free,
+        Ok(verdict) => verdict,
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Verdict::Occupied,
         Err(error) if is_family_missing(&error) => Verdict::Dropped,
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -354,9 +349,9 @@ impl OccupancyPolicy {
     }
 }
 
-/// Binds a port and releases it. With `reuse` this succeeds beside sockets that allow it and do not listen;
-/// without it, as probes are made, only if there is no other socket at all.
-fn bind(binding: Binding, port: Port, reuse: bool) -> io::Result<()> {
+/// Binds a port without address reuse and releases it. If that is not possible and `tells_closing`, tries
+/// once more with it, which works beside sockets that allow it and do not listen.
+fn bind(binding: Binding, port: Port, tells_closing: bool) -> io::Result<Verdict> {
     let (kind, protocol) = match binding.protocol {
         Protocol::Tcp => (Type::STREAM, socket2::Protocol::TCP),
         Protocol::Udp => (Type::DGRAM, socket2::Protocol::UDP),
@@ -367,10 +362,13 @@ fn bind(binding: Binding, port: Port, reuse: bool) -> io::Result<()> {
         // Not the system's default, which may be either.
         socket.set_only_v6(!binding.is_dual_stack)?;
     }
-    if reuse {
-        socket.set_reuse_address(true)?;
+    match socket.bind(&address.into()) {
+        Err(error) if tells_closing && error.kind() == io::ErrorKind::AddrInUse => {
+            socket.set_reuse_address(true)?;
+            socket.bind(&address.into()).map(|()| Verdict::Closing)
+        }
+        bound => bound.map(|()| Verdict::Free),
     }
-    socket.bind(&address.into())
 }
 
 #[cfg(test)]

@@ -27,50 +27,60 @@ pub(crate) struct ProbeCache {
     known: BTreeMap<Port, Availability>,
     /// The first probe that failed for another reason than "address in use".
     failure: Option<String>,
-    /// How many ports were in use since the last one that was not.
-    in_use_in_a_row: u32,
-    in_use: OnceCell<Option<KernelSockets>>,
+    /// How many ports in a row were probed and in use.
+    in_vain: u32,
+    /// What the kernel was asked so far, in the order of [`QUESTIONS`], and what it told.
+    listed: Vec<Option<KernelSockets>>,
     bound: OnceCell<Option<Arc<KernelSockets>>>,
 }
 
-impl ProbeCache {
-    /// After so many ports in use the kernel is asked for all of them.
-    const ASK_AFTER: u32 = 3;
+/// After so many probes in vain the kernel is asked for all ports in use.
+const ASK_AFTER: u32 = 3;
 
+/// Listeners are the most frequent obstacle, so there is a second question only if probes are still in vain.
+const QUESTIONS: [fn() -> Option<KernelSockets>; 2] = [KernelSockets::listeners, KernelSockets::udp];
+
+impl ProbeCache {
     pub(crate) fn new(policy: OccupancyPolicy) -> ProbeCache {
         ProbeCache {
             policy,
             bindings: policy.bindings(),
             known: BTreeMap::new(),
             failure: None,
-            in_use_in_a_row: 0,
-            in_use: OnceCell::new(),
+            in_vain: 0,
+            listed: Vec::new(),
             bound: OnceCell::new(),
         }
     }
 
-    /// Whether a port can be used. Probes it, unless its result is cached or other ports before it made the
-    /// kernel tell that something has it.
+    /// Whether a port can be used. Probes it, unless its result is cached or the kernel has told that
+    /// something has it.
     pub(crate) fn availability(&mut self, port: Port) -> Availability {
         if let Some(known) = self.known.get(&port) {
             return *known;
         }
-        let is_listed = self.in_use_in_a_row >= Self::ASK_AFTER && self.is_listed(port) == Some(true);
-        let found = if is_listed { Availability::InUse } else { self.probe(port) };
-        self.in_use_in_a_row = if found == Availability::InUse { self.in_use_in_a_row + 1 } else { 0 };
+        if self.is_listed(port) {
+            return Availability::InUse;
+        }
+        let found = self.probe(port);
         self.known.insert(port, found);
+        self.in_vain = if found == Availability::InUse { self.in_vain + 1 } else { 0 };
+        if self.in_vain == ASK_AFTER {
+            self.in_vain = 0;
+            self.ask();
+        }
         found
     }
 
     /// As [`ProbeCache::availability`], for a port that is not going to be given out: without a probe where
     /// the kernel tells who listens.
     pub(crate) fn availability_unprobed(&mut self, port: Port) -> Availability {
-        match (self.known.get(&port), self.is_listed(port)) {
-            (Some(known), _) => *known,
-            (None, Some(true)) => Availability::InUse,
-            (None, Some(false)) => Availability::Free,
-            (None, None) => self.availability(port),
+        while self.ask() {}
+        if self.listed.iter().any(Option::is_none) {
+            return self.availability(port);
         }
+        let unprobed = if self.is_listed(port) { Availability::InUse } else { Availability::Free };
+        self.known.get(&port).copied().unwrap_or(unprobed)
     }
 
     /// Whether a port that was found closing still is, or is free by now.
@@ -116,23 +126,29 @@ impl ProbeCache {
         }
     }
 
-    /// Whether the kernel says that something has the port; none if it does not tell.
-    fn is_listed(&self, port: Port) -> Option<bool> {
-        let sockets = self.in_use.get_or_init(KernelSockets::in_use).as_ref()?;
-        Some(self.bindings.iter().any(|binding| sockets.prevent(*binding, port)))
+    /// Asks the kernel the next question. Returns whether there was one left.
+    fn ask(&mut self) -> bool {
+        let question = QUESTIONS.get(self.listed.len());
+        self.listed.extend(question.map(|question| question()));
+        question.is_some()
+    }
+
+    /// Whether the kernel has told that something has the port.
+    fn is_listed(&self, port: Port) -> bool {
+        self.listed.iter().flatten().any(|sockets| sockets.prevent(&self.bindings, port))
     }
 
     /// Whether a port that can be bound with address reuse belongs to nobody. Where the kernel does not tell,
     /// somebody may be about to listen on it.
     fn is_closing(&self, port: Port) -> bool {
         let bound = self.bound.get_or_init(|| KernelSockets::bound().map(Arc::new)).as_ref();
-        bound.is_some_and(|sockets| !sockets.has_tcp(port))
+        bound.is_some_and(|sockets| !sockets.have(port))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+    use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 
     use socket2::{Domain, Socket, Type};
 
@@ -202,28 +218,34 @@ mod tests {
     #[test]
     #[cfg(target_os = "linux")]
     fn ports_in_use_are_listed_by_the_kernel_and_free_ones_are_probed() {
-        let policy = OccupancyPolicy::default().for_lease();
-        let mut probes = ProbeCache::new(policy);
-        let sockets: Vec<_> =
-            (0..5).map(|_| std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
-        let ports: Vec<_> = sockets.iter().map(|socket| port_of(socket.local_addr().unwrap())).collect();
-        for port in &ports[..3] {
-            assert!(probes.in_use.get().is_none(), "no question for a few ports");
-            assert_eq!(probes.availability(*port), Availability::InUse);
+        let listeners: Vec<_> =
+            (0..5).map(|_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let datagrams: Vec<_> = (0..5).map(|_| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap()).collect();
+        let tcp: Vec<_> = listeners.iter().map(|socket| port_of(socket.local_addr().unwrap())).collect();
+        let udp: Vec<_> = datagrams.iter().map(|socket| port_of(socket.local_addr().unwrap())).collect();
+        for policy in [OccupancyPolicy::default(), OccupancyPolicy::default().for_lease()] {
+            let mut probes = ProbeCache::new(policy);
+            for (asked, ports) in [(0, &tcp), (1, &udp)] {
+                for port in &ports[..3] {
+                    assert_eq!(probes.listed.len(), asked, "no question for a few ports");
+                    assert_eq!(probes.availability(*port), Availability::InUse);
+                }
+                assert_eq!(probes.listed.len(), asked + 1);
+                // Not probed, or they would be known.
+                for port in &ports[3..] {
+                    assert_eq!(probes.availability(*port), Availability::InUse);
+                    assert!(!probes.known.contains_key(port));
+                }
+            }
+            let late = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+            let late = port_of(late.local_addr().unwrap());
+            assert_eq!(probes.availability(late), Availability::InUse, "not listed, so it was probed");
         }
-        assert_eq!(probes.availability(ports[3]), Availability::InUse);
-        assert!(probes.in_use.get().is_some());
-        // Listed, though it is free by now: it was not bound to see.
-        drop(sockets);
-        assert_eq!(probes.availability(ports[4]), Availability::InUse);
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let late = port_of(listener.local_addr().unwrap());
-        assert_eq!(probes.availability(late), Availability::InUse, "not listed, so it was probed");
     }
 
     #[test]
     fn no_port_is_probed_twice_in_one_search() {
-        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let port = Port::new("port", i64::from(socket.local_addr().unwrap().port())).unwrap();
         let mut probes = ProbeCache::new(OccupancyPolicy::default());
         assert_eq!(probes.availability(port), Availability::InUse);

@@ -164,7 +164,7 @@ impl Registry {
             })
             .collect();
         let bound = found.iter().any(|(_, _, closing)| *closing).then(KernelSockets::bound).flatten();
-        let belongs_to_nobody = |port| bound.as_ref().is_some_and(|bound| !bound.has_tcp(port));
+        let belongs_to_nobody = |port| bound.as_ref().is_some_and(|bound| !bound.have(port));
         let reserved = self.taken_ports(range)?;
         let owners = if found.is_empty() { Owners::default() } else { Owners::snapshot() };
         let finding = |(port, probe, may_be_closing)| Finding {
