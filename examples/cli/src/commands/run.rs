@@ -100,7 +100,9 @@ impl Run {
         let leases = registry.lease_many(self.count, &request)?;
         let first = leases.first().map(Lease::port);
         if let Some(preferred) = request.preferred.filter(|preferred| Some(*preferred) != first) {
-            log::warn!("preferred port {preferred} was not used: it is taken, excluded or outside the range");
+            log::warn!(
+                "preferred port {preferred} was not used: it is taken, excluded, outside the range, or forbidden to this user"
+            );
         }
         let variables: Vec<_> = leases
             .iter()
