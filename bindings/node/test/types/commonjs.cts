@@ -4,7 +4,7 @@ import { TropError, type Reserved } from 'trop';
 const reserved: Reserved = trop.reserve({ path: 'a', tag: 'web', port: 5010, min: 5000, max: 5100 });
 const port: number = reserved.port;
 const at: Date = reserved.createdAt;
-reserved.refusal satisfies 'outside_range' | 'reserved' | 'excluded' | 'occupied' | null;
+reserved.refusal satisfies 'outside_range' | 'reserved' | 'excluded' | 'occupied' | 'forbidden' | null;
 reserved.cleanup?.pruned satisfies trop.Reservation[] | undefined;
 trop.reserve({
   project: 'shop',
