@@ -84,7 +84,7 @@ pub use operations::{
     Cleanup, Doubt, ExcludeRequest, ExclusionFile, Explanation, Field, Filter, Finding, GroupFormat,
     GroupKey, GroupOutcome, GroupRequest, Holder, InitRequest, Initialized, Lease, LeaseInfo, LeaseRequest,
     Member, MigrateRequest, PortOccupancy, Preserved, ReleaseRequest, ReserveRequest, Reserved,
-    ReservedGroup, Scan, ScanRequest, Shell,
+    ReservedGroup, Scan, ScanRequest, Shell, forgotten_ports,
 };
 pub use registry::Registry;
 pub use store::data_dir::data_dir;

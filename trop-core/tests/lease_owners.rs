@@ -76,7 +76,7 @@ fn take_and_bind() -> ! {
             match round {
                 0 => {
                     for lease in leases {
-                        lease.close().unwrap();
+                        lease.close();
                     }
                 }
                 1 => registry.close(),
@@ -233,13 +233,13 @@ fn a_child_ends_first() {
             assert!(lease.is_open());
             assert_eq!(registry.own_leases().unwrap(), []);
             // What was inherited is not this process's to close.
-            lease.close().unwrap();
+            lease.close();
             assert!(lease.is_open());
             reserve(&registry, "/child", "a").unwrap();
             let own = one(&registry);
             assert_eq!(own.port(), port(20002));
             assert_eq!(registry.own_leases().unwrap().len(), 1);
-            own.close().unwrap();
+            own.close();
             assert!(!own.is_open());
             std::mem::forget(one(&registry));
             registry.close();
@@ -298,7 +298,7 @@ fn the_parent_closes_while_the_child_lives() {
         let leases = [one(&registry), one(&registry)];
         let mut gate = Gate::new();
         let child = fork(|| gate.wait());
-        leases[0].close().unwrap();
+        leases[0].close();
         assert_eq!(preferring(&scratch.open(), 20000), 20000);
         registry.close();
         assert_eq!(preferring(&scratch.open(), 20001), 20001);
@@ -498,7 +498,7 @@ fn a_lease_is_closed_while_the_registry_is_closed() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 barrier.wait();
-                lease.close().unwrap();
+                lease.close();
             });
             barrier.wait();
             registry.close();
@@ -536,7 +536,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
                                 close => {
                                     taken.lock().unwrap().remove(&number);
                                     if close == 1 {
-                                        lease.close().unwrap();
+                                        lease.close();
                                     }
                                 }
                             }
@@ -552,7 +552,7 @@ fn threads_take_and_close_leases_while_the_registry_is_closed() {
                 assert_eq!(code, Code::Closed);
                 assert!(kept.iter().all(|lease| !lease.is_open()));
                 for lease in kept {
-                    lease.close().unwrap();
+                    lease.close();
                 }
             }
         });

@@ -95,7 +95,7 @@ fn a_held_port_is_bound_and_a_server_can_listen_on_it_once() {
     assert_eq!(TcpListener::bind(address).unwrap_err().kind(), ErrorKind::AddrInUse, "a second server");
     assert_eq!(code(lease.listen("127.0.0.1", 1)), Code::Io);
     drop(server);
-    lease.close().unwrap();
+    lease.close();
     // With the lease closed, nobody holds the port.
     let mut request = LeaseRequest::default();
     (request.hold, request.contiguous) = (true, true);
@@ -221,7 +221,7 @@ fn a_socket_from_the_lease_is_the_callers() {
         assert_eq!(code(lease.listen("192.0.2.1", 1)), Code::Io);
 
         // The socket outlives the lease, and the lease ended.
-        lease.close().unwrap();
+        lease.close();
         assert_eq!(code(lease.listen("127.0.0.1", 1)), Code::Closed);
         assert_eq!(code(lease.bind(Protocol::Udp, "127.0.0.1")), Code::Closed);
         assert_eq!(code(lease.wait_listening(LONG)), Code::Closed);
@@ -259,7 +259,7 @@ fn waiting_for_ones_own_server() {
     // Closed by another thread while one waits.
     thread::scope(|scope| {
         let waiting = scope.spawn(|| lease.wait_listening(Duration::MAX));
-        lease.close().unwrap();
+        lease.close();
         assert_eq!(code(waiting.join().unwrap()), Code::Closed);
     });
 }
@@ -348,7 +348,7 @@ fn somebody_else_listens_on_the_leased_port() {
     let registry = probing(&scratch, 1);
     let lease = lease(&registry);
     let server = foreign_server(&lease);
-    lease.close().unwrap();
+    lease.close();
     let mut waiting = Process::start(NAME, "waiting", &scratch.dir());
     waiting.say(&lease.port().to_string());
     assert_eq!(waiting.hear(), "leased");
@@ -428,7 +428,7 @@ fn a_scan_tells_leased_ports_from_others() {
     let sockets = (lease.listen("127.0.0.1", 1).unwrap(), TcpListener::bind((LOOPBACK, other)).unwrap());
     let scan = || registry.scan(&ScanRequest::default()).unwrap().unreserved();
     assert_eq!(scan().iter().map(Port::get).collect::<Vec<_>>(), [other]);
-    lease.close().unwrap();
+    lease.close();
     assert_eq!(scan().iter().count(), 2);
     drop(sockets);
 }

@@ -2,6 +2,7 @@
 
 mod checkout_cache;
 mod git;
+mod holding;
 mod kernel_sockets;
 mod occupancy;
 mod probe_cache;
@@ -9,6 +10,7 @@ mod sockets;
 
 pub(crate) use checkout_cache::CheckoutCache;
 pub(crate) use git::Inferred;
+pub(crate) use holding::{HoldingSockets, bound};
 pub(crate) use kernel_sockets::{KernelSockets, verdicts};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
 pub(crate) use probe_cache::{Availability, ProbeCache};

@@ -22,7 +22,7 @@ pub use exclude::{ExcludeRequest, ExclusionFile};
 pub use explain::Explanation;
 pub use group_format::{GroupFormat, Shell};
 pub use init::{InitRequest, Initialized};
-pub use lease::{Holder, Lease, LeaseInfo, LeaseRequest};
+pub use lease::{Holder, Lease, LeaseInfo, LeaseRequest, forgotten_ports};
 pub use lookup::Filter;
 pub use metadata::Field;
 pub use migrate::MigrateRequest;

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub(crate) use owner::{Reaper, is_alive};
+pub(crate) use owner::{Reaper, noted_ends};
+pub(crate) use session::LeaseSession;
 
 use crate::config::{Configuration, Discovery, RegistryOptions};
 use crate::fork;
@@ -22,12 +23,11 @@ use crate::store::data_dir::data_dir;
 use crate::store::{ConnectionSlot, Database};
 use closing_range::ClosingRange;
 use recent_keys::RecentKeys;
-use session::LeaseSession;
 
 /// An open registry: a handle that is cheap to clone and may be used by any number of threads.
 ///
-/// It keeps one connection to the database, which is closed with the last clone. It survives `fork`: parent
-/// and child may both go on using it.
+/// It keeps one connection to the database, which is closed with the last clone. Each of its leases is a
+/// clone, too. It survives `fork`: parent and child may both go on using it.
 #[derive(Clone)]
 pub struct Registry(Arc<Inner>);
 
@@ -44,7 +44,8 @@ struct Inner {
 /// The connection, the leases taken through it, which end with it, and what was found lately.
 struct RegistryState {
     connection: ConnectionSlot,
-    session: LeaseSession,
+    /// Shared with the leases that have lost their handles, which go on without the registry.
+    session: Arc<LeaseSession>,
     recent_keys: RecentKeys,
     checkouts: CheckoutCache,
     closing_range: ClosingRange,
@@ -54,7 +55,7 @@ impl RegistryState {
     fn new(connection: ConnectionSlot, session: LeaseSession) -> RegistryState {
         RegistryState {
             connection,
-            session,
+            session: Arc::new(session),
             recent_keys: RecentKeys::default(),
             checkouts: CheckoutCache::default(),
             closing_range: ClosingRange::default(),
@@ -64,7 +65,9 @@ impl RegistryState {
 
 impl Drop for RegistryState {
     fn drop(&mut self) {
-        self.session.close(&self.connection);
+        if Arc::strong_count(&self.session) == 1 {
+            self.session.close(&self.connection);
+        }
     }
 }
 
@@ -250,7 +253,7 @@ impl Registry {
         &self.0.state.connection
     }
 
-    pub(crate) fn session(&self) -> &LeaseSession {
+    pub(crate) fn session(&self) -> &Arc<LeaseSession> {
         &self.0.state.session
     }
 

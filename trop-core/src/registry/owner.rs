@@ -3,9 +3,10 @@
 //! these processes ends, however it ends.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::hash::{BuildHasher, RandomState};
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Read, Write as _};
 use std::path::Path;
 
 use rusqlite::Connection;
@@ -28,6 +29,8 @@ pub(super) struct Owner {
     /// Holds the lock until it is closed. It is never unlocked explicitly, because that would release the
     /// lock for forked children too.
     lock: File,
+    /// Whether [`Owner::note_ended`] may have written to the file.
+    has_notes: bool,
 }
 
 impl Owner {
@@ -39,7 +42,7 @@ impl Owner {
         let file = format!("{PREFIX}{:016x}", RandomState::new().hash_one(std::process::id()));
         let path = directory.join(&file);
         let mut options = OpenOptions::new();
-        options.read(true).write(true).create_new(true);
+        options.read(true).append(true).create_new(true);
         #[cfg(unix)]
         std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
         let lock = options.open(&path).map_err(|source| Error::io("create", &path, source))?;
@@ -48,7 +51,7 @@ impl Owner {
             .map_err(|error| no_locks(&path, &error))
             .and_then(|()| store::insert_owner(connection, &file, std::process::id(), &command()));
         match id {
-            Ok(id) => Ok(Owner { id, file, lock }),
+            Ok(id) => Ok(Owner { id, file, lock, has_notes: false }),
             Err(error) => {
                 // The owner was not stored, so no other process knows its file.
                 let _ = fs::remove_file(&path);
@@ -73,10 +76,23 @@ impl Owner {
         Ok(())
     }
 
-    /// Keeps the lock of the parent process until this forked child ends, because the leases of the parent
-    /// are shared with its children.
-    pub(super) fn inherit(self) {
-        std::mem::forget(self.lock);
+    /// Appends the serial numbers of leases that have ended and are still in the database. What cannot be
+    /// written is left out: these leases end with the next change of their registry, or with the owner.
+    pub(super) fn note_ended(&mut self, serials: impl IntoIterator<Item = i64>) {
+        let mut notes = String::new();
+        for serial in serials {
+            // Each has a line of its own even after one that was cut off.
+            let _ = write!(notes, "\n{serial:016x}\n");
+        }
+        self.has_notes = true;
+        let _ = (&self.lock).write_all(notes.as_bytes());
+    }
+
+    /// Removes these notes, once the leases are no longer in the database.
+    pub(super) fn clear_notes(&mut self) {
+        if self.has_notes {
+            self.has_notes = self.lock.set_len(0).is_err();
+        }
     }
 }
 
@@ -105,18 +121,58 @@ fn command() -> String {
         .collect()
 }
 
-/// Whether the owner with this file is alive. If that cannot be determined, it counts as alive. It is dead if
-/// the file is missing, or if the name is not that of a lock file.
-pub(crate) fn is_alive(directory: &Path, file: &str) -> bool {
-    if !is_name(file) {
-        return false;
+/// What the lock file of an owner tells.
+enum OwnerState {
+    /// It is missing or not locked, or the name is not that of a lock file.
+    Dead,
+    /// It is locked, or that cannot be determined. The file, if it can be opened.
+    Alive(Option<File>),
+}
+
+impl OwnerState {
+    fn read(directory: &Path, file: &str) -> OwnerState {
+        if !is_name(file) {
+            return OwnerState::Dead;
+        }
+        // A shared lock, so that processes which check at the same moment do not take each other for the
+        // owner. Closing the file releases it.
+        match open_without_waiting(&directory.join(file)) {
+            Ok(opened) if opened.try_lock_shared().is_ok() => OwnerState::Dead,
+            Ok(opened) => OwnerState::Alive(Some(opened)),
+            Err(error) if error.kind() == ErrorKind::NotFound => OwnerState::Dead,
+            Err(_) => OwnerState::Alive(None),
+        }
     }
-    // A shared lock, so that processes which check at the same moment do not take each other for the owner.
-    // Closing the file releases it.
-    match open_without_waiting(&directory.join(file)) {
-        Ok(opened) => opened.try_lock_shared().is_err(),
-        Err(error) => error.kind() != ErrorKind::NotFound,
+}
+
+fn is_alive(directory: &Path, file: &str) -> bool {
+    matches!(OwnerState::read(directory, file), OwnerState::Alive(_))
+}
+
+/// The serial numbers of leases that a live owner has noted as ended; `None` if the owner is dead.
+pub(crate) fn noted_ends(directory: &Path, file: &str) -> Option<BTreeSet<i64>> {
+    match OwnerState::read(directory, file) {
+        OwnerState::Dead => None,
+        OwnerState::Alive(file) => Some(file.map(|file| notes(&file)).unwrap_or_default()),
     }
+}
+
+/// Reads what [`Owner::note_ended`] has written, whatever else the file contains.
+fn notes(file: &File) -> BTreeSet<i64> {
+    /// More than the notes of as many leases as there are ports.
+    const MOST_BYTES: u64 = 2 << 20;
+    let mut text = Vec::new();
+    if file.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() > 0) {
+        // What was read before an error is as good as all else.
+        let _ = file.take(MOST_BYTES).read_to_end(&mut text);
+    }
+    text.split(|byte| *byte == b'\n').filter_map(serial).collect()
+}
+
+fn serial(line: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(line).ok()?;
+    let is_whole = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    i64::from_str_radix(text, 16).ok().filter(|_| is_whole)
 }
 
 /// Whether text from the database is a name of a lock file, which cannot lead out of the data directory.
@@ -156,17 +212,24 @@ impl Reaper<'_> {
         Ok(last)
     }
 
-    /// Reaps every dead owner and every lease without an owner. Returns whether a lease ended.
+    /// Reaps every dead owner, every lease without an owner, and what owners have noted as ended. Returns
+    /// whether a lease ended.
     pub(crate) fn reap_all(&self) -> Result<bool> {
-        let mut dead = BTreeMap::new();
+        let (mut dead, mut noted) = (BTreeMap::new(), BTreeMap::new());
         let mut last = i64::MIN;
         while let Some((id, file)) = store::next_owner(self.connection, last)? {
             last = id;
-            if !is_alive(self.directory, &file) {
-                dead.insert(id, file);
+            match noted_ends(self.directory, &file) {
+                None => drop(dead.insert(id, file)),
+                Some(serials) if serials.is_empty() => {}
+                Some(serials) => drop(noted.insert(id, serials)),
             }
         }
-        let ended = self.remove(dead)? + self.remove_ownerless_leases()?;
+        let mut ended = self.remove(dead)? + self.remove_ownerless_leases()?;
+        if !noted.is_empty() {
+            let is_noted = |owner, serial| noted.get(&owner).is_some_and(|ends| ends.contains(&serial));
+            ended += store::remove_leases(self.connection, is_noted)?;
+        }
         self.remove_orphaned_lock_files(usize::MAX)?;
         Ok(ended > 0)
     }
@@ -176,13 +239,14 @@ impl Reaper<'_> {
         store::remove_owners(self.connection, &store::unknown_owners(self.connection)?)
     }
 
-    /// Frees a port if it is leased by a dead owner. Returns whether it was.
+    /// Frees a port if it is leased by a dead owner, or by one that has noted the end of this lease. Returns
+    /// whether it was.
     pub(crate) fn reap_port(&self, port: Port) -> Result<bool> {
-        match store::owner_of(self.connection, port)? {
-            Some((id, file)) if file.as_deref().is_none_or(|file| !is_alive(self.directory, file)) => {
-                Ok(self.remove(BTreeMap::from([(id, file.unwrap_or_default())]))? > 0)
-            }
-            _ => Ok(false),
+        let Some((lease, owner, file)) = store::lease_of(self.connection, port)? else { return Ok(false) };
+        match file.as_deref().and_then(|file| noted_ends(self.directory, file)) {
+            None => Ok(self.remove(BTreeMap::from([(owner, file.unwrap_or_default())]))? > 0),
+            Some(ends) if ends.contains(&lease.serial) => store::remove_lease(self.connection, lease),
+            Some(_) => Ok(false),
         }
     }
 

@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
+use std::mem;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::owner::{Owner, Reaper};
 use crate::fork;
+use crate::machine::HoldingSockets;
 use crate::model::{Error, LeaseId, Port, Result};
 use crate::store::{self, ConnectionSlot, data_dir};
 
@@ -25,8 +27,8 @@ struct State {
     /// because it would otherwise use the same serial numbers as its siblings.
     generation: u64,
     owner: Option<Owner>,
-    /// The serial numbers of the leases that have not been closed.
-    live: BTreeMap<Port, i64>,
+    /// The leases that have not been closed.
+    live: BTreeMap<Port, Live>,
     /// Leases that were closed and are still in the database; the next change removes them.
     to_remove: BTreeSet<LeaseId>,
     last_serial: i64,
@@ -36,6 +38,26 @@ struct State {
     last_check: Option<Instant>,
     /// Whether the registry was closed. It gives no leases any more.
     closed: bool,
+    /// Whether this state outlives its registry, because a number was given out without a handle.
+    kept: bool,
+}
+
+struct Live {
+    serial: i64,
+    #[allow(dead_code, reason = "bound as long as they exist")]
+    sockets: HoldingSockets,
+}
+
+impl State {
+    fn has(&self, lease: LeaseId) -> bool {
+        self.live.get(&lease.port).is_some_and(|live| live.serial == lease.serial)
+    }
+
+    /// Keeps the lock and the sockets of the parent process open until this forked child ends, because the
+    /// leases of the parent are shared with its children.
+    fn inherit(&mut self) {
+        mem::forget((self.owner.take(), mem::take(&mut self.live)));
+    }
 }
 
 impl Default for State {
@@ -51,6 +73,7 @@ impl Default for State {
             last_reaped: i64::MIN,
             last_check: None,
             closed: false,
+            kept: false,
         }
     }
 }
@@ -59,9 +82,7 @@ impl LeaseSession {
     fn with<T>(&self, run: impl FnOnce(&mut State) -> T) -> T {
         fork::locked_on(&self.0, |state| {
             if state.generation != fork::generation() {
-                if let Some(inherited) = state.owner.take() {
-                    inherited.inherit();
-                }
+                state.inherit();
                 *state = State { closed: state.closed, ..State::default() };
             }
             run(state)
@@ -70,8 +91,12 @@ impl LeaseSession {
 
     /// Returns the session for a copy of the registry in memory. It has the same leases as this one.
     pub(crate) fn dry_run(&self) -> LeaseSession {
-        let (live, to_remove) = self.with(|state| (state.live.clone(), state.to_remove.clone()));
-        LeaseSession(Mutex::new(State { live, to_remove, ..State::default() }))
+        self.with(|state| {
+            let copy = |live: &Live| Live { serial: live.serial, sockets: HoldingSockets::default() };
+            let live = state.live.iter().map(|(port, live)| (*port, copy(live))).collect();
+            let to_remove = state.to_remove.clone();
+            LeaseSession(Mutex::new(State { live, to_remove, ..State::default() }))
+        })
     }
 
     /// Returns the id of the owner that this registry is, inside the caller's write transaction. The first
@@ -134,14 +159,19 @@ impl LeaseSession {
 
     /// Adds leases that were committed. Fails if another thread has closed the registry meanwhile, because
     /// the owner and the rows are gone then.
-    pub(crate) fn add(&self, owner: i64, leases: impl Iterator<Item = LeaseId>) -> Result<()> {
+    pub(crate) fn add(
+        &self,
+        owner: i64,
+        leases: impl Iterator<Item = (LeaseId, HoldingSockets)>,
+    ) -> Result<()> {
         self.with(|state| {
             if state.closed {
                 return Err(Error::Closed);
             }
             // If another thread has replaced the owner meanwhile, the leases of the former one have ended.
             if state.owner.as_ref().is_some_and(|current| current.id == owner) {
-                state.live.extend(leases.map(|lease| (lease.port, lease.serial)));
+                let live = |(LeaseId { port, serial }, sockets)| (port, Live { serial, sockets });
+                state.live.extend(leases.map(live));
             }
             Ok(())
         })
@@ -149,19 +179,35 @@ impl LeaseSession {
 
     /// Whether a lease belongs to this registry in this process and was not closed.
     pub(crate) fn has(&self, lease: LeaseId) -> bool {
-        self.with(|state| state.live.get(&lease.port) == Some(&lease.serial))
+        self.with(|state| state.has(lease))
+    }
+
+    /// Notes that this session is to outlive its registry. Returns whether it was not noted before.
+    pub(crate) fn keep(&self) -> bool {
+        self.with(|state| !mem::replace(&mut state.kept, true))
     }
 
     /// Marks a lease to be ended by the next change. Returns whether it was live.
     pub(crate) fn close_lease(&self, lease: LeaseId) -> bool {
         self.with(|state| {
-            let was_live = state.live.get(&lease.port) == Some(&lease.serial);
+            let was_live = state.has(lease);
             if was_live {
                 state.live.remove(&lease.port);
                 state.to_remove.insert(lease);
             }
             was_live
         })
+    }
+
+    /// Notes for other processes that a lease was closed, unless it has been removed from the database.
+    pub(crate) fn note_closed(&self, lease: LeaseId) {
+        self.with(|state| {
+            if state.to_remove.contains(&lease)
+                && let Some(owner) = &mut state.owner
+            {
+                owner.note_ended([lease.serial]);
+            }
+        });
     }
 
     /// The leases that were closed and are still in the database.
@@ -185,29 +231,46 @@ impl LeaseSession {
         }
         self.with(|state| {
             state.to_remove.retain(|lease| !ended.contains(lease));
-            state.live.retain(|port, serial| !ended.contains(&LeaseId { port: *port, serial: *serial }));
+            state.live.retain(|port, live| !ended.contains(&LeaseId { port: *port, serial: live.serial }));
+            if state.to_remove.is_empty()
+                && let Some(owner) = &mut state.owner
+            {
+                owner.clear_notes();
+            }
         });
     }
 
     /// Ends the owner with all its leases, for good. Never waits: if the database is busy, other processes
-    /// remove the leases when they find that the lock is released.
+    /// remove the leases when they find that the lock is released, or, while a forked child shares it, that
+    /// their end was noted.
     pub(super) fn close(&self, slot: &ConnectionSlot) {
         if fork::is_broken() {
             // In a process that was forked from inside an operation, the state may be locked by a thread that
             // does not exist here.
             return;
         }
-        let owner = self.with(|state| {
+        let (owner, live, to_remove) = self.with(|state| {
             state.closed = true;
-            state.live.clear();
-            state.to_remove.clear();
-            state.owner.take()
+            (state.owner.take(), mem::take(&mut state.live), mem::take(&mut state.to_remove))
         });
-        let Some(owner) = owner else { return };
+        let Some(mut owner) = owner else { return };
         if matches!(data_dir::exists(slot.directory()), Ok(true)) {
-            let _ = slot.run_within(Duration::ZERO, |database| {
+            let removed = slot.run_within(Duration::ZERO, |database| {
                 database.write(|transaction| owner.remove(transaction, slot.directory()))
             });
+            if removed.is_err() {
+                let closed = to_remove.iter().map(|lease| lease.serial);
+                owner.note_ended(live.values().map(|live| live.serial).chain(closed));
+            }
+        }
+    }
+}
+
+impl Drop for LeaseSession {
+    fn drop(&mut self) {
+        let state = self.0.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if state.generation != fork::generation() {
+            state.inherit();
         }
     }
 }

@@ -56,13 +56,20 @@ pub(crate) fn unknown_owners(connection: &Connection) -> Result<BTreeSet<i64>> {
     Ok(statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?)
 }
 
-/// The id of the owner that leases a port, and the owner's file if the owner is stored; `None` if the port is
-/// not leased.
-pub(crate) fn owner_of(connection: &Connection, port: Port) -> Result<Option<(i64, Option<String>)>> {
+/// The lease of a port, the id of its owner, and the owner's file if the owner is stored; `None` if the port
+/// is not leased.
+pub(crate) fn lease_of(
+    connection: &Connection,
+    port: Port,
+) -> Result<Option<(LeaseId, i64, Option<String>)>> {
     let mut statement = connection.prepare_cached(
-        "SELECT owner, file FROM trop_leases LEFT JOIN trop_owners ON id = owner WHERE port = ?1",
+        "SELECT serial, owner, file FROM trop_leases LEFT JOIN trop_owners ON id = owner WHERE port = ?1",
     )?;
-    Ok(statement.query_row([port.get()], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    let lease = |serial| LeaseId { port, serial };
+    let found = statement
+        .query_row([port.get()], |row| Ok((lease(row.get(0)?), row.get(1)?, row.get(2)?)))
+        .optional()?;
+    Ok(found)
 }
 
 pub(crate) fn insert_lease(
@@ -91,25 +98,35 @@ pub(crate) fn remove_lease(connection: &Connection, lease: LeaseId) -> Result<bo
     Ok(removed > 0)
 }
 
-/// Removes owners with all their leases. Returns the number of leases. Reads every lease once, because an
-/// index would make each of them more expensive.
+/// Removes owners with all their leases. Returns the number of leases.
 pub(crate) fn remove_owners(connection: &Connection, ids: &BTreeSet<i64>) -> Result<usize> {
     if ids.is_empty() {
         return Ok(0);
     }
+    let ended = remove_leases(connection, |owner, _| ids.contains(&owner))?;
+    for id in ids {
+        connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
+    }
+    Ok(ended)
+}
+
+/// Ends the leases whose owner and serial number are selected. Returns how many. Reads every lease once,
+/// because an index would make each of them more expensive.
+pub(crate) fn remove_leases(
+    connection: &Connection,
+    is_selected: impl Fn(i64, i64) -> bool,
+) -> Result<usize> {
     let mut ended = Vec::new();
     let mut statement = connection.prepare_cached("SELECT port, serial, owner FROM trop_leases")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        if ids.contains(&row.get(2)?) {
-            ended.push(LeaseId { port: rows::port(row, 0)?, serial: row.get(1)? });
+        let lease = LeaseId { port: rows::port(row, 0)?, serial: row.get(1)? };
+        if is_selected(row.get(2)?, lease.serial) {
+            ended.push(lease);
         }
     }
     for lease in &ended {
         remove_lease(connection, *lease)?;
-    }
-    for id in ids {
-        connection.prepare_cached("DELETE FROM trop_owners WHERE id = ?1")?.execute([id])?;
     }
     Ok(ended.len())
 }

@@ -25,8 +25,8 @@ pub(crate) use connection::Database;
 pub(crate) use connections::ConnectionSlot;
 pub(crate) use free_ports::{Found, Order, next_free, rest_is_over, rested_ports};
 pub(crate) use leases::{
-    LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, leases, next_owner, owner_of,
-    remove_lease, remove_owners, unknown_owners,
+    LeaseRow, has_owner, insert_lease, insert_owner, is_owner_file, lease_of, leases, next_owner,
+    remove_lease, remove_leases, remove_owners, unknown_owners,
 };
 pub(crate) use rows::{
     Selection, by_key, by_port, insert, is_reserved, list, refresh, remove, reserved_ports, select,

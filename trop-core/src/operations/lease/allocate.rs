@@ -3,8 +3,7 @@
 use rusqlite::Connection;
 
 use super::handle::Lease;
-use super::holding::HoldingSockets;
-use crate::machine::{OccupancyPolicy, ProbeCache};
+use crate::machine::{HoldingSockets, OccupancyPolicy, ProbeCache};
 use crate::model::{
     Blockers, Error, Key, LeaseId, Port, PortRange, Reservation, Result, Tag, Timestamp, identifier, paths,
 };
@@ -135,12 +134,10 @@ impl Registry {
             let (chosen, _) = with_cleanup_retry(self, transaction, plan.occupancy, permitted, attempt)?;
             Ok((chosen, owner))
         })?;
-        self.session().add(owner, chosen.iter().map(|lease| lease.id))?;
-        let leased = |Chosen { id, sockets }: Chosen| {
-            let label = plan.label.map(str::to_owned);
-            Lease::new(self.clone(), id, label, sockets)
-        };
-        Ok(chosen.into_iter().map(leased).collect())
+        let leased = |chosen: &Chosen| Lease::new(self.clone(), chosen.id, plan.label.map(str::to_owned));
+        let leases = chosen.iter().map(leased).collect();
+        self.session().add(owner, chosen.into_iter().map(|lease| (lease.id, lease.sockets)))?;
+        Ok(leases)
     }
 
     fn choose(

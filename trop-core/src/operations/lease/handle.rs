@@ -1,13 +1,10 @@
 //! A lease in the process that took it.
 
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::holding::HoldingSockets;
 use crate::fork;
-use crate::model::{Error, LeaseId, Port, Result};
+use crate::model::{LeaseId, Port};
 use crate::registry::Registry;
 use crate::store::data_dir;
 
@@ -15,6 +12,7 @@ use crate::store::data_dir;
 ///
 /// A child made by `fork` shares it: it lasts until the last of them ends, and closing it in the child does
 /// nothing.
+#[must_use = "dropping a lease ends it; for a number alone there is `Registry::port`"]
 pub struct Lease {
     registry: Registry,
     id: LeaseId,
@@ -22,25 +20,19 @@ pub struct Lease {
     generation: u64,
     /// The process that took it.
     pid: u32,
-    closed: AtomicBool,
-    sockets: Mutex<HoldingSockets>,
+    /// Whether it goes on after this handle is dropped.
+    is_forgotten: bool,
 }
 
 impl Lease {
-    pub(super) fn new(
-        registry: Registry,
-        id: LeaseId,
-        label: Option<String>,
-        sockets: HoldingSockets,
-    ) -> Lease {
+    pub(super) fn new(registry: Registry, id: LeaseId, label: Option<String>) -> Lease {
         Lease {
             registry,
             id,
             label,
             generation: fork::generation(),
             pid: std::process::id(),
-            closed: AtomicBool::new(false),
-            sockets: Mutex::new(sockets),
+            is_forgotten: false,
         }
     }
 
@@ -64,51 +56,48 @@ impl Lease {
     /// Whether neither the lease nor its registry was closed. Always true in a forked child.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        if self.generation != fork::generation() {
-            return true;
-        }
-        !self.closed.load(Ordering::SeqCst) && self.registry.session().has(self.id)
+        self.is_inherited() || self.registry.session().has(self.id)
     }
 
-    /// Gives the port back. Closing twice is no error. Closing it in a forked child does nothing.
+    /// Whether it was taken by a process that forked this one.
+    fn is_inherited(&self) -> bool {
+        self.generation != fork::generation()
+    }
+
+    /// Gives the port back, as dropping the lease does. Closing twice does nothing, nor does closing a lease
+    /// of the parent in a forked child.
     ///
-    /// # Errors
-    /// [`Error::Busy`](crate::Error::Busy) and every error of the database. For this process the lease has
-    /// ended all the same. The port is given back by the next change of its registry or, once the process has
-    /// ended, by the next allocation that needs it.
-    pub fn close(&self) -> Result<()> {
-        self.end(self.registry.connection().timeout())
-    }
-
-    /// Gives the port back without waiting for a busy database, as dropping the lease does. If the database
-    /// is busy, the next change of its registry gives it back.
-    pub fn end_without_waiting(&self) {
-        // After a failure the next change ends the lease.
-        let _ = self.end(Duration::ZERO);
-    }
-
-    fn end(&self, wait: Duration) -> Result<()> {
-        if self.generation != fork::generation() || self.closed.swap(true, Ordering::SeqCst) {
-            return Ok(());
+    /// Never waits and never fails. If the database is busy, the end of the lease is noted in a file beside
+    /// it, and whoever would be refused because of the lease removes it; so does the next change of its
+    /// registry.
+    pub fn close(&self) {
+        if self.is_inherited() {
+            return;
         }
-        *self.sockets.lock().unwrap_or_else(PoisonError::into_inner) = HoldingSockets::default();
         let was_live = self.registry.session().close_lease(self.id);
         // Without a database there is nothing to give back, and none must be created.
         if !was_live || matches!(data_dir::exists(self.registry.data_dir()), Ok(false)) {
-            return Ok(());
+            return;
         }
         // Every change ends the leases that were closed.
-        match self.registry.write_within(wait, |_| Ok(())) {
-            // Another thread closed the registry meanwhile, which ended the lease as well.
-            Err(Error::Closed) => Ok(()),
-            result => result,
+        if self.registry.write_within(Duration::ZERO, |_| Ok(())).is_err() {
+            self.registry.session().note_closed(self.id);
         }
+    }
+
+    /// Drops the handle, but not the lease. Returns what is needed to end it later, unless it has ended or
+    /// belongs to a process that forked this one.
+    pub(super) fn leave(mut self) -> Option<(Registry, LeaseId)> {
+        self.is_forgotten = !self.is_inherited() && self.is_open();
+        self.is_forgotten.then(|| (self.registry.clone(), self.id))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end_without_waiting();
+        if !self.is_forgotten {
+            self.close();
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::model::{LeaseId, Port, PortRange, PortSet, Reservation, Result, Timestamp};
-use crate::registry::{Registry, is_alive};
+use crate::registry::{Registry, noted_ends};
 use crate::store::{self, LeaseRow};
 
 /// A lease of any process, as it is stored.
@@ -137,14 +137,15 @@ impl Registry {
     }
 
     fn view(&self) -> View<'_> {
-        View { directory: self.data_dir(), alive: BTreeMap::new(), closed: self.session().closed_leases() }
+        View { directory: self.data_dir(), noted: BTreeMap::new(), closed: self.session().closed_leases() }
     }
 }
 
 /// Determines which leases have ended. Each owner is checked once.
 struct View<'r> {
     directory: &'r Path,
-    alive: BTreeMap<String, bool>,
+    /// By the owner's file: the leases that it has noted as ended; `None` for a dead owner.
+    noted: BTreeMap<String, Option<BTreeSet<i64>>>,
     /// Leases of this process that were closed and not yet removed.
     closed: BTreeSet<LeaseId>,
 }
@@ -154,8 +155,9 @@ impl View<'_> {
         let LeaseRow { id, owner, label, directory, since } = row;
         let alive = !self.closed.contains(&id)
             && owner.as_ref().is_some_and(|owner| {
-                let look = || is_alive(self.directory, &owner.file);
-                *self.alive.entry(owner.file.clone()).or_insert_with(look)
+                let look = || noted_ends(self.directory, &owner.file);
+                let ends = self.noted.entry(owner.file.clone()).or_insert_with(look);
+                ends.as_ref().is_some_and(|ends| !ends.contains(&id.serial))
             });
         let (pid, command) = owner.map(|owner| (owner.pid, owner.command)).unzip();
         LeaseInfo { port: id.port, label, alive, pid, command, directory, since, id }

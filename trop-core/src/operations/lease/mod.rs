@@ -2,11 +2,12 @@
 
 mod allocate;
 mod handle;
-mod holding;
 mod listening;
 mod lookup;
 mod socket;
+mod without_handle;
 
 pub use allocate::LeaseRequest;
 pub use handle::Lease;
 pub use lookup::{Holder, LeaseInfo};
+pub use without_handle::forgotten_ports;

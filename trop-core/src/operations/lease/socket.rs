@@ -6,8 +6,7 @@ use std::net::{TcpListener, ToSocketAddrs};
 use socket2::Socket;
 
 use super::handle::Lease;
-use super::holding::bound;
-use crate::machine::Protocol;
+use crate::machine::{Protocol, bound};
 use crate::model::{Error, Result};
 
 impl Lease {

@@ -5,19 +5,19 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use socket2::{Domain, Socket, Type};
 
-use crate::machine::Protocol;
+use super::occupancy::Protocol;
 use crate::model::{Error, Port, Result};
 use crate::os::net::is_family_missing;
 
 /// Sockets that are bound to a port and do not listen. With `SO_REUSEADDR` on both sides one server can
 /// listen beside them. Until then clients are refused, and the kernel assigns the port to no other program.
 #[derive(Default)]
-pub(super) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
+pub(crate) struct HoldingSockets(#[allow(dead_code, reason = "bound as long as they exist")] Vec<Socket>);
 
 impl HoldingSockets {
     /// Binds the loopback addresses of the families that this host has. Returns `None` if another program has
     /// the port bound.
-    pub(super) fn bind(port: Port) -> Result<Option<HoldingSockets>> {
+    pub(crate) fn bind(port: Port) -> Result<Option<HoldingSockets>> {
         let mut sockets = Vec::new();
         for address in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
             match bound(Protocol::Tcp, SocketAddr::new(address, port.get())) {
@@ -38,7 +38,7 @@ impl HoldingSockets {
 }
 
 /// A new socket that is bound to an address.
-pub(super) fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socket> {
+pub(crate) fn bound(protocol: Protocol, address: SocketAddr) -> io::Result<Socket> {
     let kind = match protocol {
         Protocol::Tcp => Type::STREAM,
         Protocol::Udp => Type::DGRAM,
