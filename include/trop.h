@@ -836,6 +836,23 @@ int32_t trop_lease_many(struct trop_registry *registry,
                         struct trop_error **error);
 
 /**
+ * Chooses a port as trop_lease does and returns only its number, which nobody else gets until the process
+ * ends or the registry is closed or freed (unless that is the process-wide one). Unlike that of a lease, it
+ * cannot be given back before, but by trop_release_port. A forked child shares it.
+ *
+ * registry: the registry.
+ * options: what to lease; NULL means any port of the registry's range.
+ * port: receives the port; 0 after a failure.
+ * error: receives the details of a failure; may be NULL.
+ *
+ * Returns the same as trop_lease.
+ */
+int32_t trop_port(struct trop_registry *registry,
+                  const struct trop_lease_options *options,
+                  uint16_t *port,
+                  struct trop_error **error);
+
+/**
  * The port of a lease, also of one that has ended.
  *
  * lease: the lease, or NULL.
@@ -863,26 +880,33 @@ const char *trop_lease_label(const struct trop_lease_handle *lease);
 int32_t trop_lease_is_open(const struct trop_lease_handle *lease);
 
 /**
- * Ends a lease, so that its port can be given out again. Closing a lease twice, closing a lease of the
- * parent in a forked child, and NULL are allowed and do nothing. Sockets on the port stay open.
+ * Ends a lease, so that its port can be given out again. Never waits and never fails: if the database is
+ * busy, the end is noted, and whoever would be refused because of the lease removes it. Closing a lease
+ * twice, closing a lease of the parent in a forked child, and NULL are allowed and do nothing. Sockets on
+ * the port stay open.
  *
  * lease: the lease; still to be freed with trop_lease_free.
- * error: receives the details of a failure; may be NULL.
- *
- * Returns TROP_OK, TROP_ERR_BUSY or a database error. After a failure, too, the lease has ended for this
- * process: the port can be given out again after the next call on its registry that leases or reserves, or
- * when the process has ended.
  */
-int32_t trop_lease_close(struct trop_lease_handle *lease, struct trop_error **error);
+void trop_lease_close(struct trop_lease_handle *lease);
 
 /**
- * Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is
- * allowed. If the database is busy, the port is given back by the next call on its registry that leases or
- * reserves, or when the process has ended. No other thread may use the lease any more.
+ * Ends a lease as trop_lease_close does and frees its memory. NULL is allowed. No other thread may use the
+ * lease any more.
  *
  * lease: the lease; it is gone afterwards.
  */
 void trop_lease_free(struct trop_lease_handle *lease);
+
+/**
+ * Frees the memory of a lease without ending it: for languages that collect garbage, whose programs keep the
+ * number. The lease lasts until the process ends or its registry is closed or freed; of more than 256 such
+ * leases in a process the oldest end. NULL is allowed. No other thread may use the lease any more.
+ *
+ * lease: the lease; it is gone afterwards.
+ *
+ * Returns 1, or 0 if the lease had ended or belongs to a process that forked this one, and for NULL.
+ */
+int32_t trop_lease_forget(struct trop_lease_handle *lease);
 
 /**
  * Listens on the leased port, so that there is no gap between the choice of the port and its use. The caller
@@ -1132,6 +1156,15 @@ void trop_registry_close(struct trop_registry *registry);
  * registry: the registry; it is gone afterwards.
  */
 void trop_registry_free(struct trop_registry *registry);
+
+/**
+ * Frees the memory of a registry without closing it: for languages that collect garbage, whose programs keep
+ * numbers and leases. Those last as trop_port, trop_lease and trop_lease_forget say; without any the
+ * registry is closed. NULL is allowed. No other thread may use the handle any more.
+ *
+ * registry: the registry; it is gone afterwards.
+ */
+void trop_registry_forget(struct trop_registry *registry);
 
 /**
  * The port of a reservation.

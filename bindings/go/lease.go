@@ -10,10 +10,12 @@ import "C"
 import (
 	"errors"
 	"fmt"
+	"log"
 	"math"
 	"net"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -22,8 +24,9 @@ import (
 // A Lease is a port that belongs to this process until the lease or its registry is closed or the process
 // ends in any way. Any number of goroutines may use it at once, and a copy is the same lease.
 //
-// One that becomes unreachable is ended by the garbage collector, and its port goes to others: keep the
-// Lease, not only its number, for as long as the port is needed.
+// One that becomes unreachable before it is closed goes on, with a line in the log of package log; of more
+// than 256 of those in a process the oldest end. For a number alone there is [Registry.FreePort]. Where a lease
+// is printed, it is its port.
 type Lease struct {
 	handle *leaseHandle
 }
@@ -31,8 +34,8 @@ type Lease struct {
 // A leaseHandle is what all copies of a Lease share. The garbage collector frees it when no copy is left.
 type leaseHandle struct {
 	c *C.trop_lease_handle
-	// Keeps the registry alive for as long as the lease: a registry that is collected ends its leases.
-	registry *handle
+	// See handle.
+	_ *byte
 }
 
 var leaseDefaults = C.lease_defaults()
@@ -70,10 +73,7 @@ func (r *Registry) LeaseMany(count int, options ...LeaseOption) ([]*Lease, error
 	if request.err != nil {
 		return nil, request.err
 	}
-	c := leaseDefaults
-	c.flags = request.flags
-	c.label = request.pinned(request.label)
-	c.port, c.min, c.max = request.preferred, request.min, request.max
+	c := leaseOptions(request)
 	// At least one element, because the library wants an address. It refuses a count above maxCount without
 	// writing anything, so there need not be room for more.
 	handles := make([]*C.trop_lease_handle, min(max(count, 1), maxCount))
@@ -85,11 +85,38 @@ func (r *Registry) LeaseMany(count int, options ...LeaseOption) ([]*Lease, error
 	}
 	leases := make([]*Lease, count)
 	for i := range leases {
-		handle := &leaseHandle{handles[i], r.handle}
-		runtime.SetFinalizer(handle, (*leaseHandle).free)
+		handle := &leaseHandle{c: handles[i]}
+		runtime.SetFinalizer(handle, (*leaseHandle).forget)
 		leases[i] = &Lease{handle}
 	}
 	return leases, nil
+}
+
+// FreePort returns the number of a port that nobody else gets until the process ends or the registry is
+// closed. It is chosen as that of [Registry.Lease]. Only [Registry.ReleasePort] gives it back before.
+//
+// It fails as [Registry.Lease].
+func (r *Registry) FreePort(options ...LeaseOption) (int, error) {
+	request := newRequest(options, LeaseOption.forLease)
+	defer request.free()
+	if request.err != nil {
+		return 0, request.err
+	}
+	c := leaseOptions(request)
+	var port C.uint16_t
+	err := r.call(func(registry *C.trop_registry, failure **C.trop_error) C.int32_t {
+		return C.trop_port(registry, &c, &port, failure)
+	})
+	return int(port), err
+}
+
+// leaseOptions returns what the options of a lease say. Its text is pinned until the request is freed.
+func leaseOptions(request *request) C.trop_lease_options {
+	c := leaseDefaults
+	c.flags = request.flags
+	c.label = request.pinned(request.label)
+	c.port, c.min, c.max = request.preferred, request.min, request.max
+	return c
 }
 
 // Leases returns the leases of all processes, ordered by port, with those that have ended but were not yet
@@ -171,7 +198,6 @@ func leaseT(t TestingT, take func(...LeaseOption) (*Lease, error), options []Lea
 		t.Fatalf("no port for %s: %v", t.Name(), err)
 		return nil
 	}
-	// The error is ignored: a busy database is not the test's fault, and the port comes back a little later.
 	t.Cleanup(func() { _ = lease.Close() })
 	return lease
 }
@@ -184,6 +210,22 @@ func (l *Lease) Port() int {
 	h := l.handleOrNull()
 	defer runtime.KeepAlive(h)
 	return int(C.trop_lease_port(h.c))
+}
+
+// String returns the digits of the port.
+func (l *Lease) String() string {
+	return strconv.Itoa(l.Port())
+}
+
+// Format prints the port, as a number for the verbs of numbers, such as %d, else as its digits.
+func (l *Lease) Format(state fmt.State, verb rune) {
+	format := fmt.FormatString(state, verb)
+	switch verb {
+	case 'v', 's', 'q':
+		fmt.Fprintf(state, strings.ReplaceAll(format, "#", ""), l.String())
+	default:
+		fmt.Fprintf(state, format, l.Port())
+	}
 }
 
 // Label returns the label of the lease; empty for none.
@@ -203,13 +245,13 @@ func (l *Lease) IsOpen() bool {
 // Close ends the lease, so that its port can be given out again. Closing twice is no error. Listeners on the
 // port stay open.
 //
-// It fails with ErrBusy or a database error. After a failure, too, the lease has ended for this process: the
-// port can be given out again after the next call on its registry that leases or reserves, or when the
-// process has ended.
+// It never waits, and it never fails: the error, always nil, is there for [io.Closer]. If the database is
+// busy, whoever needs the port next takes it.
 func (l *Lease) Close() error {
-	return l.call(func(lease *C.trop_lease_handle, failure **C.trop_error) C.int32_t {
-		return C.trop_lease_close(lease, failure)
-	})
+	h := l.handleOrNull()
+	C.trop_lease_close(h.c)
+	runtime.KeepAlive(h)
+	return nil
 }
 
 // Listen listens on the leased TCP port, so that there is no gap between the choice of the port and its use.
@@ -318,7 +360,11 @@ func (l *Lease) handleOrNull() *leaseHandle {
 	return l.handle
 }
 
-// free ends the lease without waiting and frees its memory; the handle must not be used any more.
-func (h *leaseHandle) free() {
-	C.trop_lease_free(h.c)
+// forget frees the memory of a lease that is unreachable, but does not end it, because programs keep numbers.
+func (h *leaseHandle) forget() {
+	port := C.trop_lease_port(h.c)
+	if C.trop_lease_forget(h.c) != 0 {
+		log.Printf("trop: the lease of port %d was not closed: "+
+			"it lasts until the process ends or its registry is closed", port)
+	}
 }

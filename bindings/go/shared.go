@@ -79,6 +79,12 @@ func LeasePort(options ...LeaseOption) (*Lease, error) {
 	return shared(func(r *Registry) (*Lease, error) { return r.Lease(options...) })
 }
 
+// FreePort is [Registry.FreePort] on the process's registry of the current data directory and working
+// directory.
+func FreePort(options ...LeaseOption) (int, error) {
+	return shared(func(r *Registry) (int, error) { return r.FreePort(options...) })
+}
+
 // LeaseMany is [Registry.LeaseMany] on the process's registry of the current data directory and working
 // directory.
 func LeaseMany(count int, options ...LeaseOption) ([]*Lease, error) {

@@ -57,8 +57,8 @@ var (
 )
 
 // A Registry is an open port registry. Any number of goroutines may use it at once, and a copy is the same
-// registry. Close it when it is no longer needed; one that becomes unreachable is closed by the garbage
-// collector.
+// registry. Close it when it is no longer needed. Of one that becomes unreachable the garbage collector closes
+// the files; leases and ports that it has given last.
 type Registry struct {
 	handle *handle
 }
@@ -93,7 +93,7 @@ func Open(options ...OpenOption) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	runtime.SetFinalizer(registry.handle, (*handle).free)
+	runtime.SetFinalizer(registry.handle, (*handle).forget)
 	return registry, nil
 }
 
@@ -422,8 +422,7 @@ func (r *Registry) find(
 	return &reservation, err
 }
 
-// shared makes a call with a new handle of the process-wide registry. Freeing the handle leaves that registry
-// open.
+// shared makes a call with a new handle of the process-wide registry, which stays open.
 func shared[T any](call func(*Registry) (T, error)) (T, error) {
 	options := openDefaults
 	options.flags = C.TROP_OPEN_SHARED
@@ -432,7 +431,7 @@ func shared[T any](call func(*Registry) (T, error)) (T, error) {
 		var none T
 		return none, err
 	}
-	defer registry.handle.free()
+	defer registry.handle.forget()
 	return call(registry)
 }
 
@@ -472,7 +471,7 @@ func (r *Registry) handleOrNull() *handle {
 	return r.handle
 }
 
-// free closes the registry and frees its memory; the handle must not be used any more.
-func (h *handle) free() {
-	C.trop_registry_free(h.c)
+// forget frees the memory of the handle, which must not be used any more. What was leased through it lasts.
+func (h *handle) forget() {
+	C.trop_registry_forget(h.c)
 }

@@ -434,11 +434,12 @@ export class TropError extends Error {
 }
 
 /**
- * A port that belongs to this process until the lease is closed, its registry is closed, the `Lease` is
- * garbage, or its thread or process ends in any way.
+ * A port that belongs to this process until the lease is closed, its registry is closed, or its thread or
+ * process ends in any way. Where a string or a number is needed it is that of the port.
  *
- * Keep the `Lease` as long as the port is needed: the number alone keeps nothing. Child processes have none
- * of it.
+ * A `Lease` that becomes garbage before emits a warning, with `code: 'TROP_FORGOTTEN_LEASE'`, and goes on; of
+ * more than 256 of those in a process the oldest end. For a number alone there is `port`. Child processes have
+ * none of it.
  */
 export interface Lease {
   /** The port, 1 to 65535. */
@@ -448,14 +449,14 @@ export interface Lease {
   /** Whether it has ended. */
   readonly closed: boolean;
   /**
-   * Gives the port back; closing twice is no error. Sockets on it stay open.
-   *
-   * @throws {TropError} `TROP_BUSY`, `TROP_IO`; the lease has ended all the same, and the next change of its
-   * registry gives the port back
+   * Gives the port back; closing twice is no error. Sockets on it stay open. Never waits and never fails: if
+   * the registry is busy, whoever needs the port next takes it.
    */
   close(): void;
-  /** As `close`, without blocking the event loop. */
-  closeAsync(): Promise<void>;
+  /** The digits of the port. */
+  toString(): string;
+  /** The port. */
+  valueOf(): number;
   /**
    * A listening TCP socket on the port: a file descriptor for `server.listen({ fd })`, else for the caller to
    * close. In a worker of `cluster`, listen with `{ fd, exclusive: true }`.
@@ -483,12 +484,13 @@ export interface Lease {
    * `TROP_CLOSED`
    */
   waitListening(options?: WaitOptions): Promise<void>;
-  /** `close` without waiting and without errors: what cannot be done at once is done by the next change. */
+  /** The same as `close`. */
   [Symbol.dispose](): void;
 }
 
 /**
- * A registry of one's own: one connection to one database. Closed by `close`, else when it is garbage.
+ * A registry of one's own: one connection to one database. Closed by `close`; when it is garbage, only its
+ * files are closed, and leases and ports that it has given last.
  *
  * Its calls are those of the module, in this registry; `TROP_CLOSED` when it is closed.
  */
@@ -533,6 +535,14 @@ export class Registry {
   leaseMany(count: number, options?: LeaseManyOptions): Lease[];
   /** As `leaseMany`, without blocking the event loop. */
   leaseManyAsync(count: number, options?: LeaseManyOptions): Promise<Lease[]>;
+  /** As the module's `port`, and until the registry is closed at most. */
+  port(options?: LeaseOptions): number;
+  /** As `port`, without blocking the event loop. */
+  portAsync(options?: LeaseOptions): Promise<number>;
+  /** As the module's `ports`, and until the registry is closed at most. */
+  ports(count: number, options?: LeaseManyOptions): number[];
+  /** As `ports`, without blocking the event loop. */
+  portsAsync(count: number, options?: LeaseManyOptions): Promise<number[]>;
   /** As the module's `leases`. */
   leases(): LeaseInfo[];
   /** As `leases`, without blocking the event loop. */
@@ -657,6 +667,23 @@ export function leaseAsync(options?: LeaseOptions): Promise<Lease>;
 export function leaseMany(count: number, options?: LeaseManyOptions): Lease[];
 /** As `leaseMany`, without blocking the event loop. */
 export function leaseManyAsync(count: number, options?: LeaseManyOptions): Promise<Lease[]>;
+/**
+ * The number of a port that nobody else gets until this process ends, chosen as that of `lease`; only
+ * `releasePort` gives it back before.
+ *
+ * @throws {TropError} as `lease`
+ */
+export function port(options?: LeaseOptions): number;
+/** As `port`, without blocking the event loop. */
+export function portAsync(options?: LeaseOptions): Promise<number>;
+/**
+ * Several such numbers, all or none, in the order of `leaseMany`.
+ *
+ * @throws {TropError} as `leaseMany`
+ */
+export function ports(count: number, options?: LeaseManyOptions): number[];
+/** As `ports`, without blocking the event loop. */
+export function portsAsync(count: number, options?: LeaseManyOptions): Promise<number[]>;
 /**
  * The leases of everybody, by port, also ended ones that nobody has cleared away yet.
  *

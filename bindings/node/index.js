@@ -125,6 +125,12 @@ const OPERATIONS = {
     options: { contiguous: OFF, ...LEASE },
     result: (objects) => Array.from(objects, leasedObject),
   },
+  port: { options: LEASE, result: same },
+  ports: {
+    required: { count: wholeNumber },
+    options: { contiguous: OFF, ...LEASE },
+    result: (numbers) => Array.from(numbers),
+  },
   leases: { result: leases },
   ownLeases: { result: leases },
   explain: { required: { port: portNumber }, result: explanation },
@@ -208,12 +214,23 @@ class Registry {
 // Missing in the realms that Jest and vm make on Node 20.
 if (Symbol.dispose) hidden(Registry.prototype, Symbol.dispose, Registry.prototype.close);
 
+/** People keep numbers, not handles, so garbage collection does not end a lease. */
+const collected = new FinalizationRegistry(({ handle, port }) => {
+  if (!native.forgetLease(handle)) return;
+  process.emitWarning(
+    `the lease of port ${port} was not closed: it lasts until the process ends or its registry is closed`,
+    { type: 'TropWarning', code: 'TROP_FORGOTTEN_LEASE' },
+  );
+});
+
 /** Not exported: only a registry makes leases. */
 class Lease {
   #handle;
 
   constructor(handle, port, label) {
     this.#handle = handle;
+    native.deliverLease(handle);
+    collected.register(this, { handle, port });
     // One defineProperties would take longer than both.
     Object.defineProperty(this, 'port', { value: port, enumerable: true });
     Object.defineProperty(this, 'label', { value: label, enumerable: true });
@@ -224,11 +241,15 @@ class Lease {
   }
 
   close() {
-    unwrap(native.closeLease(this.#handle, false));
+    native.closeLease(this.#handle);
   }
 
-  async closeAsync() {
-    unwrap(await native.closeLease(this.#handle, true));
+  toString() {
+    return String(this.port);
+  }
+
+  valueOf() {
+    return this.port;
   }
 
   listen(options) {
@@ -251,16 +272,12 @@ class Lease {
   async waitListening(options) {
     const [timeout = 10_000] = waitOptions().read(options);
     unwrap(await native.waitListening(this.#handle, timeout));
-    // Used after the wait, so that the lease is not collected as garbage, and ended, during it.
+    // Used after the wait, so that the lease does not become garbage during it.
     void this.#handle;
   }
 
   static {
-    // The end of a block must neither wait nor throw, which would hide an error of the block itself.
-    const dispose = function () {
-      native.endLease(this.#handle);
-    };
-    if (Symbol.dispose) hidden(Lease.prototype, Symbol.dispose, dispose);
+    if (Symbol.dispose) hidden(Lease.prototype, Symbol.dispose, Lease.prototype.close);
   }
 }
 

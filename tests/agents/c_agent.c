@@ -484,20 +484,26 @@ static void put_leases(const trop_lease_handle *const *taken, int32_t count)
     putchar('\n');
 }
 
-static void lease(const struct command *command)
+static trop_lease_options lease_options(const struct command *command)
 {
     static const struct flag flags[] = {
         { "contiguous", "1", TROP_LEASE_CONTIGUOUS },
         { "hold", "1", TROP_LEASE_HOLD },
         { "skip_occupancy_check", "1", TROP_SKIP_OCCUPANCY_CHECK },
     };
-    static trop_lease_handle *taken[65536];
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
     options.flags = FLAGS(command, flags);
     options.label = get(command, "label");
     options.port = get_number(command, "port");
     options.min = get_number(command, "min");
     options.max = get_number(command, "max");
+    return options;
+}
+
+static void lease(const struct command *command)
+{
+    static trop_lease_handle *taken[65536];
+    trop_lease_options options = lease_options(command);
     int32_t count = get(command, "count") == NULL ? 1 : get_number(command, "count");
     trop_error *error;
     int32_t status = get(command, "count") == NULL
@@ -537,9 +543,8 @@ static void lease_close(const struct command *command)
     if (lease->socket >= 0)
         close((int)lease->socket);
     lease->socket = -1;
-    trop_error *error;
-    int32_t status = trop_lease_close(lease->lease, &error);
-    answer_done(status, error);
+    trop_lease_close(lease->lease);
+    answer_done(TROP_OK, NULL);
 }
 
 static void lease_listen(const struct command *command)
@@ -556,6 +561,19 @@ static void lease_wait_listening(const struct command *command)
     trop_error *error;
     int32_t status = trop_lease_wait_listening(lease->lease, get_number(command, "timeout_ms"), &error);
     answer_done(status, error);
+}
+
+static void port(const struct command *command)
+{
+    trop_error *error;
+    uint16_t number;
+    trop_lease_options options = lease_options(command);
+    int32_t status = trop_port(registry, &options, &number, &error);
+    if (status != TROP_OK) {
+        answer_error(error);
+        return;
+    }
+    printf("ok\tport=%d\n", number);
 }
 
 static void list_leases(const struct command *command)
@@ -714,6 +732,7 @@ static void run(const struct command *command)
         { "lease_close", lease_close },
         { "lease_listen", lease_listen },
         { "lease_wait_listening", lease_wait_listening },
+        { "port", port },
         { "leases", list_leases },
         { "own_leases", list_own_leases },
         { "explain", explain },

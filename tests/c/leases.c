@@ -28,8 +28,8 @@ static void a_lease_is_the_lowest_port_and_comes_back(void)
     CHECK(trop_lease_port(first) == MIN && trop_lease_port(second) == MIN + 1);
     CHECK(trop_lease_is_open(first) == 1 && trop_lease_label(first) == NULL);
     CHECK(!is_free(MIN) && own(registry) == 2 && own(other) == 0);
-    MUST(trop_lease_close(first, &error));
-    MUST(trop_lease_close(first, &error));
+    trop_lease_close(first);
+    trop_lease_close(first);
     CHECK(trop_lease_is_open(first) == 0 && trop_lease_port(first) == MIN);
     CHECK(is_free(MIN) && own(registry) == 1);
     trop_lease_handle *next = leased(NULL); /* what was given up rests */
@@ -37,7 +37,7 @@ static void a_lease_is_the_lowest_port_and_comes_back(void)
     trop_lease_free(next);
     trop_lease_handle *again = leased_at(MIN);
     CHECK(trop_lease_port(again) == MIN);
-    MUST(trop_lease_close(first, &error)); /* does not end the lease that has the port by now */
+    trop_lease_close(first); /* does not end the lease that has the port by now */
     trop_lease_free(first);
     CHECK(trop_lease_is_open(again) == 1 && !is_free(MIN));
     trop_lease_free(again); /* without closing */
@@ -136,7 +136,7 @@ static void closing_the_registry_ends_its_leases(void)
     MUST(trop_lease(closed, &options, &kept, &error));
     trop_registry_close(closed);
     CHECK(trop_lease_is_open(lease) == 0 && is_free(MIN));
-    MUST(trop_lease_close(lease, &error));
+    trop_lease_close(lease);
     int64_t held;
     CHECK_ERROR(trop_lease_listen(lease, NULL, -1, &held, &error), TROP_ERR_CLOSED, NULL);
     trop_lease_free(lease);
@@ -256,7 +256,7 @@ static void sockets_on_the_port(trop_registry *probing)
     CHECK(second == -1);
 
     /* Lease and socket are independent of each other. */
-    MUST(trop_lease_close(lease, &error));
+    trop_lease_close(lease);
     CHECK(connects(port));
     CHECK_ERROR(trop_lease_listen(lease, NULL, -1, &second, &error), TROP_ERR_CLOSED, NULL);
     CHECK_ERROR(trop_lease_bind(lease, TROP_PROTOCOL_UDP, NULL, &second, &error), TROP_ERR_CLOSED, NULL);
@@ -340,7 +340,7 @@ static void a_port_can_be_held(trop_registry *probing)
     MUST(trop_lease_listen(lease, NULL, -1, &held, &error));
     CHECK(connects(port));
     close((int)held);
-    MUST(trop_lease_close(lease, &error));
+    trop_lease_close(lease);
     CHECK(can_be_bound(port, 0));
     trop_lease_free(lease);
     options.flags = 0;
@@ -384,13 +384,11 @@ static void *take_and_close(void *argument)
         if (worker->status == TROP_OK && note(trop_lease_port(lease), 1) != 1)
             worker->status = TROP_ERR_CONFLICT;
         note(trop_lease_port(lease), -1);
-        if (i % 2 == 0 && trop_lease_close(lease, NULL) != TROP_OK)
-            worker->status = TROP_ERR_BUSY;
+        if (i % 2 == 0)
+            trop_lease_close(lease);
         trop_lease_free(lease);
     }
-    int32_t closed = trop_lease_close(worker->shared, NULL);
-    if (worker->status == TROP_OK)
-        worker->status = closed;
+    trop_lease_close(worker->shared);
     return NULL;
 }
 
@@ -416,6 +414,59 @@ static void threads_share_a_registry_and_a_lease(void)
     CHECK(listed("\"port\":") == 0);
 }
 
+static void a_number_outlives_its_handle(void)
+{
+    enum { FIRST = 23200, COUNT = 5 };
+    trop_registry *five = opened(FIRST, FIRST + COUNT - 1, TROP_SKIP_OCCUPANCY_CHECK);
+    trop_registry *again = opened(FIRST, FIRST + COUNT - 1, TROP_SKIP_OCCUPANCY_CHECK);
+    unsigned seen = 0;
+    for (int i = 0; i < COUNT; i++) {
+        uint16_t number = 0;
+        if (i % 2 == 0) {
+            MUST(trop_port(five, NULL, &number, &error));
+        } else {
+            trop_lease_handle *lease;
+            MUST(trop_lease(five, NULL, &lease, &error));
+            number = trop_lease_port(lease);
+            CHECK(trop_lease_forget(lease) == 1);
+        }
+        seen |= 1u << (number - FIRST);
+    }
+    CHECK(seen == 0x1f);
+    trop_registry_forget(five);
+    uint16_t number = 1;
+    CHECK_ERROR(trop_port(again, NULL, &number, &error), TROP_ERR_EXHAUSTED, NULL);
+    CHECK(number == 0);
+    CHECK_ERROR(fails_to_lease(again, NULL), TROP_ERR_EXHAUSTED, NULL);
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.label = "bare";
+    options.port = FIRST + COUNT;
+    options.max = FIRST + COUNT;
+    MUST(trop_port(again, &options, &number, &error));
+    CHECK(number == FIRST + COUNT && listed("\"label\":\"bare\"") == 1);
+    CHECK_ERROR(trop_port(again, NULL, NULL, &error), TROP_ERR_INVALID_ARGUMENT, "port");
+    trop_lease_handle *closed;
+    options.port = options.max = FIRST + COUNT + 1;
+    MUST(trop_lease(again, &options, &closed, &error));
+    trop_lease_close(closed);
+    CHECK(trop_lease_forget(closed) == 0);
+    trop_registry_free(again);
+    CHECK(listed("\"label\":\"bare\"") == 0 && !is_free(FIRST));
+}
+
+static void of_more_than_256_forgotten_leases_the_oldest_end(void)
+{
+    enum { FIRST = 23210, COUNT = 300, LIMIT = 256 };
+    trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    for (int i = 0; i < COUNT; i++) {
+        options.min = options.max = FIRST + i;
+        trop_lease_handle *lease = leased(&options);
+        CHECK(trop_lease_forget(lease) == 1);
+    }
+    CHECK(is_free(FIRST) && is_free(FIRST + COUNT - LIMIT - 1));
+    CHECK(!is_free(FIRST + COUNT - LIMIT) && !is_free(FIRST + COUNT - 1));
+}
+
 int main(void)
 {
     begin();
@@ -431,5 +482,7 @@ int main(void)
     a_port_can_be_held(probing);
     trop_registry_free(probing);
     threads_share_a_registry_and_a_lease();
+    a_number_outlives_its_handle();
+    of_more_than_256_forgotten_leases_the_oldest_end();
     return end();
 }

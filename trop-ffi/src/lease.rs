@@ -174,6 +174,29 @@ pub unsafe extern "C" fn trop_lease_many(
     }
 }
 
+/// Chooses a port as trop_lease does and returns only its number, which nobody else gets until the process
+/// ends or the registry is closed or freed (unless that is the process-wide one). Unlike that of a lease, it
+/// cannot be given back before, but by trop_release_port. A forked child shares it.
+///
+/// registry: the registry.
+/// options: what to lease; NULL means any port of the registry's range.
+/// port: receives the port; 0 after a failure.
+/// error: receives the details of a failure; may be NULL.
+///
+/// Returns the same as trop_lease.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_port(
+    registry: *mut trop_registry,
+    options: *const trop_lease_options,
+    port: *mut u16,
+    error: *mut *mut trop_error,
+) -> i32 {
+    // SAFETY: the header's conventions.
+    unsafe {
+        call_on(registry, ("port", port), error, |registry| Ok(registry.port(&request(options)?)?.get()))
+    }
+}
+
 /// # Safety
 /// As [`options::read`]; the label is NULL or NUL-terminated.
 unsafe fn request(options: *const trop_lease_options) -> Result<LeaseRequest> {
@@ -225,38 +248,59 @@ pub unsafe extern "C" fn trop_lease_is_open(lease: *const trop_lease_handle) -> 
     i32::from(lease.is_some_and(|lease| lease.run(|lease| Ok(lease.is_open())).unwrap_or(false)))
 }
 
-/// Ends a lease, so that its port can be given out again. Closing a lease twice, closing a lease of the
-/// parent in a forked child, and NULL are allowed and do nothing. Sockets on the port stay open.
+/// Ends a lease, so that its port can be given out again. Never waits and never fails: if the database is
+/// busy, the end is noted, and whoever would be refused because of the lease removes it. Closing a lease
+/// twice, closing a lease of the parent in a forked child, and NULL are allowed and do nothing. Sockets on
+/// the port stay open.
 ///
 /// lease: the lease; still to be freed with trop_lease_free.
-/// error: receives the details of a failure; may be NULL.
-///
-/// Returns TROP_OK, TROP_ERR_BUSY or a database error. After a failure, too, the lease has ended for this
-/// process: the port can be given out again after the next call on its registry that leases or reserves, or
-/// when the process has ended.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn trop_lease_close(lease: *mut trop_lease_handle, error: *mut *mut trop_error) -> i32 {
-    // SAFETY: the header's conventions.
-    unsafe { report(error, lease.as_ref().map_or(Ok(()), |lease| lease.run(Lease::close))) }
+pub unsafe extern "C" fn trop_lease_close(lease: *mut trop_lease_handle) {
+    // SAFETY: NULL or a live lease.
+    if let Some(lease) = unsafe { lease.as_ref() } {
+        // There is no way to report a panic.
+        let _ = contain(|| {
+            lease.lease.close();
+            Ok(())
+        });
+    }
 }
 
-/// Ends a lease as trop_lease_close does, but never waits and cannot fail, and frees its memory. NULL is
-/// allowed. If the database is busy, the port is given back by the next call on its registry that leases or
-/// reserves, or when the process has ended. No other thread may use the lease any more.
+/// Ends a lease as trop_lease_close does and frees its memory. NULL is allowed. No other thread may use the
+/// lease any more.
 ///
 /// lease: the lease; it is gone afterwards.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_lease_free(lease: *mut trop_lease_handle) {
+    // SAFETY: the header's conventions.
+    let _ = unsafe { dispose(lease, drop) };
+}
+
+/// Frees the memory of a lease without ending it: for languages that collect garbage, whose programs keep the
+/// number. The lease lasts until the process ends or its registry is closed or freed; of more than 256 such
+/// leases in a process the oldest end. NULL is allowed. No other thread may use the lease any more.
+///
+/// lease: the lease; it is gone afterwards.
+///
+/// Returns 1, or 0 if the lease had ended or belongs to a process that forked this one, and for NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_lease_forget(lease: *mut trop_lease_handle) -> i32 {
+    // SAFETY: the header's conventions.
+    i32::from(unsafe { dispose(lease, |lease| lease.forget()) }.unwrap_or_default())
+}
+
+/// Frees a handle, and does the rest with its lease. `None` for NULL and after a panic, which there is no way
+/// to report.
+///
+/// # Safety
+/// NULL, or from [`trop_lease_handle::new`] and not freed before.
+unsafe fn dispose<T>(lease: *mut trop_lease_handle, rest: impl FnOnce(Lease) -> T) -> Option<T> {
     if lease.is_null() {
-        return;
+        return None;
     }
-    // SAFETY: it came from `Box::into_raw` and is freed once.
-    let lease = unsafe { Box::from_raw(lease) };
-    // There is no way to report a failure.
-    let _ = contain(|| {
-        drop(lease);
-        Ok(())
-    });
+    // SAFETY: the caller's promise.
+    let handle = unsafe { Box::from_raw(lease) };
+    contain(move || Ok(rest(handle.lease))).ok()
 }
 
 /// Listens on the leased port, so that there is no gap between the choice of the port and its use. The caller

@@ -241,3 +241,22 @@ pub unsafe extern "C" fn trop_registry_free(registry: *mut trop_registry) {
         Ok(())
     });
 }
+
+/// Frees the memory of a registry without closing it: for languages that collect garbage, whose programs keep
+/// numbers and leases. Those last as trop_port, trop_lease and trop_lease_forget say; without any the
+/// registry is closed. NULL is allowed. No other thread may use the handle any more.
+///
+/// registry: the registry; it is gone afterwards.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn trop_registry_forget(registry: *mut trop_registry) {
+    if registry.is_null() {
+        return;
+    }
+    // SAFETY: it came from `Box::into_raw` and is freed once.
+    let registry = unsafe { Box::from_raw(registry) };
+    // There is no way to report a failure.
+    let _ = contain(|| {
+        drop(registry);
+        Ok(())
+    });
+}

@@ -1,5 +1,6 @@
-//! The calls on a lease, and what ends it when nobody closes it.
+//! The calls on a lease, and what becomes of it when nobody closes it.
 
+use std::cell::Cell;
 use std::path::Path;
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -13,8 +14,27 @@ use trop_core::{Error, Lease, Protocol, Result, contain};
 use crate::call::{Returned, answer, run};
 use crate::results::Failure;
 
-/// A lease. It ends when its JavaScript value does: as garbage, or with its thread.
-pub struct LeaseHandle(Arc<Lease>);
+/// A lease. It ends with its thread, but goes on when its JavaScript value is garbage.
+pub struct LeaseHandle {
+    lease: Arc<Lease>,
+    /// Whether JavaScript has it. A thread may be ended before it gets the result of a call.
+    is_delivered: Cell<bool>,
+}
+
+thread_local! {
+    /// Whether Node.js is ending this thread, and not only collecting garbage.
+    static IS_ENDING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Called by Node.js for each thread that loads the addon.
+///
+/// # Errors
+/// When Node.js accepts no hook.
+#[napi(module_exports)]
+pub fn initialise(_exports: Object, env: Env) -> napi::Result<()> {
+    env.add_env_cleanup_hook((), |()| IS_ENDING.set(true))?;
+    Ok(())
+}
 
 /// A lease as `index.js` gets it.
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -42,7 +62,8 @@ type Descriptor = i32;
 impl From<Lease> for Leased {
     fn from(lease: Lease) -> Leased {
         let (port, label) = (lease.port().get(), lease.label().map(str::to_owned));
-        Leased { handle: External::new(LeaseHandle(Arc::new(lease))), port, label }
+        let handle = LeaseHandle { lease: Arc::new(lease), is_delivered: Cell::new(false) };
+        Leased { handle: External::new(handle), port, label }
     }
 }
 
@@ -53,9 +74,14 @@ impl From<Leased> for LeasedRow {
 }
 
 impl LeaseHandle {
-    fn end(&self) {
+    /// Whether the lease was open and goes on without this handle.
+    fn forget(&self) -> bool {
+        contain(|| Ok(self.lease.forget())).unwrap_or_default()
+    }
+
+    fn close(&self) {
         let _ = contain(|| {
-            self.0.end_without_waiting();
+            self.lease.close();
             Ok(())
         });
     }
@@ -64,27 +90,37 @@ impl LeaseHandle {
 impl Drop for LeaseHandle {
     fn drop(&mut self) {
         // Not left to the drop of the last reference, because unfinished calls have others.
-        self.end();
+        if self.is_delivered.get() && !IS_ENDING.get() {
+            // `index.js` was collected together with the lease, as after `jest.resetModules()`.
+            self.forget();
+        } else {
+            self.close();
+        }
     }
+}
+
+/// Notes that JavaScript has a lease.
+#[napi]
+pub fn deliver_lease(lease: &External<LeaseHandle>) {
+    lease.is_delivered.set(true);
 }
 
 /// Whether a lease has not ended.
 #[napi]
 pub fn is_open(lease: &External<LeaseHandle>) -> bool {
-    contain(|| Ok(lease.0.is_open())).unwrap_or_default()
+    contain(|| Ok(lease.lease.is_open())).unwrap_or_default()
 }
 
 /// Gives the port back.
 #[napi]
-pub fn close_lease(lease: &External<LeaseHandle>, later: bool) -> Returned<bool> {
-    run_with(lease, later, |lease| lease.close().map(|()| true))
+pub fn close_lease(lease: &External<LeaseHandle>) {
+    lease.close();
 }
 
-/// Gives the port back without waiting for a busy database; what cannot be done at once is done by a later
-/// call.
+/// Lets a lease go on whose JavaScript value is garbage. Whether it was open.
 #[napi]
-pub fn end_lease(lease: &External<LeaseHandle>) {
-    lease.end();
+pub fn forget_lease(lease: &External<LeaseHandle>) -> bool {
+    lease.forget()
 }
 
 /// A socket that listens on the port.
@@ -119,7 +155,7 @@ pub fn wait_listening<'env>(
     lease: &External<LeaseHandle>,
     milliseconds: i64,
 ) -> napi::Result<Either<Object<'env>, Failure>> {
-    let lease = Arc::clone(&lease.0);
+    let lease = Arc::clone(&lease.lease);
     let (hand_over, promised) = mpsc::channel();
     let wait = move || {
         // `index.js` lets no negative number through.
@@ -148,7 +184,7 @@ where
     W: FnOnce(&Lease) -> Result<T> + Send + 'static,
 {
     run(later, || {
-        let lease = Arc::clone(&lease.0);
+        let lease = Arc::clone(&lease.lease);
         Ok(move || work(&lease))
     })
 }

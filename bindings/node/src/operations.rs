@@ -200,6 +200,47 @@ pub fn lease_many(
     })
 }
 
+/// Leases a port for the rest of the process and returns its number.
+#[napi]
+#[allow(clippy::too_many_arguments, reason = "one for each value")]
+pub fn port(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    port: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+    label: Option<String>,
+    switches: u32,
+) -> Returned<u16> {
+    run_on((handle, directory), later, false, || {
+        let request = lease_request([port, min, max], label, Switches(switches))?;
+        Ok(move |registry: &Registry| registry.port(&request).map(Port::get))
+    })
+}
+
+/// Leases several ports for the rest of the process, all or none, and returns their numbers.
+#[napi]
+#[allow(clippy::too_many_arguments, reason = "one for each value")]
+pub fn ports(
+    handle: Handle,
+    directory: Option<String>,
+    later: bool,
+    count: u32,
+    port: Option<i64>,
+    min: Option<i64>,
+    max: Option<i64>,
+    label: Option<String>,
+    switches: u32,
+) -> Returned<Vec<u16>> {
+    run_on((handle, directory), later, false, || {
+        let request = lease_request([port, min, max], label, Switches(switches))?;
+        Ok(move |registry: &Registry| {
+            Ok(registry.ports(count, &request)?.into_iter().map(Port::get).collect::<Vec<_>>())
+        })
+    })
+}
+
 fn lease_request(
     [preferred, min, max]: [Option<i64>; 3],
     label: Option<String>,

@@ -63,8 +63,8 @@ bothWays('leases', (call) => {
     assert.deepEqual(portsOf(await call(registry, 'ownLeases')), [first.port, second.port]);
     assert.deepEqual(await call(registry, 'list'), []);
 
-    await call(first, 'close');
-    await call(first, 'close');
+    first.close();
+    first.close();
     assert.ok(first.closed);
     for (const name of ['listen', 'bind']) {
       await assert.rejects(async () => call(first, name), failure('TROP_CLOSED'));
@@ -284,78 +284,133 @@ it('outlives the variable of its registry', async (t) => {
   assert.equal(await run(process.execPath, ['--expose-gc', '-e', script], { env }), 'true');
 });
 
-it('is disposed of without waiting or failing', { skip: !Symbol.dispose }, async (t) => {
+it('ends without waiting or failing while the registry is busy', async (t) => {
   const registry = fresh(t, { busyTimeout: 600_000, skipOccupancyCheck: true });
-  const [lease, other] = registry.leaseMany(2);
+  const leases = registry.leaseMany(2);
+  const [closed, disposed] = leases;
   const locker = await lock(t, registry.dataDir);
-  lease[Symbol.dispose]();
-  assert.ok(lease.closed);
+  for (let twice = 0; twice < 2; twice++) {
+    closed.close();
+    if (Symbol.dispose) disposed[Symbol.dispose]();
+    else disposed.close();
+  }
+  assert.ok(closed.closed && disposed.closed);
   locker.unlock();
-  // The next call that changes something gives the port back.
-  assert.equal((await registry.leaseAsync({ port: lease.port })).port, lease.port);
-  other[Symbol.dispose]();
-  other[Symbol.dispose]();
-  assert.ok(other.closed);
+  // Others need not wait for the next change of this registry.
+  const other = new trop.Registry({ dataDir: registry.dataDir, ports: RANGE, skipOccupancyCheck: true });
+  const again = await Promise.all(leases.map(({ port }) => other.leaseAsync({ port })));
+  assert.deepEqual(portsOf(again), portsOf(leases));
 });
 
-it('fails to close in time when the registry is busy, and has ended all the same', async (t) => {
-  const registry = fresh(t, { busyTimeout: 0 });
-  const [lease, other] = registry.leaseMany(2);
-  const locker = await lock(t, registry.dataDir);
-  assert.throws(() => lease.close(), failure('TROP_BUSY'));
-  await assert.rejects(other.closeAsync(), failure('TROP_BUSY'));
-  assert.ok(lease.closed && other.closed);
-  locker.unlock();
-  lease.close();
+it('is its port where a string or a number is needed', (t) => {
+  const lease = fresh(t).lease();
+  const { port } = lease;
+  assert.equal(`${lease}`, `${port}`);
+  assert.deepEqual([String(lease), Number(lease), +lease, lease + 1], [`${port}`, port, port, port + 1]);
+  assert.equal(JSON.stringify(lease), `{"port":${port},"label":null}`);
+  assert.deepEqual(Object.keys(lease), ['port', 'label']);
 });
 
-it('ends when it is garbage, also while the registry is busy, but not while it is waited for', async (t) => {
-  const { dataDir } = fresh(t);
-  new trop.Registry({ dataDir }).close();
-  const script = `
+/** Runs a script that collects garbage with `collect()`, and returns the lines it prints. */
+async function collecting(t, script, options) {
+  const dataDir = path.join(scratch(t), 'data');
+  const prelude = `
     const trop = require(process.env.ROOT);
-    const registry = new trop.Registry(JSON.parse(process.env.OPTIONS));
+    const open = () => new trop.Registry(JSON.parse(process.env.OPTIONS));
     const { setImmediate } = require('node:timers/promises');
-    const { createInterface } = require('node:readline');
-    const { once } = require('node:events');
-    const input = createInterface({ input: process.stdin });
-    (async () => {
-      registry.leaseMany(5);
-      await registry.leaseManyAsync(5);
-      while (registry.ownLeases().length > 0) { gc(); await setImmediate(); }
-      const waiting = registry.lease({ label: 'waited for' }).waitListening({ timeout: 600_000 });
-      registry.leaseMany(3);
-      console.log('taken');
-      await once(input, 'line');
-      // Another process holds the write lock now; a finaliser that waited would stop here for minutes.
-      while (registry.ownLeases().length > 1) { gc(); await setImmediate(); }
-      console.log('collected');
-      await once(input, 'line');
-      const [{ label, port }] = registry.ownLeases();
-      require('node:net').createServer().listen(port, '127.0.0.1');
-      await waiting;
-      console.log(label);
-      process.exit();
-    })();
+    const collect = async () => { for (let i = 0; i < 5; i++) { gc(); await setImmediate(); } };
+    const warned = new Set();
+    process.on('warning', ({ name, code, message }) => {
+      const [, port] = /^the lease of port ([0-9]+) was not closed/.exec(message);
+      if (name !== 'TropWarning' || code !== 'TROP_FORGOTTEN_LEASE' || warned.has(+port)) throw message;
+      warned.add(+port);
+    });
+    const until = async (done) => { while (!done()) await collect(); };
   `;
   const env = {
-    ...process.env,
     ROOT,
-    OPTIONS: JSON.stringify({ dataDir, ports: RANGE, busyTimeout: 600_000 }),
+    TROP_DATA_DIR: dataDir,
+    OPTIONS: JSON.stringify({ dataDir, ports: RANGE, skipOccupancyCheck: true, ...options }),
   };
-  const child = spawn(process.execPath, ['--expose-gc', '-e', script], {
-    env,
-    stdio: ['pipe', 'pipe', 'inherit'],
+  const args = ['--expose-gc', '--no-warnings', '-e', `${prelude}(async () => {${script}})();`];
+  return (await run(process.execPath, args, { env })).split('\n');
+}
+
+it('goes on when it is garbage, with a warning, until its registry is closed', async (t) => {
+  const script = `
+    const registry = open();
+    const kept = registry.lease();
+    const numbers = [];
+    for (let i = 0; i < 3; i++) numbers.push(open().lease().port, (await open().leaseAsync()).port, registry.lease().port);
+    registry.lease().close();
+    const waited = registry.lease({ label: 'waited for' }).waitListening({ timeout: 600_000 });
+    await until(() => warned.size === 9);
+    const leases = registry.leases().filter(({ state }) => state === 'alive').map(({ port }) => port);
+    const mine = registry.ownLeases().map(({ port }) => port);
+    const [{ port }] = registry.ownLeases().filter(({ label }) => label);
+    const server = require('node:net').createServer().listen(port, '127.0.0.1');
+    await waited;
+    server.close();
+    registry.close();
+    const left = trop.leases().map(({ port }) => port);
+    await collect();
+    console.log(numbers.every((number) => leases.includes(number) && warned.has(number)));
+    console.log(new Set(numbers).size, leases.length, mine.length, left.length, warned.size, kept.closed);
+  `;
+  assert.deepEqual(await collecting(t, script), ['true', '9 11 5 6 9 true']);
+});
+
+it('is one of at most 256 that are garbage, of which the oldest end', async (t) => {
+  const script = `
+    const registry = open();
+    const bare = registry.ports(20, { max: 29119 });
+    for (let port = 29120; port < 29300 + 120; port++) {
+      if (registry.lease({ port, max: 29999 }).port !== port) throw port;
+      if (port % 50 === 0) await collect();
+    }
+    await until(() => warned.size === 300);
+    const left = new Set(registry.ownLeases().map(({ port }) => port));
+    // The order of collection is V8's.
+    console.log(left.size, bare.every((port) => left.has(port)), new Set(warned).size);
+  `;
+  assert.deepEqual(await collecting(t, script), ['276 true 300']);
+});
+
+it('is gone only when the range is closed: five numbers of five', async (t) => {
+  const script = `
+    const numbers = new Set();
+    for (let i = 0; i < 5; i++) numbers.add(i % 2 ? open().port() : open().lease().port);
+    await until(() => warned.size === 3);
+    console.log(numbers.size);
+    for (const take of ['port', 'lease']) try { open()[take](); } catch ({ code }) { console.log(code); }
+  `;
+  const lines = ['5', 'TROP_EXHAUSTED', 'TROP_EXHAUSTED'];
+  assert.deepEqual(await collecting(t, script, { ports: [29100, 29104] }), lines);
+});
+
+bothWays('bare numbers', (call) => {
+  it('last until the registry is closed', async (t) => {
+    const registry = fresh(t, { skipOccupancyCheck: true });
+    assert.equal(await call(registry, 'port', { port: 29150, label: 'kept' }), 29150);
+    assert.deepEqual(await call(registry, 'ports', 3, { contiguous: true, port: 29160 }), [
+      29160, 29161, 29162,
+    ]);
+    assert.equal(registry.ownLeases()[0].label, 'kept');
+    assert.equal(new Set([await call(registry, 'port'), ...(await call(registry, 'ports', 2))]).size, 3);
+    await assert.rejects(call(registry, 'ports', 0), failure('TROP_INVALID_ARGUMENT', 'count'));
+    assert.equal(await call(registry, 'releasePort', 29150), true);
+    const { dataDir } = registry;
+    assert.equal(alive(dataDir).length, 6);
+    registry.close();
+    assert.deepEqual(alive(dataDir), []);
+    await assert.rejects(call(registry, 'port'), failure('TROP_CLOSED'));
   });
-  t.after(() => child.kill());
-  const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-  assert.equal((await lines.next()).value, 'taken');
-  const locker = await lock(t, dataDir);
-  child.stdin.write('locked\n');
-  assert.equal((await lines.next()).value, 'collected');
-  locker.unlock();
-  child.stdin.write('unlocked\n');
-  assert.equal((await lines.next()).value, 'waited for');
+
+  it('are those of the machine', async (t) => {
+    process.env.TROP_DATA_DIR = path.join(scratch(t), 'data');
+    const port = await call(trop, 'port');
+    assert.deepEqual(portsOf(trop.ownLeases()), [port]);
+  });
 });
 
 it('ends with its worker thread, whatever way that ends', async (t) => {
@@ -455,10 +510,10 @@ it('ends with its process, and no child process has it', async (t) => {
 
 it('keeps the event loop running while another process holds the lock', async (t) => {
   const registry = fresh(t, { busyTimeout: 60_000 });
-  const lease = registry.lease();
+  registry.lease().close();
   const locker = await lock(t, registry.dataDir);
   let settled = 0;
-  const calls = [registry.leaseAsync(), registry.leaseManyAsync(2), lease.closeAsync()];
+  const calls = [registry.leaseAsync(), registry.leaseManyAsync(2), registry.portAsync()];
   for (const call of calls) call.then(() => settled++);
   for (let turn = 0; turn < 1000; turn++) await setImmediate();
   assert.equal(settled, 0);

@@ -33,6 +33,16 @@ impl Operations {
     }
 }
 
+impl Drop for Operations {
+    /// Detached, because closing the connection may write to the disk, and other Python threads must not wait
+    /// for that.
+    fn drop(&mut self) {
+        if let Target::Opened(registry) = std::mem::replace(&mut self.0, Target::Machine) {
+            Python::try_attach(|py| py.detach(|| drop(registry)));
+        }
+    }
+}
+
 impl Operations {
     pub(crate) fn of(opened: trop_core::Registry) -> Operations {
         Operations(Target::Opened(opened))

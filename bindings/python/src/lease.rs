@@ -1,11 +1,12 @@
 //! The class `Lease`.
 
+use std::ffi::CString;
 use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyList};
+use pyo3::types::{IntoPyDict, PyInt, PyList};
 use trop_core::contain;
 
 use crate::arguments::{self, Given};
@@ -13,13 +14,15 @@ use crate::calls::{Operations, contained};
 
 /// A port that belongs to this process until the lease is closed, or the process ends in whatever way.
 ///
-/// It is an integer wherever Python asks for one. It is closed by `close()`, at the end of a `with` block,
-/// when it is garbage, and with its registry. A child made by `fork` shares it: it lasts until the last of
-/// them ends, and closing it in the child does nothing.
+/// It is an integer wherever Python asks for one, and its digits as text. It is closed by `close()`, at the
+/// end of a `with` block, and with its registry. One that becomes garbage before warns (`ResourceWarning`) and
+/// goes on; of more than 256 of those in a process the oldest end. For a number alone there is `port()`. A
+/// child made by `fork` shares a lease: it lasts until the last of them ends, and closing it in the child does
+/// nothing.
 #[pyclass(frozen, weakref, module = "trop")]
 pub(crate) struct Lease {
     leased: trop_core::Lease,
-    /// Keeps the registry from being collected, which would end its leases.
+    /// Closes the connection to the database when it is the last user of it.
     _registry: Py<Operations>,
 }
 
@@ -45,10 +48,15 @@ impl Lease {
 
     /// Gives the port back. Closing twice is no error.
     ///
-    /// Raises `BusyError` and the errors of the database. The lease has ended all the same: the port is given
-    /// back by the next change of its registry, or when the process ends.
-    fn close(&self, py: Python<'_>) -> PyResult<()> {
-        contained(py, || self.leased.close())
+    /// Never waits and never raises: if the registry is busy, whoever needs the port next takes it.
+    fn close(&self, py: Python<'_>) {
+        // A panic is dropped, because the end of a `with` block must not raise.
+        let _ = py.detach(|| {
+            contain(|| {
+                self.leased.close();
+                Ok(())
+            })
+        });
     }
 
     /// Returns a TCP socket that listens on the port, so that there is no moment between its choice and its
@@ -129,7 +137,15 @@ impl Lease {
         traceback: &Bound<'_, PyAny>,
     ) {
         let _ = (exc_type, exc_value, traceback);
-        py.detach(|| self.end());
+        self.close(py);
+    }
+
+    fn __str__(&self) -> String {
+        self.port().to_string()
+    }
+
+    fn __format__<'py>(&self, py: Python<'py>, spec: &str) -> PyResult<Bound<'py, PyAny>> {
+        PyInt::new(py, self.port()).call_method1("__format__", (spec,))
     }
 
     fn __repr__(slf: &Bound<'_, Self>) -> PyResult<String> {
@@ -155,34 +171,61 @@ impl Lease {
     ) -> PyResult<Bound<'py, Lease>> {
         let py = registry.py();
         let lease = Bound::new(py, Lease { leased, _registry: registry.clone().unbind() })?;
-        for watcher in watchers(py).iter() {
-            if let Err(error) = watcher.call1((&lease,)) {
-                error.write_unraisable(py, Some(&watcher));
-            }
-        }
+        show(py, lease.get().port(), Some(&lease));
         Ok(lease)
     }
 
-    /// Ends it without waiting. Errors and panics are dropped: the end of a `with` block and a destructor
-    /// must not raise.
-    fn end(&self) {
-        let _ = contain(|| {
-            self.leased.end_without_waiting();
-            Ok(())
-        });
+    /// Warns of an unclosed lease, except at the end of the program, until which a lease may well last.
+    fn warn(&self, py: Python<'_>) -> PyResult<()> {
+        let is_finalizing = || py.import("sys")?.call_method0("is_finalizing")?.is_truthy();
+        // Late in the end nothing can be imported any more.
+        if is_finalizing().unwrap_or(true) {
+            return Ok(());
+        }
+        let port = self.port();
+        let text =
+            format!("unclosed lease of port {port}: it lasts until the process ends or its registry closes");
+        PyErr::warn(py, &py.get_type::<PyResourceWarning>(), &CString::new(text)?, 1)
     }
 }
 
 impl Drop for Lease {
-    /// Detached, because ending a lease writes to the disk, and other Python threads must not wait for that.
+    /// People keep numbers, not handles, so garbage collection does not end a lease.
     fn drop(&mut self) {
-        let lease = &*self;
-        Python::try_attach(|py| py.detach(|| lease.end()));
+        if !contain(|| Ok(self.leased.forget())).unwrap_or_default() {
+            return;
+        }
+        Python::try_attach(|py| {
+            // An exception on its way is not that of the warning.
+            let raised = PyErr::take(py);
+            if let Err(error) = self.warn(py) {
+                error.write_unraisable(py, None);
+            }
+            if let Some(raised) = raised {
+                raised.restore(py);
+            }
+        });
     }
 }
 
-/// Callables that are passed every new lease of this process, so that the pytest plugin knows which test had
-/// which port.
+/// Shows a port that was given to the watchers, and its lease unless it is a bare number.
+pub(crate) fn show(py: Python<'_>, port: u16, lease: Option<&Bound<'_, Lease>>) {
+    for watcher in watchers(py).iter() {
+        if let Err(error) = watcher.call1((port, lease)) {
+            error.write_unraisable(py, Some(&watcher));
+        }
+    }
+}
+
+/// The ports of leases that became garbage and go on.
+#[pyfunction]
+#[pyo3(name = "_forgotten_ports")]
+pub(crate) fn forgotten_ports() -> Vec<u16> {
+    trop_core::forgotten_ports().into_iter().map(trop_core::Port::get).collect()
+}
+
+/// Callables that are passed every port that this process is given, and its lease or none, so that the pytest
+/// plugin knows which test had which port.
 pub(crate) fn watchers(py: Python<'_>) -> &Bound<'_, PyList> {
     static WATCHERS: PyOnceLock<Py<PyList>> = PyOnceLock::new();
     WATCHERS.get_or_init(py, || PyList::empty(py).unbind()).bind(py)

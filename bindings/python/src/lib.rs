@@ -36,6 +36,7 @@ mod _trop {
         }
         module.add("CODES", codes)?;
         module.add("_lease_watchers", super::lease::watchers(module.py()))?;
+        module.add_function(wrap_pyfunction!(super::lease::forgotten_ports, module)?)?;
         module.add("_machine", Operations::of_the_machine())
     }
 }

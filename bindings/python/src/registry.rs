@@ -14,7 +14,8 @@ use crate::calls::{Operations, contained, data_directory};
 /// or `config_file` is the only one; `discovery=False` reads none), from environment variables unless
 /// `variables` is false, and from the arguments, which take precedence. They are read here, once.
 ///
-/// It is closed by `close()`, at the end of a `with` block, or when it is garbage.
+/// It is closed by `close()` and at the end of a `with` block; when it is garbage, only its files are closed:
+/// leases and ports that it has given last.
 ///
 /// Raises `InvalidArgumentError`, `ConfigError`, `NoDataDirError`, `IoError`, `BusyError`, `SchemaError`,
 /// `CorruptError`, `UnsupportedError`, `SecondCopyError`.
@@ -116,13 +117,5 @@ impl Registry {
     fn __repr__(&self) -> String {
         let state = if self.closed() { "closed" } else { "open" };
         format!("<trop.Registry {}, {state}>", self.0.data_dir().display())
-    }
-}
-
-impl Drop for Registry {
-    /// Detached, because closing may write to the disk, and other Python threads must not wait for that.
-    fn drop(&mut self) {
-        let core = &self.0;
-        Python::try_attach(|py| py.detach(|| core.close()));
     }
 }

@@ -68,7 +68,7 @@ def test_readers_and_dry_runs_do_not_wait_for_the_lock(data_dir: Path, write_loc
 
 def test_threads_make_every_call_at_once(data_dir: Path) -> None:
     make_project()
-    with trop.Registry(data_dir, ports=(26000, 26019)) as registry:
+    with trop.Registry(data_dir, ports=(26000, 26099)) as registry:
         calls = changing(registry) + reading(registry)
         barrier = threading.Barrier(8)
 

@@ -14,10 +14,10 @@ import socket
 import subprocess
 import sys
 import threading
-import weakref
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, ExitStack
+from contextlib import AbstractContextManager, ExitStack, suppress
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -35,10 +35,16 @@ forks = pytest.mark.filterwarnings("ignore:This process.*is multi-threaded:Depre
 # Neither opens anything nor probes what other programs might have bound meanwhile.
 QUIET = {"skip_occupancy_check": True}
 
+FIVE: Any = {"min": 26000, "max": 26004, **QUIET}
+
 
 def test_a_lease_is_an_integer_wherever_one_is_asked_for(registry: trop.Registry) -> None:
     lease = registry.lease(label=" web ")
     assert int(lease) == operator.index(lease) == lease.port
+    assert f"{lease}" == str(lease) == "%s" % lease == "%d" % lease == str(lease.port)
+    assert f"{lease:>8}|{lease:x}" == f"{lease.port:>8}|{lease.port:x}"
+    with pytest.raises(ValueError, match="format"):
+        format(lease, "y")
     assert (lease.label, lease.closed) == ("web", False)
     assert repr(lease) == f"<trop.Lease {lease.port} 'web', open>"
     other = registry.lease(port=lease)
@@ -77,22 +83,97 @@ def test_the_block_ends_the_lease(registry: trop.Registry) -> None:
     assert registry.lease(port=lease, **QUIET).port == lease.port
 
 
-def test_a_collected_lease_gives_its_port_back(registry: trop.Registry) -> None:
-    class Holder:
-        pass
+# People keep numbers, not handles
 
-    lease = registry.lease(**QUIET)
-    gone = weakref.ref(lease)
-    port = lease.port
-    del lease
-    assert gone() is None
-    assert registry.own_leases() == []
-    holder: Any = Holder()
-    holder.itself, holder.lease = holder, registry.lease(port=port, **QUIET)
-    assert holder.lease.port == port
-    del holder
-    gc.collect()
-    assert registry.leases() == []
+
+@pytest.mark.parametrize("in_a_circle", [False, True])
+def test_a_collected_lease_warns_and_goes_on(registry: trop.Registry, in_a_circle: bool) -> None:
+    leases: list[object] = [registry.lease()]
+    [port] = [info.port for info in registry.own_leases()]
+    if in_a_circle:
+        leases.append(leases)
+    with pytest.warns(ResourceWarning, match=f"unclosed lease of port {port}: it lasts until"):
+        del leases
+        gc.collect()
+    assert [info.port for info in registry.own_leases()] == [port]
+    registry.close()
+    assert trop.leases() == []
+
+
+def test_only_an_open_lease_warns(data_dir: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with trop.Registry(data_dir) as registry, registry.lease():
+            registry.lease().close()
+            released, left = registry.lease(), registry.lease()
+            registry.release_port(released)
+        del released, left
+        gc.collect()
+
+
+def test_a_warning_as_an_error_replaces_no_other_one(
+    registry: trop.Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        lease = registry.lease()
+        raise KeyError(lease.port)
+
+    unraisable: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", unraisable.append)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ResourceWarning)
+        with suppress(KeyError):
+            fail()
+        gc.collect()
+    assert [told.exc_type for told in unraisable] == [ResourceWarning]
+
+
+def test_numbers_last_without_lease_and_registry(data_dir: Path) -> None:
+    program = (
+        "import gc, trop\n"
+        "ports = []\n"
+        "for count in range(300):\n"
+        "    opened = trop.Registry(skip_occupancy_check=True)\n"
+        "    ports.append(opened.lease().port if count % 2 else opened.port())\n"
+        "    count % 50 or gc.collect()\n"
+        "assert len(set(ports)) == 300\n"
+        "leases = [(info.port, info.state) for info in trop.leases()]\n"
+        "assert leases == [(port, 'alive') for port in sorted(ports)], leases\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_of_more_than_256_the_oldest_end(data_dir: Path) -> None:
+    program = (
+        "import gc, os, trop\n"
+        "ports = trop.ports(20, max=26099)\n"
+        "for port in range(26100, 26400):\n"
+        "    assert trop.lease(port=port, skip_occupancy_check=True).port == port\n"
+        "    port % 50 or gc.collect()\n"
+        "left = {info.port for info in trop.own_leases()}\n"
+        "assert left == {*ports, *range(26144, 26400)}, left\n"
+        "assert {info.port for info in trop.leases() if info.state == 'alive'} == left\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("take", [lambda: trop.lease(**FIVE).port, lambda: trop.port(**FIVE)])
+def test_five_numbers_of_five(take: Callable[[], int]) -> None:
+    assert {take() for _ in range(5)} == {*range(26000, 26005)}
+    for again in (take, lambda: trop.port(**FIVE)):
+        with pytest.raises(trop.ExhaustedError):
+            again()
+
+
+def test_bare_numbers(registry: trop.Registry) -> None:
+    port = registry.port(port=26700, label="kept", **QUIET)
+    assert (type(port), port) == (int, 26700)
+    assert registry.ports(3, contiguous=True, port=26710, **QUIET) == [26710, 26711, 26712]
+    assert (trop.leases()[0].port, trop.leases()[0].label) == (port, "kept")
+    assert registry.release_port(port)
+    assert registry.port(port=port, **QUIET) == port
+    registry.close()
+    assert trop.leases() == []
 
 
 def test_a_lease_keeps_its_registry(data_dir: Path) -> None:
@@ -313,13 +394,15 @@ def test_a_signal_ends_the_wait(registry: trop.Registry) -> None:
 def test_nothing_waits_where_nobody_asked_to(data_dir: Path, write_lock: Lock) -> None:
     # Were each of them to wait, the test would time out.
     with trop.Registry(data_dir, ports=PORTS, busy_timeout=30) as registry:
-        block, collected = registry.lease(**QUIET), registry.lease(**QUIET)
-        ports = [block.port, collected.port]
+        block, closed = registry.lease(**QUIET), registry.lease(**QUIET)
+        ports = [block.port, closed.port]
         with write_lock():
             with block:
                 pass
-            del collected
+            closed.close()
+            closed.close()
             assert block.closed
+            assert closed.closed
         again = [registry.lease(port=port, **QUIET) for port in ports]
         assert [lease.port for lease in again] == ports
         with write_lock():
@@ -327,37 +410,6 @@ def test_nothing_waits_where_nobody_asked_to(data_dir: Path, write_lock: Lock) -
         assert all(lease.closed for lease in again)
     with trop.Registry(data_dir, ports=PORTS) as registry:
         assert [registry.lease(port=port, **QUIET).port for port in ports] == ports
-
-
-def test_closing_says_that_the_database_is_busy(data_dir: Path, write_lock: Lock) -> None:
-    with trop.Registry(data_dir, ports=PORTS, busy_timeout=0) as registry:
-        lease = registry.lease(**QUIET)
-        with write_lock(), pytest.raises(trop.BusyError):
-            lease.close()
-        assert lease.closed
-        assert registry.lease(port=lease.port, **QUIET).port == lease.port
-
-
-def test_other_threads_run_while_closing_waits(registry: trop.Registry, write_lock: Lock) -> None:
-    lease = registry.lease()
-    entering = threading.Event()
-
-    def close() -> None:
-        entering.set()
-        lease.close()
-
-    # A thread keeps the GIL until it gives it away: closing has begun when the main thread goes on.
-    interval = sys.getswitchinterval()
-    with write_lock() as unlock, ThreadPoolExecutor(1) as threads:
-        sys.setswitchinterval(1000)
-        try:
-            closing = threads.submit(close)
-            entering.wait()
-            unlock()
-            closing.result()
-        finally:
-            sys.setswitchinterval(interval)
-    assert registry.leases() == []
 
 
 # Threads and processes
@@ -470,7 +522,8 @@ def test_a_lease_lasts_as_long_as_a_child_of_its_process(registry: trop.Registry
         port = int(parent.stdout.readline())
         assert parent.wait() == 0
         assert [(info.port, info.state) for info in registry.leases()] == [(port, "alive")]
-        assert registry.lease(port=port, **QUIET).port != port
+        with registry.lease(port=port, **QUIET) as other:
+            assert other.port != port
         parent.stdin.close()
         # Closed when the child has ended.
         assert parent.stdout.read() == ""
@@ -480,7 +533,7 @@ def test_a_lease_lasts_as_long_as_a_child_of_its_process(registry: trop.Registry
     assert registry.lease(port=port, **QUIET).port == port
 
 
-def test_leases_end_in_silence_in_development_mode(registry: trop.Registry) -> None:
+def test_a_program_ends_in_silence_in_development_mode(registry: trop.Registry) -> None:
     program = (
         "import threading, trop\n"
         "kept = trop.lease()\n"

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{BuildHasher, RandomState};
 use std::mem;
-use std::sync::{Mutex, PoisonError};
+use std::ptr;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
@@ -16,6 +17,9 @@ use crate::store::{self, ConnectionSlot, data_dir};
 
 /// How many lock files are checked when an owner is created, to find those of owners that were never stored.
 const LOCK_FILES: usize = 16;
+
+/// The sessions of registries that gave out a number without a handle.
+static KEPT: Mutex<Vec<Arc<LeaseSession>>> = Mutex::new(Vec::new());
 
 /// The owner that a registry is, and its leases. Only locked through [`fork::locked_on`], so that no forked
 /// child inherits it locked.
@@ -38,7 +42,7 @@ struct State {
     last_check: Option<Instant>,
     /// Whether the registry was closed. It gives no leases any more.
     closed: bool,
-    /// Whether this state outlives its registry, because a number was given out without a handle.
+    /// Whether the session is one of [`KEPT`].
     kept: bool,
 }
 
@@ -182,9 +186,11 @@ impl LeaseSession {
         self.with(|state| state.has(lease))
     }
 
-    /// Notes that this session is to outlive its registry. Returns whether it was not noted before.
-    pub(crate) fn keep(&self) -> bool {
-        self.with(|state| !mem::replace(&mut state.kept, true))
+    /// Lets this session outlive its registry, until that is closed explicitly or the process ends.
+    pub(crate) fn keep(self: &Arc<Self>) {
+        if !self.with(|state| mem::replace(&mut state.kept, true)) {
+            fork::locked_on(&KEPT, |kept| kept.push(Arc::clone(self)));
+        }
     }
 
     /// Marks a lease to be ended by the next change. Returns whether it was live.
@@ -253,6 +259,7 @@ impl LeaseSession {
             state.closed = true;
             (state.owner.take(), mem::take(&mut state.live), mem::take(&mut state.to_remove))
         });
+        fork::locked_on(&KEPT, |kept| kept.retain(|session| !ptr::eq(&**session, self)));
         let Some(mut owner) = owner else { return };
         if matches!(data_dir::exists(slot.directory()), Ok(true)) {
             let removed = slot.run_within(Duration::ZERO, |database| {

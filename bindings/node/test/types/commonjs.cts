@@ -76,6 +76,8 @@ lease.label satisfies string | null;
 const fd: number = lease.listen({ host: '::1', backlog: 5 });
 lease.bind({ protocol: 'udp' }) satisfies number;
 lease.close();
+trop.port({ min: 5000 }) satisfies number;
+trop.ports(3) satisfies number[];
 const neighbours: number[] = trop.leaseMany(3, { contiguous: true }).map(({ port }) => port);
 for (const { state, pid, since } of [...trop.leases(), ...trop.ownLeases()]) {
   state satisfies 'alive' | 'ended';

@@ -48,6 +48,8 @@ reserve = _machine.reserve
 reserve_group = _machine.reserve_group
 lease = _machine.lease
 lease_many = _machine.lease_many
+port = _machine.port
+ports = _machine.ports
 release = _machine.release
 release_port = _machine.release_port
 find = _machine.find
@@ -106,6 +108,8 @@ __all__ = [
     "list",
     "migrate",
     "own_leases",
+    "port",
+    "ports",
     "projects",
     "prune",
     "release",

@@ -26,6 +26,7 @@ __all__ = [
     "Reservation",
     "_Operations",
     "__version__",
+    "_forgotten_ports",
     "_lease_watchers",
     "_machine",
     "_restore",
@@ -35,7 +36,9 @@ __all__ = [
 CODES: Final[dict[str, int]]
 __version__: Final[str]
 _machine: Final[_Operations]
-_lease_watchers: Final[list[Callable[[Lease], object]]]
+_lease_watchers: Final[list[Callable[[int, Lease | None], object]]]
+
+def _forgotten_ports() -> builtins.list[int]: ...
 
 @final
 class Reservation:
@@ -317,6 +320,7 @@ class Lease:
     def wait_listening(self, timeout: float | None = 10) -> None: ...
     def __int__(self) -> int: ...
     def __index__(self) -> int: ...
+    def __format__(self, spec: str, /) -> str: ...
     def __enter__(self) -> Self: ...
     def __exit__(
         self,
@@ -419,6 +423,38 @@ class _Operations:
         skip_ipv6: bool = False,
         check_all_interfaces: bool | None = None,
     ) -> builtins.list[Lease]: ...
+    def port(
+        self,
+        *,
+        port: SupportsIndex | None = None,
+        min: SupportsIndex | None = None,
+        max: SupportsIndex | None = None,
+        label: str | None = None,
+        hold: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+    ) -> int: ...
+    def ports(
+        self,
+        count: SupportsIndex,
+        *,
+        contiguous: bool = False,
+        port: SupportsIndex | None = None,
+        min: SupportsIndex | None = None,
+        max: SupportsIndex | None = None,
+        label: str | None = None,
+        hold: bool = False,
+        skip_occupancy_check: bool = False,
+        skip_tcp: bool = False,
+        skip_udp: bool = False,
+        skip_ipv4: bool = False,
+        skip_ipv6: bool = False,
+        check_all_interfaces: bool = False,
+    ) -> builtins.list[int]: ...
     def leases(self) -> builtins.list[LeaseInfo]: ...
     def own_leases(self) -> builtins.list[LeaseInfo]: ...
     def explain(self, port: SupportsIndex) -> Explanation: ...

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -12,7 +11,7 @@ import pytest
 
 import trop
 
-from ._trop import _lease_watchers
+from ._trop import _forgotten_ports, _lease_watchers
 
 _REPORT = "trop_leases"
 _BETWEEN = "(between the tests)"
@@ -96,19 +95,19 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 class _Watcher:
-    """Sees every lease that is taken in this process, and tells at the end which test took it."""
+    """Sees every port that this process is given, and tells at the end which test took it."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.test = _BETWEEN
-        self.taken: list[tuple[str, int, weakref.ref[trop.Lease]]] = []
+        self.taken: list[tuple[str, int, weakref.ref[trop.Lease] | None]] = []
         # Filled in the process that reports, for all xdist workers.
         self.ports: dict[str, list[int]] = {}
         self.leaked: list[tuple[str, int]] = []
         _lease_watchers.append(self.saw)
 
-    def saw(self, lease: trop.Lease) -> None:
-        self.taken.append((self.test, lease.port, weakref.ref(lease)))
+    def saw(self, port: int, lease: trop.Lease | None) -> None:
+        self.taken.append((self.test, port, lease and weakref.ref(lease)))
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self.test = nodeid
@@ -121,18 +120,20 @@ class _Watcher:
         """Runs last, when the fixtures of the session have closed their leases."""
         taken = [(test, port) for test, port, _ in self.taken]
         leaked = self.open()
-        if leaked:
-            # A lease that only garbage refers to is closed by collecting it, and is no leak.
-            gc.collect()
-            leaked = self.open()
         if hasattr(self.config, "workeroutput"):
             self.config.workeroutput[_REPORT] = (taken, leaked)
         else:
             self.add(taken, leaked)
 
     def open(self) -> list[tuple[str, int]]:
-        alive = ((test, lease()) for test, _, lease in self.taken)
-        return [(test, lease.port) for test, lease in alive if lease is not None and not lease.closed]
+        """The leases that nobody closed; bare numbers are meant to last."""
+        # The last to take a port is the one that has it now.
+        collected = {port: test for test, port, lease in self.taken if lease and lease() is None}
+        leaked = [(collected[port], port) for port in {*_forgotten_ports()} if port in collected]
+        for test, port, lease in self.taken:
+            if lease and (alive := lease()) and not alive.closed:
+                leaked.append((test, port))
+        return leaked
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: Any) -> None:

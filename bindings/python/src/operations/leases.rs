@@ -1,17 +1,17 @@
 //! Leases.
 
 use pyo3::prelude::*;
-use trop_core::LeaseRequest;
+use trop_core::{LeaseRequest, Port};
 
 use crate::arguments::{self, Given};
 use crate::calls::Operations;
-use crate::lease::Lease;
+use crate::lease::{Lease, show};
 use crate::results::LeaseInfo;
 
 #[pymethods]
 impl Operations {
     /// Leases a port: one that nobody else gets until the lease is closed, or this process ends in whatever
-    /// way.
+    /// way. A lease that becomes garbage warns (`ResourceWarning`) and goes on.
     ///
     /// `port` is used if it is usable, else the lowest usable port from `min` to `max` that has rested: no
     /// number that was given up comes again while there is another one. `min` and `max` default to the
@@ -90,6 +90,81 @@ impl Operations {
         leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
     }
 
+    /// Returns the number of a port that nobody else gets until this process ends or the registry is closed.
+    ///
+    /// It is chosen as that of `lease`. Only `release_port` gives it back before.
+    ///
+    /// Raises as `lease`.
+    #[pyo3(signature = (*, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn port(
+        &self,
+        py: Python<'_>,
+        port: Given<'_, '_>,
+        min: Given<'_, '_>,
+        max: Given<'_, '_>,
+        label: Given<'_, '_>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<u16> {
+        let mut request = lease_request([port, min, max], label)?;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        Ok(given(py, self.call(py, |registry| registry.port(&request))?))
+    }
+
+    /// Returns several such numbers, all or none, in the order of `lease_many`.
+    ///
+    /// Raises as `lease_many`.
+    #[pyo3(signature = (count, *, contiguous=false, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+    #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
+    fn ports(
+        &self,
+        py: Python<'_>,
+        count: &Bound<'_, PyAny>,
+        contiguous: bool,
+        port: Given<'_, '_>,
+        min: Given<'_, '_>,
+        max: Given<'_, '_>,
+        label: Given<'_, '_>,
+        hold: bool,
+        skip_occupancy_check: bool,
+        skip_tcp: bool,
+        skip_udp: bool,
+        skip_ipv4: bool,
+        skip_ipv6: bool,
+        check_all_interfaces: bool,
+    ) -> PyResult<Vec<u16>> {
+        let count = arguments::count(count)?;
+        let mut request = lease_request([port, min, max], label)?;
+        request.contiguous = contiguous;
+        request.hold = hold;
+        request.occupancy = arguments::occupancy([
+            skip_occupancy_check,
+            skip_tcp,
+            skip_udp,
+            skip_ipv4,
+            skip_ipv6,
+            check_all_interfaces,
+        ]);
+        let ports = self.call(py, |registry| registry.ports(count, &request))?;
+        Ok(ports.into_iter().map(|port| given(py, port)).collect())
+    }
+
     /// Returns the leases of everybody, by port, also those that have ended and were not yet cleared away.
     ///
     /// Raises `ClosedError` and the errors of the database.
@@ -103,6 +178,12 @@ impl Operations {
     fn own_leases(&self, py: Python<'_>) -> PyResult<Vec<LeaseInfo>> {
         LeaseInfo::list(py, self.call(py, trop_core::Registry::own_leases)?)
     }
+}
+
+/// A port that was given as a bare number.
+fn given(py: Python<'_>, port: Port) -> u16 {
+    show(py, port.get(), None);
+    port.get()
 }
 
 fn lease_request([port, min, max]: [Given<'_, '_>; 3], label: Given<'_, '_>) -> PyResult<LeaseRequest> {

@@ -1,11 +1,13 @@
 //! A lease in the process that took it.
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crate::fork;
 use crate::model::{LeaseId, Port};
-use crate::registry::Registry;
+use crate::registry::{LeaseSession, Registry};
 use crate::store::data_dir;
 
 /// A port that belongs to this process until the lease is closed or dropped, or the process ends in any way.
@@ -21,7 +23,7 @@ pub struct Lease {
     /// The process that took it.
     pid: u32,
     /// Whether it goes on after this handle is dropped.
-    is_forgotten: bool,
+    outlives_handle: AtomicBool,
 }
 
 impl Lease {
@@ -32,7 +34,7 @@ impl Lease {
             label,
             generation: fork::generation(),
             pid: std::process::id(),
-            is_forgotten: false,
+            outlives_handle: AtomicBool::new(false),
         }
     }
 
@@ -85,17 +87,19 @@ impl Lease {
         }
     }
 
-    /// Drops the handle, but not the lease. Returns what is needed to end it later, unless it has ended or
-    /// belongs to a process that forked this one.
-    pub(super) fn leave(mut self) -> Option<(Registry, LeaseId)> {
-        self.is_forgotten = !self.is_inherited() && self.is_open();
-        self.is_forgotten.then(|| (self.registry.clone(), self.id))
+    /// From now on, dropping the handle does not end the lease. Returns what is needed to end it later, unless
+    /// this was called before, the lease has ended, or it belongs to a process that forked this one.
+    pub(super) fn outlive_handle(&self) -> Option<(Arc<LeaseSession>, LeaseId)> {
+        if self.is_inherited() || !self.is_open() || self.outlives_handle.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        Some((Arc::clone(self.registry.session()), self.id))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if !self.is_forgotten {
+        if !*self.outlives_handle.get_mut() {
             self.close();
         }
     }

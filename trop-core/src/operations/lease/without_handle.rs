@@ -50,24 +50,22 @@ impl Registry {
     /// As [`Registry::lease_many`].
     pub fn ports(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Port>> {
         let leases = self.lease_many(count, request)?;
-        if self.session().keep() {
-            mem::forget(Arc::clone(self.session()));
-        }
-        let ports = leases.iter().map(Lease::port).collect();
-        leases.into_iter().for_each(|lease| drop(lease.leave()));
-        Ok(ports)
+        self.session().keep();
+        leases.iter().for_each(|lease| drop(lease.outlive_handle()));
+        Ok(leases.iter().map(Lease::port).collect())
     }
 }
 
 impl Lease {
-    /// Drops the handle, but not the lease, which goes on until the process ends or its registry is closed by
-    /// [`Registry::close`]. Of more than 256 such leases in a process the oldest end. Never waits.
+    /// Lets the lease outlive its handle: dropping that does not end it any more. It goes on until the process
+    /// ends or its registry is closed by [`Registry::close`]. Of more than 256 such leases in a process the
+    /// oldest end. Never waits.
     ///
-    /// For languages that collect garbage: programs keep numbers, not handles. Returns whether the lease was
-    /// open; false in a forked child for a lease of its parent.
-    pub fn forget(self) -> bool {
-        let Some((registry, id)) = self.leave() else { return false };
-        let forgotten = Forgotten { session: Arc::clone(registry.session()), id };
+    /// For languages that collect garbage, because their programs keep numbers, not handles. Returns whether
+    /// the lease was open; false in a forked child for a lease of its parent.
+    pub fn forget(&self) -> bool {
+        let Some((session, id)) = self.outlive_handle() else { return false };
+        let forgotten = Forgotten { session, id };
         let full = fork::locked_on(&FORGOTTEN, |all| {
             all.push_back(forgotten);
             (all.len() > MOST).then(|| mem::take(all))
