@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"math"
 	"net"
+	"os"
 	"os/exec"
 	"runtime"
 	"strconv"
@@ -313,36 +315,136 @@ func TestWhoHasALease(t *testing.T) {
 	runtime.KeepAlive(lease)
 }
 
-func TestUnreachableLeasesEnd(t *testing.T) {
+// collectUntilLogged collects garbage until there were so many lines in the log, and returns the log.
+func collectUntilLogged(t *testing.T, lines int, take func()) string {
+	t.Helper()
+	var written lockedBuffer
+	log.SetOutput(&written)
+	defer log.SetOutput(os.Stderr)
+	take()
+	for deadline := time.Now().Add(30 * time.Second); written.count() < lines; runtime.GC() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d of %d lines:\n%s", written.count(), lines, written.String())
+		}
+	}
+	return written.String()
+}
+
+type lockedBuffer struct {
+	sync.Mutex
+	strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.Lock()
+	defer b.Unlock()
+	return b.Builder.Write(p)
+}
+
+func (b *lockedBuffer) count() int {
+	b.Lock()
+	defer b.Unlock()
+	return strings.Count(b.Builder.String(), "\n")
+}
+
+func TestUnreachableLeasesGoOn(t *testing.T) {
 	directory := trop.DataDir(t.TempDir())
 	other := plain(t, directory)
-	// Only its leases keep the registry alive now.
-	kept, copied := func() (*trop.Lease, trop.Lease) {
-		registry, err := trop.Open(directory, trop.Ports(30000, 30009), trop.SkipOccupancyCheck())
-		if err != nil {
-			t.Fatal(err)
+	var kept *trop.Lease
+	var copied trop.Lease
+	var all []int
+	logged := collectUntilLogged(t, 3, func() {
+		registry := must[*trop.Registry](t)(trop.Open(directory, trop.Ports(30000, 30009), trop.SkipOccupancyCheck()))
+		got := must[[]*trop.Lease](t)(registry.LeaseMany(6))
+		all, kept, copied = ports(got), got[1], *got[3]
+		got[5].Close()
+	})
+	for _, index := range []int{0, 2, 4} {
+		line := fmt.Sprintf("trop: the lease of port %d was not closed", all[index])
+		if !strings.Contains(logged, line) {
+			t.Errorf("%s: %s", line, logged)
 		}
-		got := must[[]*trop.Lease](t)(registry.LeaseMany(5))
-		return got[1], *got[3]
-	}()
-	runtime.GC()
-	for deadline := time.Now().Add(30 * time.Second); ; runtime.GC() {
-		// Nothing is written here: a finaliser does not wait for a busy database.
-		if list := leases(t, other); len(list) == 2 {
-			if list[0].Port != kept.Port() || list[1].Port != copied.Port() || list[0].State != "alive" {
-				t.Errorf("%+v", list)
-			}
-			break
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%+v", leases(t, other))
-		}
+	}
+	list := leases(t, other)
+	if len(list) != 5 || list[0].Port != all[0] || list[4].Port != all[4] || list[4].State != "alive" {
+		t.Errorf("%+v", list)
 	}
 	if !kept.IsOpen() || !copied.IsOpen() || kept.Close() != nil || copied.Close() != nil {
 		t.Error("ended with the registry")
 	}
-	if list := leases(t, other); len(list) != 0 {
+	if list := leases(t, other); len(list) != 3 {
 		t.Errorf("%+v", list)
+	}
+}
+
+func TestNumbersOutliveHandles(t *testing.T) {
+	five := []trop.OpenOption{trop.DataDir(t.TempDir()), trop.Ports(30000, 30004), trop.SkipOccupancyCheck()}
+	seen := map[int]bool{}
+	collectUntilLogged(t, 2, func() {
+		for i := range 5 {
+			registry := must[*trop.Registry](t)(trop.Open(five...))
+			if i%2 == 0 {
+				seen[must[int](t)(registry.FreePort())] = true
+			} else {
+				seen[lease(t, registry).Port()] = true
+			}
+		}
+	})
+	if len(seen) != 5 {
+		t.Error(seen)
+	}
+	registry := must[*trop.Registry](t)(trop.Open(five...))
+	_, err := registry.FreePort()
+	wantError(t, err, trop.ErrExhausted, "")
+	_, err = registry.Lease()
+	wantError(t, err, trop.ErrExhausted, "")
+	_, err = registry.FreePort(trop.Min(0))
+	wantError(t, err, trop.ErrInvalidArgument, "min")
+	if bare := must[int](t)(registry.FreePort(trop.Port(30005), trop.Max(30005), trop.Label("bare"))); bare != 30005 {
+		t.Error(bare)
+	}
+	if own := must[[]trop.LeaseInfo](t)(registry.OwnLeases()); len(own) != 1 || own[0].Label != "bare" {
+		t.Errorf("%+v", own)
+	}
+	registry.Close()
+	_, err = registry.FreePort()
+	wantError(t, err, trop.ErrClosed, "")
+	if list := leases(t, plain(t, five[0])); len(list) != 5 {
+		t.Errorf("%+v", list)
+	}
+}
+
+func TestTheOldestOfMoreThan256UnreachableLeasesEnd(t *testing.T) {
+	registry := plain(t)
+	bare := must[int](t)(registry.FreePort(trop.Port(30900), trop.Max(31999)))
+	seen := map[int]bool{}
+	collectUntilLogged(t, 300, func() {
+		for port := 30400; port < 30700; port++ {
+			seen[lease(t, registry, trop.Port(port), trop.Max(31999)).Port()] = true
+			if port%50 == 0 {
+				runtime.GC()
+			}
+		}
+	})
+	own := must[[]trop.LeaseInfo](t)(registry.OwnLeases())
+	if len(seen) != 300 || len(own) != 257 || own[256].Port != bare {
+		t.Errorf("%d, %d", len(seen), len(own))
+	}
+}
+
+func TestALeaseIsPrintedAsItsPort(t *testing.T) {
+	taken := lease(t, plain(t), trop.Port(30007))
+	defer taken.Close()
+	for format, want := range map[string]string{
+		"%v": "30007", "%+v": "30007", "%#v": "30007", "%s": "30007", "%q": `"30007"`, "%d": "30007",
+		"%7d|": "  30007|", "%x": "7537", "%-7v|": "30007  |",
+	} {
+		if got := fmt.Sprintf(format, taken); got != want {
+			t.Errorf("%s: %s", format, got)
+		}
+	}
+	if taken.String() != "30007" || fmt.Sprintln(taken) != "30007\n" {
+		t.Error(taken.String())
 	}
 }
 

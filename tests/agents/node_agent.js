@@ -74,11 +74,12 @@ const COMMANDS = {
     };
   },
 
+  port(fields) {
+    return { port: registry.port(leaseOptions(fields)) };
+  },
+
   lease({ count, ...fields }) {
-    const asked = options(fields, {
-      numbers: ['port', 'min', 'max'],
-      flags: ['contiguous', 'hold', 'skip_occupancy_check'],
-    });
+    const asked = leaseOptions(fields);
     const taken = count === undefined ? [registry.lease(asked)] : registry.leaseMany(number(count), asked);
     const handles = taken.map((lease) => leases.push(lease) - 1);
     return { ports: taken.map(({ port }) => port).join(), handles: handles.join() };
@@ -196,6 +197,13 @@ function options(fields, { numbers = [], flags = [] }) {
     return [name.replace(/_(.)/g, (_, letter) => letter.toUpperCase()), value];
   });
   return Object.fromEntries(entries);
+}
+
+function leaseOptions(fields) {
+  return options(fields, {
+    numbers: ['port', 'min', 'max'],
+    flags: ['contiguous', 'hold', 'skip_occupancy_check'],
+  });
 }
 
 function number(text) {

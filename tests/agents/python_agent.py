@@ -92,9 +92,17 @@ def release_port(registry: trop.Registry, given: Fields) -> Answer:
     return {"count": int(registry.release_port(**options))}
 
 
-def lease(registry: trop.Registry, given: Fields) -> Answer:
+def lease_options(given: Fields) -> dict[str, Any]:
     options = texts(given, "label") | numbers(given, "port", "min", "max")
-    options |= switches(given, "hold", "skip_occupancy_check")
+    return options | switches(given, "hold", "skip_occupancy_check")
+
+
+def port(registry: trop.Registry, given: Fields) -> Answer:
+    return {"port": registry.port(**lease_options(given))}
+
+
+def lease(registry: trop.Registry, given: Fields) -> Answer:
+    options = lease_options(given)
     if "count" in given:
         leases = registry.lease_many(**numbers(given, "count"), **switches(given, "contiguous"), **options)
     else:
@@ -196,6 +204,7 @@ COMMANDS = {
     "release": release,
     "release_port": release_port,
     "lease": lease,
+    "port": port,
     "lease_close": lease_close,
     "lease_listen": lease_listen,
     "lease_wait_listening": lease_wait_listening,

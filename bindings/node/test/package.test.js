@@ -16,6 +16,8 @@ const CALLS = [
   'releasePort',
   'lease',
   'leaseMany',
+  'port',
+  'ports',
   'leases',
   'ownLeases',
   'explain',

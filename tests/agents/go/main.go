@@ -65,6 +65,9 @@ func (a *agent) run(verb string, f fields) ([]string, error) {
 		return a.releasePort(f)
 	case "lease":
 		return a.lease(f)
+	case "port":
+		port, err := a.registry.FreePort(leaseOptions(f)...)
+		return []string{"port=" + strconv.Itoa(port)}, err
 	case "lease_close":
 		handle := f.number("handle")
 		if listener, found := a.listeners[handle]; found {
@@ -262,7 +265,7 @@ func (a *agent) releasePort(f fields) ([]string, error) {
 	return []string{"count=0"}, err
 }
 
-func (a *agent) lease(f fields) ([]string, error) {
+func leaseOptions(f fields) []trop.LeaseOption {
 	var options []trop.LeaseOption
 	if label, given := f["label"]; given {
 		options = append(options, trop.Label(label))
@@ -276,11 +279,15 @@ func (a *agent) lease(f fields) ([]string, error) {
 	if f.has("max") {
 		options = append(options, trop.Max(f.number("max")))
 	}
-	options = append(options, chosen(f, map[string]trop.LeaseOption{
+	return append(options, chosen(f, map[string]trop.LeaseOption{
 		"contiguous=1":           trop.Contiguous(),
 		"hold=1":                 trop.Hold(),
 		"skip_occupancy_check=1": trop.SkipOccupancyCheck(),
 	})...)
+}
+
+func (a *agent) lease(f fields) ([]string, error) {
+	options := leaseOptions(f)
 	var taken []*trop.Lease
 	var err error
 	if f.has("count") {

@@ -141,6 +141,7 @@ fn operate(registry: &Registry, verb: &str, fields: &Fields) -> Result<Answer> {
             let port = fields.port("port")?.ok_or_else(|| invalid("port", "it is missing"))?;
             Ok(count(usize::from(registry.release_port(port, fields.flag("force", false))?.is_some())))
         }
+        "port" => Ok(vec![("port", registry.port(&fields.lease()?)?.to_string())]),
         "leases" => Ok(json(registry.leases()?.iter().map(LeaseInfo::to_json).collect())),
         "own_leases" => Ok(json(registry.own_leases()?.iter().map(LeaseInfo::to_json).collect())),
         "explain" => {
