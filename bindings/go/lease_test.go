@@ -419,9 +419,9 @@ func TestTheOldestOfMoreThan256UnreachableLeasesEnd(t *testing.T) {
 	bare := must[int](t)(registry.FreePort(trop.Port(30900), trop.Max(31999)))
 	seen := map[int]bool{}
 	collectUntilLogged(t, 300, func() {
-		for port := 30400; port < 30700; port++ {
-			seen[lease(t, registry, trop.Port(port), trop.Max(31999)).Port()] = true
-			if port%50 == 0 {
+		for count := range 300 {
+			seen[lease(t, registry, trop.Max(31999)).Port()] = true
+			if count%50 == 0 {
 				runtime.GC()
 			}
 		}

@@ -456,15 +456,20 @@ static void a_number_outlives_its_handle(void)
 
 static void of_more_than_256_forgotten_leases_the_oldest_end(void)
 {
-    enum { FIRST = 23210, COUNT = 300, LIMIT = 256 };
+    enum { FIRST = 23210, LAST = 23609, COUNT = 300, LIMIT = 256 };
     trop_lease_options options = TROP_LEASE_OPTIONS_INIT;
+    options.min = FIRST;
+    options.max = LAST;
+    int seen[LAST - FIRST + 1] = { 0 };
+    uint16_t ports[COUNT];
     for (int i = 0; i < COUNT; i++) {
-        options.min = options.max = FIRST + i;
         trop_lease_handle *lease = leased(&options);
+        ports[i] = trop_lease_port(lease);
+        CHECK(++seen[ports[i] - FIRST] == 1);
         CHECK(trop_lease_forget(lease) == 1);
     }
-    CHECK(is_free(FIRST) && is_free(FIRST + COUNT - LIMIT - 1));
-    CHECK(!is_free(FIRST + COUNT - LIMIT) && !is_free(FIRST + COUNT - 1));
+    CHECK(is_free(ports[0]) && is_free(ports[COUNT - LIMIT - 1]));
+    CHECK(!is_free(ports[COUNT - LIMIT]) && !is_free(ports[COUNT - 1]));
 }
 
 int main(void)
