@@ -25,8 +25,8 @@ import (
 // ends in any way. Any number of goroutines may use it at once, and a copy is the same lease.
 //
 // One that becomes unreachable before it is closed goes on, with a line in the log of package log; of more
-// than 256 of those in a process the oldest end. For a number alone there is [Registry.FreePort]. Where a lease
-// is printed, it is its port.
+// than 256 of those in a process the oldest end. For a number alone there is [Registry.FreePort]. Where a
+// lease is printed, it is its port.
 type Lease struct {
 	handle *leaseHandle
 }

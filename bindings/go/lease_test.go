@@ -503,6 +503,18 @@ func TestLeaseTLastsAsLongAsTheTest(t *testing.T) {
 	if list := leases(t, registry); len(list) != 0 {
 		t.Errorf("%+v", list)
 	}
+	t.Run("only its number is kept", func(t *testing.T) {
+		port := registry.LeaseT(t).Port()
+		for range 3 {
+			runtime.GC()
+		}
+		if list := leases(t, registry); len(list) != 1 || list[0].Port != port || list[0].State != "alive" {
+			t.Errorf("%+v", list)
+		}
+	})
+	if list := leases(t, registry); len(list) != 0 {
+		t.Errorf("%+v", list)
+	}
 	lease := registry.LeaseT(t, trop.Label("another"), trop.Min(30107))
 	if lease.Label() != "another" || lease.Port() != 30107 {
 		t.Errorf("%q, %d", lease.Label(), lease.Port())

@@ -57,8 +57,8 @@ var (
 )
 
 // A Registry is an open port registry. Any number of goroutines may use it at once, and a copy is the same
-// registry. Close it when it is no longer needed. Of one that becomes unreachable the garbage collector closes
-// the files; leases and ports that it has given last.
+// registry. Close it when it is no longer needed. Of one that becomes unreachable the garbage collector
+// closes the files; leases and ports that it has given last.
 type Registry struct {
 	handle *handle
 }

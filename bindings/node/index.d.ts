@@ -438,8 +438,8 @@ export class TropError extends Error {
  * process ends in any way. Where a string or a number is needed it is that of the port.
  *
  * A `Lease` that becomes garbage before emits a warning, with `code: 'TROP_FORGOTTEN_LEASE'`, and goes on; of
- * more than 256 of those in a process the oldest end. For a number alone there is `port`. Child processes have
- * none of it.
+ * more than 256 of those in a process the oldest end. For a number alone there is `port`. Child processes
+ * have none of it.
  */
 export interface Lease {
   /** The port, 1 to 65535. */

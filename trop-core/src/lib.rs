@@ -42,7 +42,8 @@
 //! # }
 //! ```
 //!
-//! Tests and other short-lived programs lease ports, which are given back however the process ends:
+//! Tests and other short-lived programs lease ports, which are given back however the process ends. Dropping
+//! a lease ends it; [`Registry::port`] gives a number that lasts as long as the process:
 //!
 //! ```
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -56,6 +57,8 @@
 //! let listener = lease.listen("127.0.0.1", 16)?;
 //! assert_eq!(listener.local_addr()?.port(), lease.port().get());
 //! drop(lease);
+//! let port = registry.port(&LeaseRequest::default())?;
+//! # assert!(registry.holder(port)?.is_some());
 //! # Ok(())
 //! # }
 //! ```

@@ -263,7 +263,7 @@ proptest! {
                 }
                 Step::Close(number) if !leases.is_empty() => {
                     let number = number % leases.len();
-                    leases.remove(number).close().unwrap();
+                    leases.remove(number).close();
                     model.leases.remove(number);
                 }
                 Step::Close(_) => {}

@@ -95,7 +95,7 @@ impl Trop {
             let serve = || -> Result<u16> {
                 let lease = lease?;
                 serve_once(lease.port().get())?;
-                lease.close()?;
+                lease.close();
                 Ok(lease.port().get())
             };
             match serve() {

@@ -15,10 +15,10 @@ use crate::calls::{Operations, contained};
 /// A port that belongs to this process until the lease is closed, or the process ends in whatever way.
 ///
 /// It is an integer wherever Python asks for one, and its digits as text. It is closed by `close()`, at the
-/// end of a `with` block, and with its registry. One that becomes garbage before warns (`ResourceWarning`) and
-/// goes on; of more than 256 of those in a process the oldest end. For a number alone there is `port()`. A
-/// child made by `fork` shares a lease: it lasts until the last of them ends, and closing it in the child does
-/// nothing.
+/// end of a `with` block, and with its registry. One that becomes garbage before warns (`ResourceWarning`)
+/// and goes on; of more than 256 of those in a process the oldest end. For a number alone there is `port()`.
+/// A child made by `fork` shares a lease: it lasts until the last of them ends, and closing it in the child
+/// does nothing.
 #[pyclass(frozen, weakref, module = "trop")]
 pub(crate) struct Lease {
     leased: trop_core::Lease,

@@ -67,6 +67,7 @@ def test_the_plugin_alone_opens_nothing_and_says_nothing(pytester: pytest.Pytest
 def test_ports_are_fresh_and_end_with_their_test(pytester: pytest.Pytester) -> None:
     pytester.makepyfile(
         test_it="""
+        import gc
         import trop
 
         seen = {}
@@ -80,6 +81,8 @@ def test_ports_are_fresh_and_end_with_their_test(pytester: pytest.Pytester) -> N
             assert len(trop_ports()) == 1
             several = trop_ports(3, contiguous=True)
             assert several == [*range(several[0], several[0] + 3)]
+            del trop_lease
+            gc.collect()
             held = own(trop_registry)
             assert held.pop(trop_session_port) == "session"
             assert len(held) == 5

@@ -87,8 +87,8 @@ impl Lease {
         }
     }
 
-    /// From now on, dropping the handle does not end the lease. Returns what is needed to end it later, unless
-    /// this was called before, the lease has ended, or it belongs to a process that forked this one.
+    /// From now on, dropping the handle does not end the lease. Returns what is needed to end it later,
+    /// unless this was called before, the lease has ended, or it belongs to a process that forked this one.
     pub(super) fn outlive_handle(&self) -> Option<(Arc<LeaseSession>, LeaseId)> {
         if self.is_inherited() || !self.is_open() || self.outlives_handle.swap(true, Ordering::SeqCst) {
             return None;

@@ -57,9 +57,9 @@ impl Registry {
 }
 
 impl Lease {
-    /// Lets the lease outlive its handle: dropping that does not end it any more. It goes on until the process
-    /// ends or its registry is closed by [`Registry::close`]. Of more than 256 such leases in a process the
-    /// oldest end. Never waits.
+    /// Lets the lease outlive its handle: dropping that does not end it any more. It goes on until the
+    /// process ends or its registry is closed by [`Registry::close`]. Of more than 256 such leases in a
+    /// process the oldest end. Never waits.
     ///
     /// For languages that collect garbage, because their programs keep numbers, not handles. Returns whether
     /// the lease was open; false in a forked child for a lease of its parent.
