@@ -114,7 +114,11 @@ impl Trop {
             return Err(format!("only {} leases are kept", self.leases.len()).into());
         }
         let leases: Vec<_> = self.leases.drain(..count).collect();
-        Ok(measure(leases.iter(), Lease::close).samples(|()| None::<u16>))
+        let close = |lease: &Lease| -> Result<()> {
+            lease.close();
+            Ok(())
+        };
+        Ok(measure(leases.iter(), close).samples(|()| None::<u16>))
     }
 
     fn open_again(&mut self, count: usize) -> Result<Samples> {

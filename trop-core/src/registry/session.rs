@@ -259,7 +259,7 @@ impl LeaseSession {
             state.closed = true;
             (state.owner.take(), mem::take(&mut state.live), mem::take(&mut state.to_remove))
         });
-        fork::locked_on(&KEPT, |kept| kept.retain(|session| !ptr::eq(&**session, self)));
+        fork::locked_on(&KEPT, |kept| kept.retain(|session| !ptr::eq(Arc::as_ptr(session), self)));
         let Some(mut owner) = owner else { return };
         if matches!(data_dir::exists(slot.directory()), Ok(true)) {
             let removed = slot.run_within(Duration::ZERO, |database| {

@@ -134,8 +134,8 @@ impl Registry {
             let (chosen, _) = with_cleanup_retry(self, transaction, plan.occupancy, permitted, attempt)?;
             Ok((chosen, owner))
         })?;
-        let leased = |chosen: &Chosen| Lease::new(self.clone(), chosen.id, plan.label.map(str::to_owned));
-        let leases = chosen.iter().map(leased).collect();
+        let handle = |chosen: &Chosen| Lease::new(self.clone(), chosen.id, plan.label.map(str::to_owned));
+        let leases = chosen.iter().map(handle).collect();
         self.session().add(owner, chosen.into_iter().map(|lease| (lease.id, lease.sockets)))?;
         Ok(leases)
     }

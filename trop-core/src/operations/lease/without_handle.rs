@@ -51,7 +51,9 @@ impl Registry {
     pub fn ports(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Port>> {
         let leases = self.lease_many(count, request)?;
         self.session().keep();
-        leases.iter().for_each(|lease| drop(lease.outlive_handle()));
+        for lease in &leases {
+            lease.outlive_handle();
+        }
         Ok(leases.iter().map(Lease::port).collect())
     }
 }
