@@ -237,7 +237,7 @@ fn of_more_than_256_forgotten_leases_the_oldest_end() {
             assert!(leased(registry, number).forget());
         }
         let left: Vec<_> = forgotten_ports().iter().map(|port| port.get()).collect();
-        assert_eq!(left, Vec::from_iter(20044..20300));
+        assert_eq!(left, (20044..20300).collect::<Vec<_>>());
         drop((mine, theirs));
         fork(|| {
             let other = scratch.open();
@@ -255,7 +255,6 @@ fn of_more_than_256_forgotten_leases_the_oldest_end() {
     });
 }
 
-/// Also after a child of the process has ended.
 #[test]
 fn forgotten_leases_end_with_the_last_process_that_shares_them() {
     isolated("forgotten_leases_end_with_the_last_process_that_shares_them", |scratch| {

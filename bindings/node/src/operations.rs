@@ -211,10 +211,11 @@ pub fn port(
     min: Option<i64>,
     max: Option<i64>,
     label: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
 ) -> Returned<u16> {
     run_on((handle, directory), later, false, || {
-        let request = lease_request([port, min, max], label, Switches(switches))?;
+        let request = lease_request([port, min, max], label, check_all_interfaces, Switches(switches))?;
         Ok(move |registry: &Registry| registry.port(&request).map(Port::get))
     })
 }
@@ -231,10 +232,11 @@ pub fn ports(
     min: Option<i64>,
     max: Option<i64>,
     label: Option<String>,
+    check_all_interfaces: Option<bool>,
     switches: u32,
 ) -> Returned<Vec<u16>> {
     run_on((handle, directory), later, false, || {
-        let request = lease_request([port, min, max], label, Switches(switches))?;
+        let request = lease_request([port, min, max], label, check_all_interfaces, Switches(switches))?;
         Ok(move |registry: &Registry| {
             Ok(registry.ports(count, &request)?.into_iter().map(Port::get).collect::<Vec<_>>())
         })

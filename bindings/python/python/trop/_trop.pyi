@@ -436,7 +436,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
     ) -> int: ...
     def ports(
         self,
@@ -453,7 +453,7 @@ class _Operations:
         skip_udp: bool = False,
         skip_ipv4: bool = False,
         skip_ipv6: bool = False,
-        check_all_interfaces: bool = False,
+        check_all_interfaces: bool | None = None,
     ) -> builtins.list[int]: ...
     def leases(self) -> builtins.list[LeaseInfo]: ...
     def own_leases(self) -> builtins.list[LeaseInfo]: ...

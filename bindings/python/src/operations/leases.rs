@@ -96,7 +96,7 @@ impl Operations {
     ///
     /// Raises as `lease`.
     #[pyo3(signature = (*, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
-        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn port(
         &self,
@@ -111,18 +111,14 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
     ) -> PyResult<u16> {
         let mut request = lease_request([port, min, max], label)?;
         request.hold = hold;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         Ok(given(py, self.call(py, |registry| registry.port(&request))?))
     }
 
@@ -130,7 +126,7 @@ impl Operations {
     ///
     /// Raises as `lease_many`.
     #[pyo3(signature = (count, *, contiguous=false, port=None, min=None, max=None, label=None, hold=false, skip_occupancy_check=false,
-        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=false))]
+        skip_tcp=false, skip_udp=false, skip_ipv4=false, skip_ipv6=false, check_all_interfaces=None))]
     #[allow(clippy::too_many_arguments, clippy::fn_params_excessive_bools, reason = "Python's keywords")]
     fn ports(
         &self,
@@ -147,20 +143,16 @@ impl Operations {
         skip_udp: bool,
         skip_ipv4: bool,
         skip_ipv6: bool,
-        check_all_interfaces: bool,
+        check_all_interfaces: Option<bool>,
     ) -> PyResult<Vec<u16>> {
         let count = arguments::count(count)?;
         let mut request = lease_request([port, min, max], label)?;
         request.contiguous = contiguous;
         request.hold = hold;
-        request.occupancy = arguments::occupancy([
-            skip_occupancy_check,
-            skip_tcp,
-            skip_udp,
-            skip_ipv4,
-            skip_ipv6,
+        request.occupancy = arguments::occupancy(
+            [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
-        ]);
+        );
         let ports = self.call(py, |registry| registry.ports(count, &request))?;
         Ok(ports.into_iter().map(|port| given(py, port)).collect())
     }
