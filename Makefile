@@ -154,6 +154,8 @@ test-node: node cli $(NODE_EXAMPLES) ## Tests of the Node.js addon
 # Its ports: each suite has its own, see tests/README.md.
 test-examples: export TROP_PORT_MIN := 61000
 test-examples: export TROP_PORT_MAX := 61999
+test-examples: export TROP_LEASE_PORT_MIN := 61000
+test-examples: export TROP_LEASE_PORT_MAX := 61999
 test-examples: export TROP_DATA_DIR := $(CURDIR)/target/example-data
 test-examples: examples cli python ## The pytest, Jest, Vitest, node:test and Go examples
 	rm -rf target/example-data

@@ -313,6 +313,11 @@
 #define TROP_OPEN_ALLOW_UNSAFE_PORTS 16
 
 /**
+ * Let no search choose ports that browsers and fetch refuse to connect to, whatever is configured.
+ */
+#define TROP_OPEN_AVOID_UNSAFE_PORTS 32
+
+/**
  * Store no project, whatever configuration and git say.
  */
 #define TROP_RESERVE_CLEAR_PROJECT 1
@@ -527,7 +532,8 @@ typedef struct trop_list_options {
  *
  * What is given here overrides environment variables, these override configuration files, and these override
  * the defaults. Excluded ports and flags only add to what those say, except for
- * TROP_OPEN_ALLOW_UNSAFE_PORTS, which overrides avoid_unsafe_ports.
+ * TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given: they
+ * override avoid_unsafe_ports.
  */
 typedef struct trop_open_options {
     /**
@@ -553,11 +559,13 @@ typedef struct trop_open_options {
      */
     int32_t busy_timeout_ms;
     /**
-     * The lowest port to choose; -1 means what is configured, else 5000.
+     * The lowest port to choose, for reservations and leases; -1 means what is configured, else 5000 for
+     * reservations and 10000 for leases.
      */
     int32_t ports_min;
     /**
-     * The highest port to choose; -1 means what is configured, else 7000.
+     * The highest port to choose, for reservations and leases; -1 means what is configured, else 7000 for
+     * reservations and 29999 for leases.
      */
     int32_t ports_max;
     /**
@@ -802,7 +810,7 @@ void trop_lease_options_init(struct trop_lease_options *options, uint32_t size);
  * configuration allows.
  *
  * registry: the registry.
- * options: what to lease; NULL means any port of the registry's range.
+ * options: what to lease; NULL means any port of the registry's range of leases.
  * lease: receives the lease; end and free it with trop_lease_free.
  * error: receives the details of a failure; may be NULL.
  *
@@ -821,7 +829,7 @@ int32_t trop_lease(struct trop_registry *registry,
  *
  * registry: the registry.
  * count: how many, 1 to the size of the range.
- * options: what to lease; NULL means any ports of the registry's range.
+ * options: what to lease; NULL means any ports of the registry's range of leases.
  * leases: receives the leases: an array with room for count pointers. After a failure all of them are NULL,
  * but nothing is written when count is above 65535. End and free each lease with trop_lease_free.
  * error: receives the details of a failure; may be NULL.

@@ -213,8 +213,10 @@ class CliAgent(Agent):
         if create == "0":
             self.options.append("--disable-autoinit")
         # Not every command has flags for these.
-        ports = given(TROP_PORT_MIN=ports_min, TROP_PORT_MAX=ports_max, TROP_EXCLUDED_PORTS=excluded)
-        self.env = self.variables | ports | given(TROP_AVOID_UNSAFE_PORTS=avoid_unsafe_ports)
+        ports = given(TROP_PORT_MIN=ports_min, TROP_PORT_MAX=ports_max)
+        ports |= given(TROP_LEASE_PORT_MIN=ports_min, TROP_LEASE_PORT_MAX=ports_max)
+        passed_over = given(TROP_EXCLUDED_PORTS=excluded, TROP_AVOID_UNSAFE_PORTS=avoid_unsafe_ports)
+        self.env = self.variables | ports | passed_over
         # The command finds its configuration from where it runs.
         self.cwd = start_dir or self.cwd
         return self.run("port-info", "1")

@@ -15,7 +15,11 @@ from pathlib import Path
 LOWEST, HIGHEST = 10000, 19999
 
 # For programs that name no ports themselves.
-RANGE = {"TROP_PORT_MIN": str(LOWEST), "TROP_PORT_MAX": str(HIGHEST)}
+RANGE = {
+    f"TROP_{use}PORT_{end}": str(port)
+    for use in ("", "LEASE_")
+    for end, port in (("MIN", LOWEST), ("MAX", HIGHEST))
+}
 
 
 def connect(data_dir: Path) -> sqlite3.Connection:

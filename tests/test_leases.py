@@ -358,8 +358,8 @@ def test_pytest_jest_and_go_together(tmp_path: Path, env: dict[str, str]) -> Non
     with starter(PYTEST_WORKERS + JEST_WORKERS + 1) as start, ExitStack() as stack:
         variables |= {
             "TROP_DATA_DIR": str(data_dir),
-            "TROP_PORT_MIN": str(ports[0]),
-            "TROP_PORT_MAX": str(ports[-1]),
+            "TROP_LEASE_PORT_MIN": str(ports[0]),
+            "TROP_LEASE_PORT_MAX": str(ports[-1]),
             "STARTER": str(start),
             "BOUND": str(bound),
             "CI": "1",

@@ -128,8 +128,8 @@ func DataDir(path string) OpenOption {
 	return option(func(r *request) { r.dataDir = r.text("data_dir", path) })
 }
 
-// Ports sets the lowest and the highest port to choose; by default they are what is configured, else 5000 and
-// 7000.
+// Ports sets the lowest and the highest port to choose, for reservations and leases; by default they are what
+// is configured, else 5000 and 7000 for reservations, 10000 and 29999 for leases.
 func Ports(min, max int) OpenOption {
 	return option(func(r *request) { r.portsMin, r.portsMax = r.port("ports", min), r.port("ports", max) })
 }
@@ -166,8 +166,14 @@ func NoDiscovery() OpenOption { return flag(C.TROP_OPEN_NO_DISCOVERY) }
 // NoVariables reads no environment variable but TROP_DATA_DIR.
 func NoVariables() OpenOption { return flag(C.TROP_OPEN_NO_VARIABLES) }
 
-// AllowUnsafePorts lets searches choose ports that browsers and fetch refuse to connect to, too.
-func AllowUnsafePorts() OpenOption { return flag(C.TROP_OPEN_ALLOW_UNSAFE_PORTS) }
+// AvoidUnsafePorts says whether no search chooses a port that browsers and fetch refuse to connect to; by
+// default it is what is configured, else true.
+func AvoidUnsafePorts(avoid bool) OpenOption {
+	if avoid {
+		return flag(C.TROP_OPEN_AVOID_UNSAFE_PORTS)
+	}
+	return flag(C.TROP_OPEN_ALLOW_UNSAFE_PORTS)
+}
 
 // SkipOccupancyCheck makes no probe at all of whether something else has a port.
 func SkipOccupancyCheck() OccupancyOption { return flag(C.TROP_SKIP_OCCUPANCY_CHECK) }
@@ -238,7 +244,7 @@ func Port(port int) PortOption {
 	return option(func(r *request) { r.preferred = r.port("port", port) })
 }
 
-// Min replaces the lowest port of the range.
+// Min replaces the lowest port of the range: that of leases for a lease, else that of reservations.
 func Min(port int) RangeOption {
 	return option(func(r *request) { r.min = r.port("min", port) })
 }

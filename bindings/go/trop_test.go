@@ -34,8 +34,10 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	os.Setenv("TROP_DATA_DIR", directory)
-	os.Setenv("TROP_PORT_MIN", "30000")
-	os.Setenv("TROP_PORT_MAX", "31999")
+	for _, kind := range []string{"TROP_PORT", "TROP_LEASE_PORT"} {
+		os.Setenv(kind+"_MIN", "30000")
+		os.Setenv(kind+"_MAX", "31999")
+	}
 	status := m.Run()
 	os.RemoveAll(directory)
 	os.Exit(status)

@@ -122,9 +122,9 @@ export interface ReleasePortOptions extends DryRunOptions {
 export interface LeaseOptions extends OccupancyOptions {
   /** A wish, for the first of several ports. */
   port?: number | undefined;
-  /** Replaces the lower end of the registry's range. */
+  /** Replaces the lower end of the registry's range of leases. */
   min?: number | undefined;
-  /** Replaces the upper end of the registry's range. */
+  /** Replaces the upper end of the registry's range of leases. */
   max?: number | undefined;
   /** What it is for, for people reading lists: 1 to 255 bytes of UTF-8 after trimming. */
   label?: string | undefined;
@@ -195,7 +195,7 @@ export interface MigrateOptions extends DryRunOptions {
   force?: boolean | undefined;
 }
 
-/** What to scan; the registry's range by default. */
+/** What to scan; the registry's range of reservations by default. */
 export interface ScanOptions {
   /** Replaces the lower end of the registry's range. */
   min?: number | undefined;
@@ -324,7 +324,7 @@ export interface Explanation {
   processName: string | null;
   /** Its user's name. */
   user: string | null;
-  /** Whether it lies in the registry's range. */
+  /** Whether it lies in the registry's range of reservations or in that of leases. */
   inRange: boolean;
   /** Whether the configuration excludes it. */
   excluded: boolean;
@@ -362,8 +362,8 @@ export interface RegistryOptions extends OccupancyOptions {
   /** The data directory; `TROP_DATA_DIR`, else `~/.trop`, by default. */
   dataDir?: string | undefined;
   /**
-   * The lowest and the highest port to choose from; what the configuration says by default, else 5000 and
-   * 7000.
+   * The lowest and the highest port to choose from, for reservations and leases; what the configuration says
+   * by default, else 5000 and 7000 for reservations, 10000 and 29999 for leases.
    */
   ports?: readonly [min: number, max: number] | undefined;
   /**

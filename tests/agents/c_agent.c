@@ -329,6 +329,7 @@ static void open_registry(const struct command *command)
         { "discovery", "0", TROP_OPEN_NO_DISCOVERY },
         { "variables", "0", TROP_OPEN_NO_VARIABLES },
         { "avoid_unsafe_ports", "0", TROP_OPEN_ALLOW_UNSAFE_PORTS },
+        { "avoid_unsafe_ports", "1", TROP_OPEN_AVOID_UNSAFE_PORTS },
     };
     trop_registry_free(registry);
     registry = NULL;

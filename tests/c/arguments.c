@@ -439,8 +439,11 @@ static void unknown_flags_and_reserved_fields(void)
     trop_migrate_options migrate = MIGRATE_SOMETHING;
     trop_lease_options lease = TROP_LEASE_OPTIONS_INIT;
     CHECK_UNKNOWN_FLAGS(TROP_OPEN_NO_CREATE | TROP_OPEN_SHARED | TROP_OPEN_NO_DISCOVERY | TROP_OPEN_NO_VARIABLES
-                            | TROP_OPEN_ALLOW_UNSAFE_PORTS | PROBES,
+                            | TROP_OPEN_ALLOW_UNSAFE_PORTS | TROP_OPEN_AVOID_UNSAFE_PORTS | PROBES,
                         open, open_with);
+    open.flags = TROP_OPEN_ALLOW_UNSAFE_PORTS | TROP_OPEN_AVOID_UNSAFE_PORTS;
+    CHECK_ERROR(open_with(&open), TROP_ERR_INVALID_ARGUMENT, "flags");
+    open.flags = 0;
     CHECK_UNKNOWN_FLAGS(TROP_RESERVE_CLEAR_PROJECT | TROP_RESERVE_CLEAR_TASK | TROP_RESERVE_OVERWRITE
                             | TROP_RESERVE_IGNORE_OCCUPIED | TROP_RESERVE_IGNORE_EXCLUSIONS
                             | TROP_RESERVE_DISABLE_AUTOPRUNE | TROP_RESERVE_DISABLE_AUTOEXPIRE

@@ -15,7 +15,7 @@ CXX=${CXX:-c++}
 strict="-std=c99 -Wall -Wextra -pedantic -Werror -g -Iinclude"
 # The ports of this suite, 23000 to 23999: each suite of the project has its own, see tests/README.md. Those
 # below are for tests that name ports.
-export TROP_PORT_MIN=23500 TROP_PORT_MAX=23999
+export TROP_PORT_MIN=23500 TROP_PORT_MAX=23999 TROP_LEASE_PORT_MIN=23500 TROP_LEASE_PORT_MAX=23999
 native=$(sed -n 's/^Libs.private: //p' trop-ffi/trop.pc.in)
 programs="arguments handles lease_processes leases occupancy operations reserve"
 passed=0

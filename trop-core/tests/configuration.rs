@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::{Scratch, port, range};
 use trop_core::{
-    Code, Configuration, Discovery, Error, Group, GroupRequest, Origin, OutputFormat, Registry,
+    Code, Configuration, Discovery, Error, Group, GroupRequest, LeaseRequest, Origin, OutputFormat, Registry,
     RegistryOptions, ReserveRequest, ScanRequest, Setting, Uses,
 };
 
@@ -87,6 +87,95 @@ fn without_sources_the_defaults_apply() {
         assert!(!switch);
     }
     assert_eq!(configuration.origin(Setting::PortMin), Origin::Default);
+}
+
+/// 10000 to 29999 unless something else is said, and never what is said of reservations.
+#[test]
+fn leases_have_a_range_of_their_own() {
+    let place = Place::new();
+    assert_eq!(place.resolve().lease_ports, range(10000, 29999));
+    place.write_user("ports: {min: 20100, max: 20199}\nlease_ports: {min: 20200}\n");
+    place.write("trop.yaml", "lease_ports: {min: 20300, max_offset: 9}\n");
+    let configuration = place.resolve();
+    assert_eq!(configuration.ports, range(20100, 20199));
+    assert_eq!(configuration.lease_ports, range(20300, 20309));
+    let file = place.project.canonicalize().unwrap().join("trop.yaml");
+    assert_eq!(configuration.origin(Setting::LeasePortMax), Origin::File { path: file, line: 1 });
+
+    let registry = Registry::open(place.options()).unwrap();
+    let lease = registry.lease(&LeaseRequest::default()).unwrap();
+    assert_eq!(lease.port(), port(20300));
+    assert_eq!(registry.reserve(&common::request("/a", "web")).unwrap().reservation.port, port(20100));
+    let mut above = LeaseRequest::default();
+    above.min = Some(port(20305));
+    let second = registry.lease(&above).unwrap();
+    assert_eq!(second.port(), port(20305));
+    above.max = Some(port(20399));
+    above.min = Some(port(20390));
+    assert_eq!(registry.lease(&above).unwrap().port(), port(20390));
+
+    for (number, told) in [
+        (
+            20305,
+            "It lies in the port range of leases, 20300..20309, not in that of reservations, 20100..20199.",
+        ),
+        (
+            20105,
+            "It lies in the port range of reservations, 20100..20199, not in that of leases, 20300..20309.",
+        ),
+        (
+            20400,
+            "It lies outside the port ranges of reservations, 20100..20199, and of leases, 20300..20309.",
+        ),
+    ] {
+        let explanation = registry.explain(port(number)).unwrap();
+        assert!(explanation.to_string().ends_with(told), "{explanation}");
+        assert_eq!(explanation.to_json()["in_range"], number != 20400);
+    }
+
+    let mut options = place.options();
+    options.ports = Some(range(20400, 20409));
+    let both = Configuration::resolve(options, &place.scratch.dir()).unwrap();
+    assert_eq!((both.ports, both.lease_ports), (range(20400, 20409), range(20400, 20409)));
+}
+
+/// A fault names the setting and where each end comes from; who does not lease does not mind.
+#[test]
+fn a_range_of_leases_that_is_none_is_refused() {
+    let place = Place::new();
+    place.write_user("lease_ports: {min: 20200, max: 20299}\n");
+    place.write("trop.yaml", "lease_ports: {min: 20300}\n");
+    let error = Configuration::resolve(place.options(), &place.scratch.dir()).unwrap_err();
+    assert_eq!((error.code(), error.argument()), (Code::Config, Some("lease_ports")));
+    let text = error.to_string();
+    for part in ["min 20300", "trop.yaml' line 1", "max 20299", "config.yaml' line 1"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let mut options = place.options();
+    options.uses = Uses::RESERVING;
+    Configuration::resolve(options, &place.scratch.dir()).unwrap();
+
+    // Half a range, for both, that leases cannot use: they are told, and reservations are not.
+    let (half, default) = (Place::new(), LeaseRequest::default());
+    let mut options = half.options();
+    options.max = Some(port(8000));
+    let registry = Registry::open(options).unwrap();
+    let error = registry.lease(&default).unwrap_err();
+    assert_eq!((error.code(), error.argument()), (Code::Config, Some("lease_ports")));
+    assert!(
+        error.to_string().contains("min 10000 (built-in default) is above max 8000 (argument)"),
+        "{error}"
+    );
+
+    let mut options = place.options();
+    options.max = Some(port(20399));
+    let registry = Registry::open(options).unwrap();
+    let mut low = LeaseRequest::default();
+    low.max = Some(port(20299));
+    let text = registry.lease(&low).unwrap_err().to_string();
+    for part in ["lease_ports", "min 20300", "trop.yaml' line 1", "max 20299 (argument)"] {
+        assert!(text.contains(part), "{text}");
+    }
 }
 
 /// Trap 70 (commands read different sources).

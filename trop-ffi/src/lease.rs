@@ -110,7 +110,7 @@ impl trop_lease_handle {
 /// configuration allows.
 ///
 /// registry: the registry.
-/// options: what to lease; NULL means any port of the registry's range.
+/// options: what to lease; NULL means any port of the registry's range of leases.
 /// lease: receives the lease; end and free it with trop_lease_free.
 /// error: receives the details of a failure; may be NULL.
 ///
@@ -138,7 +138,7 @@ pub unsafe extern "C" fn trop_lease(
 ///
 /// registry: the registry.
 /// count: how many, 1 to the size of the range.
-/// options: what to lease; NULL means any ports of the registry's range.
+/// options: what to lease; NULL means any ports of the registry's range of leases.
 /// leases: receives the leases: an array with room for count pointers. After a failure all of them are NULL,
 /// but nothing is written when count is above 65535. End and free each lease with trop_lease_free.
 /// error: receives the details of a failure; may be NULL.

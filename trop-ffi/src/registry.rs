@@ -23,12 +23,15 @@ pub const TROP_OPEN_NO_DISCOVERY: u32 = 4;
 pub const TROP_OPEN_NO_VARIABLES: u32 = 8;
 /// Let searches choose ports that browsers and fetch refuse to connect to, too.
 pub const TROP_OPEN_ALLOW_UNSAFE_PORTS: u32 = 16;
+/// Let no search choose ports that browsers and fetch refuse to connect to, whatever is configured.
+pub const TROP_OPEN_AVOID_UNSAFE_PORTS: u32 = 32;
 
 /// How to open a registry. Initialise with TROP_OPEN_OPTIONS_INIT or trop_open_options_init.
 ///
 /// What is given here overrides environment variables, these override configuration files, and these override
 /// the defaults. Excluded ports and flags only add to what those say, except for
-/// TROP_OPEN_ALLOW_UNSAFE_PORTS, which overrides avoid_unsafe_ports.
+/// TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given: they
+/// override avoid_unsafe_ports.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq)]
 pub struct trop_open_options {
@@ -44,9 +47,11 @@ pub struct trop_open_options {
     /// How long to wait for other users of the database, in milliseconds; 0 fails at once, -1 means what is
     /// configured, else 5000.
     pub busy_timeout_ms: i32,
-    /// The lowest port to choose; -1 means what is configured, else 5000.
+    /// The lowest port to choose, for reservations and leases; -1 means what is configured, else 5000 for
+    /// reservations and 10000 for leases.
     pub ports_min: i32,
-    /// The highest port to choose; -1 means what is configured, else 7000.
+    /// The highest port to choose, for reservations and leases; -1 means what is configured, else 7000 for
+    /// reservations and 29999 for leases.
     pub ports_max: i32,
     /// Must be 0.
     pub reserved: u32,
@@ -64,6 +69,7 @@ unsafe impl Options for trop_open_options {
         | TROP_OPEN_NO_DISCOVERY
         | TROP_OPEN_NO_VARIABLES
         | TROP_OPEN_ALLOW_UNSAFE_PORTS
+        | TROP_OPEN_AVOID_UNSAFE_PORTS
         | OCCUPANCY;
     const SMALLEST: usize = offset_of!(Self, start_dir);
     const DEFAULT: Self = trop_open_options {
@@ -201,7 +207,16 @@ unsafe fn request(options: &trop_open_options) -> Result<RegistryOptions> {
     }
     request.create = !has(TROP_OPEN_NO_CREATE);
     request.variables = !has(TROP_OPEN_NO_VARIABLES);
-    request.avoid_unsafe_ports = has(TROP_OPEN_ALLOW_UNSAFE_PORTS).then_some(false);
+    request.avoid_unsafe_ports = match (has(TROP_OPEN_ALLOW_UNSAFE_PORTS), has(TROP_OPEN_AVOID_UNSAFE_PORTS))
+    {
+        (false, false) => None,
+        (true, true) => {
+            let reason =
+                "TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS contradict each other";
+            return Err(invalid("flags", reason));
+        }
+        (_, avoid) => Some(avoid),
+    };
     request.occupancy = occupancy(options.flags)?;
     Ok(request)
 }

@@ -34,7 +34,12 @@ process.env.TROP_DATA_DIR = path.join(scratch({ after }), 'default');
 
 // The ports of this suite, 28000 to 29999: each suite of the project has its own, see tests/README.md. Those
 // below are for tests that name ports, because the files of the suite run at the same time.
-Object.assign(process.env, { TROP_PORT_MIN: '29300', TROP_PORT_MAX: '29999' });
+Object.assign(process.env, {
+  TROP_PORT_MIN: '29300',
+  TROP_PORT_MAX: '29999',
+  TROP_LEASE_PORT_MIN: '29300',
+  TROP_LEASE_PORT_MAX: '29999',
+});
 
 /** Runs a program and returns what it printed; fails when it fails. */
 async function run(command, args, { cwd, env } = {}) {

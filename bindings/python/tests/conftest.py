@@ -24,8 +24,9 @@ def data_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(work)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("TROP_DATA_DIR", str(directory))
-    for name, port in zip(("TROP_PORT_MIN", "TROP_PORT_MAX"), PORTS, strict=True):
-        monkeypatch.setenv(name, str(port))
+    for name, port in zip(("PORT_MIN", "PORT_MAX"), PORTS, strict=True):
+        monkeypatch.setenv(f"TROP_{name}", str(port))
+        monkeypatch.setenv(f"TROP_LEASE_{name}", str(port))
     return directory
 
 

@@ -87,11 +87,11 @@ impl ChangeOptions {
 /// The range to choose ports from.
 #[derive(Args)]
 pub(crate) struct RangeOptions {
-    /// The lowest port to choose [default: 5000]
+    /// The lowest port to choose
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     min: Option<OsString>,
 
-    /// The highest port to choose [default: 7000]
+    /// The highest port to choose
     #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
     max: Option<OsString>,
 }

@@ -147,7 +147,8 @@ func (a *agent) open(f fields) (_ []string, err error) {
 		"discovery=0": trop.NoDiscovery(),
 		"variables=0": trop.NoVariables(),
 
-		"avoid_unsafe_ports=0": trop.AllowUnsafePorts(),
+		"avoid_unsafe_ports=0": trop.AvoidUnsafePorts(false),
+		"avoid_unsafe_ports=1": trop.AvoidUnsafePorts(true),
 	})...)
 	a.registry, err = trop.Open(options...)
 	return nil, err

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::group::Group;
-use super::setting::Setting;
+use super::setting::{PortUse, Setting};
 use crate::model::{Port, PortSet};
 
 /// Where the value of a setting came from.
@@ -50,6 +50,13 @@ pub(super) struct Sourced<T> {
 pub(super) enum Upper {
     Max(Port),
     Offset(u64),
+}
+
+/// The ends of a port range, as far as they are given.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ends {
+    pub(super) min: Option<Sourced<Port>>,
+    pub(super) upper: Option<Sourced<Upper>>,
 }
 
 /// The value of a setting, in the form that its [`Kind`](super::setting::Kind) asks for.
@@ -126,10 +133,12 @@ impl Layer {
             self.excluded.insert_set(&ports);
             return;
         }
-        if matches!(setting, Setting::PortMax | Setting::PortMaxOffset) {
-            // Both settings stand for the same value, so either one replaces both.
-            self.values.remove(&Setting::PortMax);
-            self.values.remove(&Setting::PortMaxOffset);
+        for range in PortUse::ALL {
+            let forms = [range.max(), range.max_offset()];
+            if forms.contains(&setting) {
+                // Both settings stand for the same value, so either one replaces both.
+                self.values.retain(|other, _| !forms.contains(other));
+            }
         }
         self.values.insert(setting, Sourced { value, origin });
     }
@@ -174,9 +183,13 @@ impl Layer {
         }
     }
 
-    /// The lower end of the port range.
-    pub(super) fn min(&self) -> Option<Sourced<Port>> {
-        match self.values.get(&Setting::PortMin)? {
+    /// The ends of a port range, as far as they are given.
+    pub(super) fn ends(&self, range: PortUse) -> Ends {
+        Ends { min: self.min(range.min()), upper: self.upper(range) }
+    }
+
+    fn min(&self, setting: Setting) -> Option<Sourced<Port>> {
+        match self.values.get(&setting)? {
             Sourced { value: Value::Port(port), origin } => {
                 Some(Sourced { value: *port, origin: origin.clone() })
             }
@@ -184,9 +197,8 @@ impl Layer {
         }
     }
 
-    /// The upper end of the port range, in either form.
-    pub(super) fn upper(&self) -> Option<Sourced<Upper>> {
-        let set = self.values.get(&Setting::PortMax).or_else(|| self.values.get(&Setting::PortMaxOffset))?;
+    fn upper(&self, range: PortUse) -> Option<Sourced<Upper>> {
+        let set = self.values.get(&range.max()).or_else(|| self.values.get(&range.max_offset()))?;
         let value = match set.value {
             Value::Port(port) => Upper::Max(port),
             Value::Number(offset) => Upper::Offset(offset),
@@ -195,9 +207,13 @@ impl Layer {
         Some(Sourced { value, origin: set.origin.clone() })
     }
 
-    /// Where each value came from. The upper end of the port range is [`Setting::PortMax`] in either form.
+    /// Where each value came from. The upper end of a port range is [`Setting::PortMax`] or
+    /// [`Setting::LeasePortMax`] in either form.
     pub(super) fn origins(&self) -> BTreeMap<Setting, Origin> {
-        let name = |setting| if setting == Setting::PortMaxOffset { Setting::PortMax } else { setting };
+        let name = |setting| {
+            let range = PortUse::ALL.into_iter().find(|range| range.max_offset() == setting);
+            range.map_or(setting, PortUse::max)
+        };
         self.values.iter().map(|(setting, set)| (name(*setting), set.origin.clone())).collect()
     }
 

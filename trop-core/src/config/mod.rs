@@ -30,17 +30,20 @@ pub use variables::LogMode;
 
 use crate::machine::OccupancyPolicy;
 use crate::model::{Error, Port, PortRange, PortSet, Result, are_all_unsafe, unsafe_ports};
-use layer::{GroupChange, Layer, Sourced, Upper, Value};
+use layer::{Ends, GroupChange, Layer, Sourced, Upper, Value};
 use schema::FileKind;
 use setting::MAX_LOCK_WAIT;
+pub(crate) use setting::PortUse;
 
 /// The settings a registry works with, the same for every operation on it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[allow(clippy::struct_excessive_bools, reason = "each is an independent switch of the contract")]
 pub struct Configuration {
-    /// The ports to choose from.
+    /// The ports to choose from for reservations.
     pub ports: PortRange,
+    /// The ports to choose from for leases.
+    pub lease_ports: PortRange,
     /// Ports never to choose: the exclusions of all sources together.
     pub excluded: PortSet,
     /// Whether no search chooses a port that web clients refuse to connect to (the "bad ports" of the Fetch
@@ -76,8 +79,9 @@ pub struct Configuration {
     passed_over: PortSet,
     group: GroupChange,
     origins: BTreeMap<Setting, Origin>,
-    min: Option<Sourced<Port>>,
-    upper: Option<Sourced<Upper>>,
+    /// The ends of both ranges.
+    ends: Ends,
+    lease_ends: Ends,
     /// The word for the caller's own values in messages.
     argument: &'static str,
 }
@@ -119,43 +123,52 @@ impl Configuration {
             layer.merge(variables::read(options.uses)?);
         }
         let (wait, uses, argument) = (options.busy_timeout, options.uses, options.origin);
+        // One end for both ranges may well not fit that of leases; only who leases needs to know.
+        let is_half = options.ports.is_none() && options.min.is_some() != options.max.is_some();
         layer.merge(explicit(options));
-        let ports = match range(layer.min().as_ref(), layer.upper().as_ref()) {
-            Ok(range) => range,
-            Err(error) if uses.includes(Uses::PORTS) => return Err(error),
-            Err(_) => PortRange::default(),
+        let range_of = |used: PortUse, is_lenient| {
+            let ends = layer.ends(used);
+            match range(used, ends.min.as_ref(), ends.upper.as_ref()) {
+                Err(_) if is_lenient || !uses.includes(used.uses()) => Ok(used.default_range()),
+                range => range,
+            }
         };
-        let resolved = settle(layer, ports, wait, project_files, argument);
+        let ranges = (range_of(PortUse::Reservations, false)?, range_of(PortUse::Leases, is_half)?);
+        let resolved = settle(layer, ranges, wait, project_files, argument);
         log::trace!(
-            "trop: ports {} ({} to {}), lock wait {} s, project files: {}",
+            "trop: ports {} ({} to {}), of leases {} ({} to {}), lock wait {} s, project files: {}",
             resolved.ports,
             resolved.origin(Setting::PortMin),
             resolved.origin(Setting::PortMax),
+            resolved.lease_ports,
+            resolved.origin(Setting::LeasePortMin),
+            resolved.origin(Setting::LeasePortMax),
             resolved.busy_timeout.as_secs_f64(),
             resolved.project_files.len(),
         );
         Ok(resolved)
     }
 
-    /// Where the value of a setting came from. The upper end of the port range is [`Setting::PortMax`] in
-    /// either form.
+    /// Where the value of a setting came from. The upper end of a port range is [`Setting::PortMax`] or
+    /// [`Setting::LeasePortMax`] in either form.
     #[must_use]
     pub fn origin(&self, setting: Setting) -> Origin {
         self.origins.get(&setting).cloned().unwrap_or(Origin::Default)
     }
 
-    /// The range with one of its ends, or both, replaced by a request.
+    /// The range for a use of ports, with one of its ends, or both, replaced by a request.
     ///
     /// # Errors
     /// [`Error::Config`] when `min` is above `max`; the message says where each of them comes from.
-    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
-        if min.is_none() && max.is_none() {
-            return Ok(self.ports);
-        }
+    pub(crate) fn range(&self, used: PortUse, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+        let ends = match used {
+            PortUse::Reservations => &self.ends,
+            PortUse::Leases => &self.lease_ends,
+        };
         let origin = Origin::Argument(self.argument);
         let min = min.map(|value| Sourced { value, origin: origin.clone() });
         let max = max.map(|value| Sourced { value: Upper::Max(value), origin });
-        range(min.as_ref().or(self.min.as_ref()), max.as_ref().or(self.upper.as_ref()))
+        range(used, min.as_ref().or(ends.min.as_ref()), max.as_ref().or(ends.upper.as_ref()))
     }
 
     /// The ports that no search in a range chooses: the excluded ones and, unless they are the whole range,
@@ -221,11 +234,13 @@ fn explicit(options: RegistryOptions) -> Layer {
     let mut layer = Layer::default();
     layer.excluded = options.excluded;
     let mut set = |setting, value| layer.set(setting, value, Origin::Argument(options.origin));
-    if let Some(min) = options.min.or(options.ports.map(PortRange::min)) {
-        set(Setting::PortMin, Value::Port(min));
-    }
-    if let Some(max) = options.max.or(options.ports.map(PortRange::max)) {
-        set(Setting::PortMax, Value::Port(max));
+    for range in PortUse::ALL {
+        if let Some(min) = options.min.or(options.ports.map(PortRange::min)) {
+            set(range.min(), Value::Port(min));
+        }
+        if let Some(max) = options.max.or(options.ports.map(PortRange::max)) {
+            set(range.max(), Value::Port(max));
+        }
     }
     if let Some(avoid) = options.avoid_unsafe_ports {
         set(Setting::AvoidUnsafePorts, Value::Switch(avoid));
@@ -251,26 +266,23 @@ fn explicit(options: RegistryOptions) -> Layer {
 
 /// The effective range. It is checked after all sources are merged, because a source of higher precedence may
 /// correct a conflict between lower ones.
-fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<PortRange> {
-    let default = PortRange::default();
-    let (min, min_origin) = match min {
-        Some(min) => (min.value, min.origin.clone()),
-        None => (default.min(), Origin::Default),
-    };
+fn range(used: PortUse, min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<PortRange> {
+    let (setting, default) = (used.block(), used.default_range());
+    let (min, min_origin) = min.map_or((default.min(), &Origin::Default), |min| (min.value, &min.origin));
     let (max, max_origin) = match upper {
-        Some(Sourced { value: Upper::Max(max), origin }) => (*max, origin.clone()),
+        Some(Sourced { value: Upper::Max(max), origin }) => (*max, origin),
         Some(Sourced { value: Upper::Offset(offset), origin }) => {
             let max = min.above(*offset).ok_or_else(|| {
                 let reason =
                     format!("min {min} ({min_origin}) plus max_offset {offset} ({origin}) is above 65535");
-                Error::Config { setting: "ports", reason }
+                Error::Config { setting, reason }
             })?;
-            (max, origin.clone())
+            (max, origin)
         }
-        None => (default.max(), Origin::Default),
+        None => (default.max(), &Origin::Default),
     };
-    PortRange::new("ports", min, max).map_err(|_| Error::Config {
-        setting: "ports",
+    PortRange::between(min, max).ok_or_else(|| Error::Config {
+        setting,
         reason: format!(
             "min {min} ({min_origin}) is above max {max} ({max_origin}); give both ends of the range"
         ),
@@ -281,7 +293,7 @@ fn range(min: Option<&Sourced<Port>>, upper: Option<&Sourced<Upper>>) -> Result<
 /// be a whole number of seconds.
 fn settle(
     layer: Layer,
-    ports: PortRange,
+    (ports, lease_ports): (PortRange, PortRange),
     explicit_wait: Option<Duration>,
     project_files: Vec<PathBuf>,
     argument: &'static str,
@@ -303,6 +315,7 @@ fn settle(
     passed_over.insert_set(&layer.excluded);
     Configuration {
         ports,
+        lease_ports,
         occupancy: OccupancyPolicy {
             skip: is_on(Setting::SkipOccupancyCheck),
             skip_tcp: is_on(Setting::SkipTcp),
@@ -322,8 +335,8 @@ fn settle(
         output_format: layer.output_format().unwrap_or_default(),
         project: layer.text(Setting::Project),
         task: layer.text(Setting::Task),
-        min: layer.min(),
-        upper: layer.upper(),
+        ends: layer.ends(PortUse::Reservations),
+        lease_ends: layer.ends(PortUse::Leases),
         avoid_unsafe_ports,
         passed_over,
         excluded: layer.excluded,

@@ -23,11 +23,13 @@ pub struct RegistryOptions {
     /// How long to wait for other processes and threads that use the database, 0 fails at once; none means
     /// the configured wait, 5 seconds by default.
     pub busy_timeout: Option<Duration>,
-    /// The ports to choose from; none means the configured range, 5000 to 7000 by default.
+    /// The ports to choose from, for reservations and for leases; none means the configured ranges,
+    /// [`PortRange::RESERVATIONS`] and [`PortRange::LEASES`] by default.
     pub ports: Option<PortRange>,
-    /// Replaces the lower end of the range.
+    /// Replaces the lower end of both ranges. One end alone that does not fit the range of leases is an error
+    /// when a lease is asked for.
     pub min: Option<Port>,
-    /// Replaces the upper end of the range.
+    /// Replaces the upper end of both ranges.
     pub max: Option<Port>,
     /// Ports never to choose, besides those the configuration excludes.
     pub excluded: PortSet,

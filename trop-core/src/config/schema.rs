@@ -6,7 +6,7 @@ use super::document::{self, Node};
 use super::group_reader::{self, Stated};
 use super::layer::{GroupChange, Layer, Value};
 use super::reader::{Problem, Reader, WHOLE};
-use super::setting::{Files, Setting};
+use super::setting::{Files, PortUse, Setting};
 
 /// Which rules a file has to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,9 +46,14 @@ fn read_root(reader: &mut Reader<'_>, kind: FileKind, root: &Node) -> Layer {
     let mut stated = Stated::default();
     for key in keys {
         let Some(node) = fields.get(key) else { continue };
-        match key {
-            "ports" => stated = read_ports(reader, node, &mut layer),
-            _ => read_key(reader, key, node, &mut layer),
+        match PortUse::ALL.into_iter().find(|range| range.block() == key) {
+            Some(range) => {
+                let ends = read_range(reader, range, node, &mut layer);
+                if range == PortUse::Reservations {
+                    stated = ends;
+                }
+            }
+            None => read_key(reader, key, node, &mut layer),
         }
     }
     layer.group = match fields.get(Setting::Reservations.name()) {
@@ -105,43 +110,42 @@ fn block(key: &str) -> impl Iterator<Item = (Setting, &'static str)> {
     })
 }
 
-/// Reads the block `ports`. Returns the ends of the range that the file gives.
-fn read_ports(reader: &mut Reader<'_>, node: &Node, layer: &mut Layer) -> Stated {
-    const MIN: &str = Setting::PortMin.name();
-    const MAX: &str = Setting::PortMax.name();
-    const MAX_OFFSET: &str = Setting::PortMaxOffset.name();
-    let names: Vec<_> = block("ports").map(|(_, name)| name).collect();
-    let Some(fields) = reader.fields(node, "ports", &names) else { return Stated::default() };
+/// Reads the block of a port range. Returns the ends of the range that the file gives.
+fn read_range(reader: &mut Reader<'_>, range: PortUse, node: &Node, layer: &mut Layer) -> Stated {
+    let (min_name, max_name, offset_name) =
+        (range.min().name(), range.max().name(), range.max_offset().name());
+    let names: Vec<_> = block(range.block()).map(|(_, name)| name).collect();
+    let Some(fields) = reader.fields(node, range.block(), &names) else { return Stated::default() };
     let [min_node, max_node, offset_node] =
         ["min", "max", "max_offset"].map(|name| fields.get(name).copied());
-    let min = min_node.and_then(|node| reader.value(Setting::PortMin, node));
+    let min = min_node.and_then(|node| reader.value(range.min(), node));
     if min_node.is_none() {
-        reader.report(node.line, MIN, "it is required in a `ports` block");
+        reader.report(node.line, min_name, format!("it is required in a `{}` block", range.block()));
     }
-    let max = max_node.and_then(|node| reader.value(Setting::PortMax, node));
-    let offset = offset_node.and_then(|node| reader.value(Setting::PortMaxOffset, node));
+    let max = max_node.and_then(|node| reader.value(range.max(), node));
+    let offset = offset_node.and_then(|node| reader.value(range.max_offset(), node));
     if let (Some(_), Some(node)) = (max_node, offset_node) {
-        reader.report(node.line, MAX_OFFSET, "give either `max` or `max_offset`, not both");
+        reader.report(node.line, offset_name, "give either `max` or `max_offset`, not both");
     }
     let mut stated =
         Stated { min: min.as_ref().and_then(Value::port), max: max.as_ref().and_then(Value::port) };
     if let (Some(min), Some(max), Some(node)) = (stated.min, stated.max, max_node)
         && min > max
     {
-        reader.report(node.line, MAX, format!("{max} is below min {min}"));
+        reader.report(node.line, max_name, format!("{max} is below min {min}"));
     }
     if let (Some(min), Some(Value::Number(offset)), Some(node)) = (stated.min, &offset, offset_node) {
         stated.max = min.above(*offset);
         if stated.max.is_none() {
-            reader.report(node.line, MAX_OFFSET, format!("min {min} plus {offset} is above 65535"));
+            reader.report(node.line, offset_name, format!("min {min} plus {offset} is above 65535"));
         }
     }
     // If both `max` and `max_offset` are given, an error was reported, and it does not matter which one is
     // set.
     for (setting, value, node) in [
-        (Setting::PortMin, min, min_node),
-        (Setting::PortMax, max, max_node),
-        (Setting::PortMaxOffset, offset, offset_node),
+        (range.min(), min, min_node),
+        (range.max(), max, max_node),
+        (range.max_offset(), offset, offset_node),
     ] {
         if let (Some(value), Some(node)) = (value, node) {
             layer.set(setting, value, reader.origin(node.line));

@@ -1,5 +1,7 @@
 //! The table of all settings, from which files, environment variables, help texts and validation are derived.
 
+use crate::model::PortRange;
+
 /// Declares [`Setting`], the list of all settings and the table, from one row per setting.
 macro_rules! settings {
     ($( $(#[$doc:meta])* $setting:ident { $($row:tt)* } )*) => {
@@ -29,7 +31,7 @@ struct Row {
     option: Option<&'static str>,
     /// The environment variables. The first one that is set wins.
     variables: &'static [&'static str],
-    /// Which uses of a registry need it; none if it is not part of the configuration.
+    /// Which uses of a registry need it, any of them; none if no variable is read for the configuration.
     uses: Option<Uses>,
     /// In which files it may stand.
     files: Files,
@@ -97,7 +99,7 @@ settings! {
         kind: Kind::Identifier,
     }
 
-    /// The lowest port.
+    /// The lowest port of reservations.
     PortMin {
         name: "ports.min",
         option: Some("min"),
@@ -107,7 +109,7 @@ settings! {
         kind: Kind::Port,
     }
 
-    /// The highest port.
+    /// The highest port of reservations.
     PortMax {
         name: "ports.max",
         option: Some("max"),
@@ -117,7 +119,7 @@ settings! {
         kind: Kind::Port,
     }
 
-    /// The highest port, counted from the lowest.
+    /// The highest port of reservations, counted from the lowest.
     PortMaxOffset {
         name: "ports.max_offset",
         option: None,
@@ -127,12 +129,42 @@ settings! {
         kind: OFFSET,
     }
 
+    /// The lowest port of leases.
+    LeasePortMin {
+        name: "lease_ports.min",
+        option: None,
+        variables: &["TROP_LEASE_PORT_MIN"],
+        uses: Some(Uses::LEASE_PORTS),
+        files: Files::All,
+        kind: Kind::Port,
+    }
+
+    /// The highest port of leases.
+    LeasePortMax {
+        name: "lease_ports.max",
+        option: None,
+        variables: &["TROP_LEASE_PORT_MAX"],
+        uses: Some(Uses::LEASE_PORTS),
+        files: Files::All,
+        kind: Kind::Port,
+    }
+
+    /// The highest port of leases, counted from the lowest. It has no variable.
+    LeasePortMaxOffset {
+        name: "lease_ports.max_offset",
+        option: None,
+        variables: &[],
+        uses: None,
+        files: Files::All,
+        kind: OFFSET,
+    }
+
     /// Ports never to choose.
     ExcludedPorts {
         name: "excluded_ports",
         option: None,
         variables: &["TROP_EXCLUDED_PORTS"],
-        uses: Some(Uses::PORTS),
+        uses: Some(Uses::PORTS.and(Uses::LEASE_PORTS)),
         files: Files::All,
         kind: Kind::Ports,
     }
@@ -142,7 +174,7 @@ settings! {
         name: "avoid_unsafe_ports",
         option: None,
         variables: &["TROP_AVOID_UNSAFE_PORTS"],
-        uses: Some(Uses::PORTS),
+        uses: Some(Uses::PORTS.and(Uses::LEASE_PORTS)),
         files: Files::All,
         kind: Kind::Switch,
     }
@@ -386,6 +418,62 @@ impl Setting {
     }
 }
 
+/// What ports are chosen for. Each use has a range of its own, which is three settings, a block in files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PortUse {
+    Reservations,
+    Leases,
+}
+
+impl PortUse {
+    pub(super) const ALL: [PortUse; 2] = [PortUse::Reservations, PortUse::Leases];
+
+    /// The key of the block, which is the name of the range in messages.
+    pub(super) const fn block(self) -> &'static str {
+        match self {
+            PortUse::Reservations => "ports",
+            PortUse::Leases => "lease_ports",
+        }
+    }
+
+    pub(super) const fn min(self) -> Setting {
+        match self {
+            PortUse::Reservations => Setting::PortMin,
+            PortUse::Leases => Setting::LeasePortMin,
+        }
+    }
+
+    pub(super) const fn max(self) -> Setting {
+        match self {
+            PortUse::Reservations => Setting::PortMax,
+            PortUse::Leases => Setting::LeasePortMax,
+        }
+    }
+
+    pub(super) const fn max_offset(self) -> Setting {
+        match self {
+            PortUse::Reservations => Setting::PortMaxOffset,
+            PortUse::Leases => Setting::LeasePortMaxOffset,
+        }
+    }
+
+    /// The range when nothing is configured.
+    pub(super) const fn default_range(self) -> PortRange {
+        match self {
+            PortUse::Reservations => PortRange::RESERVATIONS,
+            PortUse::Leases => PortRange::LEASES,
+        }
+    }
+
+    /// The uses of a registry that need the range.
+    pub(super) const fn uses(self) -> Uses {
+        match self {
+            PortUse::Reservations => Uses::PORTS,
+            PortUse::Leases => Uses::LEASE_PORTS,
+        }
+    }
+}
+
 /// Which settings the caller is going to use. Environment variables of other settings are not read, so that
 /// an invalid one fails only the calls that need it. The lock wait and automatic initialisation are always
 /// used, and files are always validated completely.
@@ -395,7 +483,7 @@ pub struct Uses(u16);
 impl Uses {
     /// Nothing but what opening a registry needs.
     pub const OPENING: Uses = Uses(0);
-    /// The port range and the exclusions.
+    /// The port range of reservations, and which ports are passed over.
     pub const PORTS: Uses = Uses(1);
     /// The occupancy probes.
     pub const OCCUPANCY: Uses = Uses(2);
@@ -409,8 +497,10 @@ impl Uses {
     pub const AUTOCLEAN: Uses = Uses(32);
     /// The format of lists.
     pub const LISTS: Uses = Uses(64);
+    /// The port range of leases, and which ports are passed over.
+    pub const LEASE_PORTS: Uses = Uses(128);
     /// All settings.
-    pub const ALL: Uses = Uses(127);
+    pub const ALL: Uses = Uses(255);
     /// What reserving a port or a group needs.
     pub const RESERVING: Uses = Uses(63);
 
@@ -420,8 +510,9 @@ impl Uses {
         Uses(self.0 | other.0)
     }
 
-    pub(super) const fn includes(self, other: Uses) -> bool {
-        self.0 & other.0 == other.0
+    /// Whether any of the others is among these. What opening a registry needs always is.
+    pub(super) fn includes(self, any: Uses) -> bool {
+        any == Uses::OPENING || self.0 & any.0 != 0
     }
 
     /// Whether the environment variables of a setting are to be read.
@@ -442,7 +533,7 @@ mod tests {
         assert_eq!(names.len(), Setting::ALL.len());
         let variables: Vec<_> = Setting::ALL.iter().flat_map(|setting| setting.variables()).collect();
         assert_eq!(variables.iter().collect::<HashSet<_>>().len(), variables.len());
-        assert_eq!(variables.len(), 29);
+        assert_eq!(variables.len(), 31);
     }
 
     #[test]
@@ -450,7 +541,11 @@ mod tests {
         for setting in Setting::ALL {
             let apart = matches!(
                 setting,
-                Setting::DataDir | Setting::Path | Setting::LogMode | Setting::Reservations
+                Setting::DataDir
+                    | Setting::Path
+                    | Setting::LogMode
+                    | Setting::Reservations
+                    | Setting::LeasePortMaxOffset
             );
             assert_eq!(Uses::ALL.include(setting), !apart, "{setting:?}");
         }

@@ -56,6 +56,19 @@ pub struct PortRange {
 impl PortRange {
     /// Every port.
     pub const ALL: PortRange = PortRange { min: Port::MIN, max: Port::MAX };
+    /// Where ports are chosen for reservations by default: 5000 to 7000.
+    pub const RESERVATIONS: PortRange = PortRange::of_numbers(5000, 7000);
+    /// Where ports are chosen for leases by default: 10000 to 29999, below those from which systems choose by
+    /// themselves.
+    pub const LEASES: PortRange = PortRange::of_numbers(10000, 29999);
+
+    /// A range whose ends are known when this is compiled.
+    const fn of_numbers(min: u16, max: u16) -> PortRange {
+        match (NonZeroU16::new(min), NonZeroU16::new(max)) {
+            (Some(low), Some(high)) if min <= max => PortRange { min: Port(low), max: Port(high) },
+            _ => PortRange::ALL,
+        }
+    }
 
     /// The range from `min` to `max`, both included; `None` if `min` is above `max`.
     pub(crate) fn between(min: Port, max: Port) -> Option<PortRange> {
@@ -94,14 +107,6 @@ impl PortRange {
     #[must_use]
     pub fn count(self) -> u32 {
         u32::from(self.max.get()) - u32::from(self.min.get()) + 1
-    }
-}
-
-/// 5000 to 7000.
-impl Default for PortRange {
-    fn default() -> PortRange {
-        let port = |number| NonZeroU16::new(number).map_or(Port::MIN, Port);
-        PortRange { min: port(5000), max: port(7000) }
     }
 }
 

@@ -20,8 +20,10 @@ pub struct Explanation {
     pub holder: Option<Holder>,
     /// Who has it in the operating system, as far as the registry's occupancy policy looks.
     pub occupancy: PortOccupancy,
-    /// The registry's range.
+    /// The registry's range of reservations.
     pub range: PortRange,
+    /// The registry's range of leases.
+    pub lease_range: PortRange,
     /// Whether the configuration excludes it.
     pub excluded: bool,
     /// Whether no search chooses it because web clients refuse to connect to it.
@@ -35,14 +37,16 @@ impl Registry {
     /// Every error of the database.
     pub fn explain(&self, port: Port) -> Result<Explanation> {
         let configuration = self.configuration();
-        let range = configuration.ports;
+        let (range, lease_range) = (configuration.ports, configuration.lease_ports);
+        let is_avoided = |range| configuration.avoids_unsafe_ports(range);
         Ok(Explanation {
             port,
             holder: self.holder(port)?,
             occupancy: self.port_occupancy(port),
             range,
+            lease_range,
             excluded: configuration.excluded.contains(port),
-            refused: configuration.avoids_unsafe_ports(range) && is_unsafe(port),
+            refused: is_unsafe(port) && is_avoided(range) && is_avoided(lease_range),
         })
     }
 }
@@ -73,7 +77,8 @@ impl Explanation {
 
     /// The explanation as a JSON object: `port`, `reservation` and `lease` (null unless one of them has it),
     /// `occupied`, `process_id`, `process_name` and `user` of the process that has it bound (null if
-    /// unknown), `in_range`, `excluded`, `refused`, `closing`, `forbidden`, and `text`, the sentences.
+    /// unknown), `in_range` (in that of reservations or in that of leases), `excluded`, `refused`, `closing`,
+    /// `forbidden`, and `text`, the sentences.
     #[must_use]
     pub fn to_json(&self) -> Value {
         let (reservation, lease) = match &self.holder {
@@ -90,12 +95,39 @@ impl Explanation {
             "process_id": owner.process_id,
             "process_name": owner.process_name,
             "user": owner.user,
-            "in_range": self.range.contains(self.port),
+            "in_range": self.is_in_range(),
             "excluded": self.excluded,
             "refused": self.refused,
             "closing": self.is_closing(),
             "forbidden": self.is_forbidden(),
             "text": self.to_string(),
+        })
+    }
+
+    /// Whether it lies in the range of reservations or in that of leases.
+    #[must_use]
+    pub fn is_in_range(&self) -> bool {
+        self.range.contains(self.port) || self.lease_range.contains(self.port)
+    }
+
+    fn range_line(&self) -> Option<String> {
+        let (range, lease_range) = (self.range, self.lease_range);
+        Some(match (range.contains(self.port), lease_range.contains(self.port)) {
+            (true, true) => return None,
+            (true, false) => {
+                format!(
+                    "It lies in the port range of reservations, {range}, not in that of leases, {lease_range}."
+                )
+            }
+            (false, true) => {
+                format!(
+                    "It lies in the port range of leases, {lease_range}, not in that of reservations, {range}."
+                )
+            }
+            (false, false) if range == lease_range => format!("It lies outside the port range {range}."),
+            (false, false) => format!(
+                "It lies outside the port ranges of reservations, {range}, and of leases, {lease_range}."
+            ),
         })
     }
 
@@ -181,9 +213,7 @@ impl fmt::Display for Explanation {
                     .to_owned(),
             );
         }
-        if !self.range.contains(self.port) {
-            lines.push(format!("It lies outside the port range {}.", self.range));
-        }
+        lines.extend(self.range_line());
         for (index, line) in lines.iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;

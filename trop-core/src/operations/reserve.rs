@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::allocation::{Allocation, AutoCleanup, ObstacleChecks, with_cleanup_retry};
 use super::cleanup::Cleanup;
 use super::metadata::{Field, MayChange, Metadata};
+use crate::config::PortUse;
 use crate::machine::{OccupancyPolicy, ProbeCache};
 use crate::model::{Key, Port, PortRange, Refusal, Reservation, Result, Tag, Timestamp, paths};
 use crate::registry::Registry;
@@ -173,7 +174,7 @@ impl Registry {
             project: request.allow_project_change || request.force,
             task: request.allow_task_change || request.force,
         };
-        let range = self.range(request.min, request.max)?;
+        let range = self.range(PortUse::Reservations, request.min, request.max)?;
         let metadata = Metadata::new(settings, &request.project, &request.task, may_change)?;
         let key = Key::new(request.path.as_deref(), request.tag.clone())?;
         let is_permitted = request.allow_unrelated_path || request.force || self.is_related(key.path())?;

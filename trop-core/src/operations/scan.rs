@@ -4,11 +4,12 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
+use crate::config::PortUse;
 use crate::machine::{KernelSockets, Owner, Owners, Probe, Verdict, verdicts};
 use crate::model::{Port, PortRange, PortSet, Result, is_unsafe};
 use crate::registry::Registry;
 
-/// What to scan; by default the registry's range.
+/// What to scan; by default the registry's range of reservations.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct ScanRequest {
@@ -136,7 +137,7 @@ impl Registry {
     /// [`Error::Config`](crate::Error::Config) for a range that ends before it begins, and every error of the
     /// database.
     pub fn scan(&self, request: &ScanRequest) -> Result<Scan> {
-        let range = self.configuration().range(request.min, request.max)?;
+        let range = self.configuration().range(PortUse::Reservations, request.min, request.max)?;
         // A database that cannot be read is reported before thousands of probes.
         self.connect()?;
         let policy = self.configuration().occupancy;

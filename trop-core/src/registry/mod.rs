@@ -15,7 +15,7 @@ use rusqlite::Connection;
 pub(crate) use owner::{Reaper, noted_ends};
 pub(crate) use session::LeaseSession;
 
-use crate::config::{Configuration, Discovery, RegistryOptions};
+use crate::config::{Configuration, Discovery, PortUse, RegistryOptions};
 use crate::fork;
 use crate::machine::CheckoutCache;
 use crate::model::{Error, Port, PortRange, Result, contain, paths};
@@ -302,10 +302,10 @@ impl Registry {
         Ok(value)
     }
 
-    pub(crate) fn range(&self, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
+    pub(crate) fn range(&self, used: PortUse, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
         match (min, max) {
             (Some(min), Some(max)) => PortRange::new("min", min, max),
-            (min, max) => self.configuration().range(min, max),
+            (min, max) => self.configuration().range(used, min, max),
         }
     }
 

@@ -309,7 +309,9 @@ fn alone<'c>(command: &'c mut Command, test: &str, role: &str, dir: &Path) -> &'
     let arguments = ["--exact", test, "--nocapture", "--test-threads=1"];
     command.args(arguments).env(ROLE, role).env("TROP_DATA_DIR", dir);
     // For the shared registry, which nobody gives options.
-    command.env("TROP_PORT_MIN", PORTS.start().to_string()).env("TROP_PORT_MAX", PORTS.end().to_string())
+    let (min, max) = (PORTS.start().to_string(), PORTS.end().to_string());
+    command.env("TROP_PORT_MIN", &min).env("TROP_PORT_MAX", &max);
+    command.env("TROP_LEASE_PORT_MIN", &min).env("TROP_LEASE_PORT_MAX", &max)
 }
 
 /// The role this process was started for, if another test started it.

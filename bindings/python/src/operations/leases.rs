@@ -15,10 +15,10 @@ impl Operations {
     ///
     /// `port` is used if it is usable, else the lowest usable port from `min` to `max` that has rested: no
     /// number that was given up comes again while there is another one. `min` and `max` default to the
-    /// registry's range. `label` says for people what it is for. With `hold` (Linux only) the lease keeps a
-    /// socket bound to the port, so that the kernel picks it for nobody; a server that sets `SO_REUSEADDR`
-    /// can listen on it all the same, one that does not cannot. The switches of the occupancy check add to
-    /// those of the registry. A socket on any address is in the way of a lease, unless
+    /// registry's range of leases. `label` says for people what it is for. With `hold` (Linux only) the lease
+    /// keeps a socket bound to the port, so that the kernel picks it for nobody; a server that sets
+    /// `SO_REUSEADDR` can listen on it all the same, one that does not cannot. The switches of the occupancy
+    /// check add to those of the registry. A socket on any address is in the way of a lease, unless
     /// `check_all_interfaces` is false.
     ///
     /// Raises `InvalidArgumentError`, `ExhaustedError`, `BusyError`, `UnsupportedError` where files cannot be

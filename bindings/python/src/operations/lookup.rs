@@ -72,8 +72,8 @@ impl Operations {
     /// each occupied protocol, address family and scope, in the order of the ports. The `status` of a port
     /// that nobody has, with connections of a former server, begins with `closing`.
     ///
-    /// `min` and `max` default to the registry's range. Whose socket it is, is told as far as the system
-    /// tells.
+    /// `min` and `max` default to the registry's range of reservations. Whose socket it is, is told as far as
+    /// the system tells.
     ///
     /// Raises `InvalidArgumentError`, `ConfigError` if the range ends before it begins, `ClosedError`, and
     /// the errors of the database.

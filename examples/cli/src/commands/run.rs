@@ -73,7 +73,7 @@ pub(crate) struct Run {
 
 impl Subcommand for Run {
     fn uses(&self) -> Uses {
-        Uses::PORTS.and(Uses::OCCUPANCY).and(Uses::EXPIRY).and(Uses::AUTOCLEAN)
+        Uses::LEASE_PORTS.and(Uses::OCCUPANCY).and(Uses::EXPIRY).and(Uses::AUTOCLEAN)
     }
 
     fn run(self: Box<Self>, context: Context) -> Result<Report> {

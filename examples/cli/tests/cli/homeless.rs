@@ -41,7 +41,8 @@ fn a_user_without_a_home_directory_has_a_registry() {
         + r#"
         cp "$1" /run/trop
         cd /tmp
-        variables="TROP_PORT_MIN=24000 TROP_PORT_MAX=25999 TROP_SKIP_OCCUPANCY_CHECK=1"
+        variables="TROP_PORT_MIN=24000 TROP_PORT_MAX=25999 TROP_LEASE_PORT_MIN=24000 TROP_LEASE_PORT_MAX=25999
+            TROP_SKIP_OCCUPANCY_CHECK=1"
         nobody() { setpriv --reuid=65534 --regid=65534 --clear-groups env -i $variables "$@"; }
 
         nobody /run/trop show-data-dir
@@ -100,7 +101,8 @@ fn a_user_without_a_home_directory_has_a_registry() {
 fn a_home_directory_that_cannot_be_used_is_replaced_by_that_of_the_password_file() {
     let test = hide("", "", "")
         + r#"
-        export TROP_PORT_MIN=24000 TROP_PORT_MAX=25999 TROP_SKIP_OCCUPANCY_CHECK=1
+        export TROP_PORT_MIN=24000 TROP_PORT_MAX=25999 TROP_LEASE_PORT_MIN=24000 TROP_LEASE_PORT_MAX=25999
+        export TROP_SKIP_OCCUPANCY_CHECK=1
         mkdir /tmp/given /tmp/read-only
         mount -t tmpfs -o ro tmpfs /tmp/read-only
         touch /tmp/file

@@ -252,6 +252,8 @@ fn the_template_shows_the_real_settings_and_defaults() {
     let expected = [
         "ports.min=5000",
         "ports.max=7000",
+        "lease_ports.min=10000",
+        "lease_ports.max=29999",
         "excluded_ports=[]",
         "avoid_unsafe_ports=true",
         "cleanup.expire_after_days=30",

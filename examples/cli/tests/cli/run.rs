@@ -176,7 +176,7 @@ fn failures_of_its_own_before_the_start_are_125() {
     assert_failure(&run(&mut command), 125, &["database lock timeout"]);
     lock.release();
     let mut command = machine.command(["run", "--", "/bin/echo", "started"]);
-    assert_failure(&run(command.env("TROP_PORT_MIN", "x")), 125, &["TROP_PORT_MIN"]);
+    assert_failure(&run(command.env("TROP_LEASE_PORT_MIN", "x")), 125, &["TROP_LEASE_PORT_MIN"]);
     let mut command = machine.command(["run", "--", "/bin/echo", "started"]);
     command.env("TROP_PROJECT", "").env("TROP_PATH", "").env("TROP_OUTPUT_FORMAT", "x");
     assert_eq!(run(&mut command).stdout, "started\n", "what it does not use it does not judge");

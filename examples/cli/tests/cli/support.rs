@@ -12,7 +12,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// The ports of this suite: each suite of the project has its own, see tests/README.md.
-const PORTS: [(&str, &str); 2] = [("TROP_PORT_MIN", "24000"), ("TROP_PORT_MAX", "25999")];
+const PORTS: [(&str, &str); 4] = [
+    ("TROP_PORT_MIN", "24000"),
+    ("TROP_PORT_MAX", "25999"),
+    ("TROP_LEASE_PORT_MIN", "24000"),
+    ("TROP_LEASE_PORT_MAX", "25999"),
+];
 
 pub(crate) struct Machine {
     root: PathBuf,

@@ -5,13 +5,15 @@ use std::os::unix::ffi::OsStrExt;
 
 use crate::support::{Machine, run};
 
-/// A malformed value of each variable that `reserve` or `list` checks.
-const MALFORMED: [(&str, &str); 26] = [
+/// A malformed value of each variable that `reserve`, `run` or `list` checks.
+const MALFORMED: [(&str, &str); 28] = [
     ("TROP_PROJECT", "  "),
     ("TROP_TASK", ""),
     ("TROP_PORT_MIN", "0"),
     ("TROP_PORT_MAX", "65536"),
     ("TROP_PORT_MAX_OFFSET", "0"),
+    ("TROP_LEASE_PORT_MIN", "x"),
+    ("TROP_LEASE_PORT_MAX", "0"),
     ("TROP_EXCLUDED_PORTS", "5000,x"),
     ("TROP_AVOID_UNSAFE_PORTS", "maybe"),
     ("TROP_EXPIRE_AFTER_DAYS", "0"),
@@ -43,7 +45,7 @@ fn a_malformed_variable_stops_those_who_use_it_and_nobody_else() {
         let opening =
             variable.contains("AUTOINIT") || variable.contains("BUSY") || variable.contains("LOCK_WAIT");
         for (command, concerned) in [
-            ("reserve", variable != "TROP_OUTPUT_FORMAT"),
+            ("reserve", variable != "TROP_OUTPUT_FORMAT" && !variable.contains("LEASE")),
             ("release", opening || variable == "TROP_ALLOW_UNRELATED_PATH"),
             ("list", opening || variable == "TROP_OUTPUT_FORMAT"),
         ] {
@@ -56,6 +58,13 @@ fn a_malformed_variable_stops_those_who_use_it_and_nobody_else() {
                 let _ = std::fs::remove_dir_all(machine.path("data"));
             }
         }
+    }
+    for variable in ["TROP_LEASE_PORT_MIN", "TROP_LEASE_PORT_MAX", "TROP_EXCLUDED_PORTS"] {
+        let mut command = machine.command(["run", "--", "true"]);
+        machine.refuses_command(125, &["validation error", variable], command.env(variable, "x"));
+    }
+    for unused in ["TROP_PORT_MIN", "TROP_PORT_MAX", "TROP_PORT_MAX_OFFSET"] {
+        assert_eq!(run(machine.command(["run", "--", "true"]).env(unused, "x")).code, 0, "{unused}");
     }
     for unset in ["TROP_TAG", "TROP_PORT", "TROP_FORCE", "TROP_QUIET"] {
         assert_eq!(run(machine.command(["reserve"]).env(unset, "\n")).code, 0);
@@ -101,7 +110,7 @@ fn booleans_have_four_spellings_each_in_any_case() {
 fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     let machine = Machine::new();
     let mut named = Vec::new();
-    for command in ["reserve", "release", "list", "port-info", "show-path"] {
+    for command in ["reserve", "release", "list", "port-info", "show-path", "run"] {
         let help = machine.trop([command, "--help"]).stdout;
         for variable in help.split("[env: ").skip(1).filter_map(|rest| rest.split(']').next()) {
             named.push((command, variable.to_owned()));
@@ -110,6 +119,8 @@ fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     for expected in [
         ("reserve", "TROP_PORT_MIN"),
         ("reserve", "TROP_PORT_MAX"),
+        ("run", "TROP_LEASE_PORT_MIN"),
+        ("run", "TROP_LEASE_PORT_MAX"),
         ("reserve", "TROP_PATH"),
         ("release", "TROP_ALLOW_UNRELATED_PATH"),
         ("list", "TROP_OUTPUT_FORMAT"),
@@ -125,13 +136,19 @@ fn the_variables_that_help_names_are_the_ones_that_are_parsed() {
     }
     for (command, variable) in named {
         if let Some((_, value)) = MALFORMED.iter().find(|(name, _)| *name == variable) {
+            let status = if command == "run" { 125 } else { 7 };
             // `port-info` checks the occupancy settings only with `--include-occupancy`.
             let arguments = match command {
                 "port-info" => vec![command, "5000", "--include-occupancy"],
+                "run" => vec![command, "--", "true"],
                 _ => vec![command],
             };
             if command != "show-path" {
-                machine.refuses_command(7, &[&variable], machine.command(arguments).env(&variable, value));
+                machine.refuses_command(
+                    status,
+                    &[&variable],
+                    machine.command(arguments).env(&variable, value),
+                );
             }
         } else {
             let apart = ["TROP_DATA_DIR", "TROP_PATH", "TROP_LOG_MODE=quiet", "TROP_LOG_MODE=verbose"];

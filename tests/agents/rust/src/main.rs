@@ -283,7 +283,8 @@ impl Fields {
         let (start_dir, config_file) = (self.path("start_dir"), self.path("config_file"));
         options.discovery = Discovery::new(self.flag("discovery", true), start_dir, config_file)?;
         options.variables = self.flag("variables", true);
-        options.avoid_unsafe_ports = (!self.flag("avoid_unsafe_ports", true)).then_some(false);
+        options.avoid_unsafe_ports =
+            self.0.get("avoid_unsafe_ports").map(|_| self.flag("avoid_unsafe_ports", true));
         Ok(options)
     }
 

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::handle::Lease;
+use crate::config::PortUse;
 use crate::machine::{HoldingSockets, OccupancyPolicy, ProbeCache};
 use crate::model::{
     Blockers, Error, Key, LeaseId, Port, PortRange, Reservation, Result, Tag, Timestamp, identifier, paths,
@@ -17,9 +18,9 @@ use crate::store::{self, Order};
 pub struct LeaseRequest {
     /// The preferred port; for adjacent ports, the first of them.
     pub preferred: Option<Port>,
-    /// Replaces the lower end of the registry's range.
+    /// Replaces the lower end of the registry's range of leases.
     pub min: Option<Port>,
-    /// Replaces the upper end of the registry's range.
+    /// Replaces the upper end of the registry's range of leases.
     pub max: Option<Port>,
     /// Probes to leave out or to add, in addition to the registry's own policy.
     pub occupancy: OccupancyPolicy,
@@ -104,7 +105,7 @@ impl Registry {
     /// [`Error::Config`] when only one end of the range is given and does not fit the other, and every error
     /// of the database. Nothing is changed then.
     pub fn lease_many(&self, count: u32, request: &LeaseRequest) -> Result<Vec<Lease>> {
-        let range = self.range(request.min, request.max)?;
+        let range = self.range(PortUse::Leases, request.min, request.max)?;
         if count == 0 || count > range.count() {
             let reason =
                 format!("{count} is not possible: it must be 1 to {}, the size of the range", range.count());
