@@ -84,9 +84,9 @@ pub use model::{
     Reservation, Result, Tag, Timestamp, contain, identifier,
 };
 pub use operations::{
-    Cleanup, Doubt, ExcludeRequest, ExclusionFile, Explanation, Field, Filter, Finding, GroupFormat,
-    GroupKey, GroupOutcome, GroupRequest, Holder, InitRequest, Initialized, Lease, LeaseInfo, LeaseRequest,
-    Member, MigrateRequest, PortOccupancy, Preserved, ReleaseRequest, ReserveRequest, Reserved,
+    Cleanup, Doubt, ExcludeRequest, ExclusionFile, Explanation, Field, Filter, Finding, ForeignProcess,
+    GroupFormat, GroupKey, GroupOutcome, GroupRequest, Holder, InitRequest, Initialized, Lease, LeaseInfo,
+    LeaseRequest, Member, MigrateRequest, PortOccupancy, Preserved, ReleaseRequest, ReserveRequest, Reserved,
     ReservedGroup, Scan, ScanRequest, Shell, forgotten_ports,
 };
 pub use registry::Registry;

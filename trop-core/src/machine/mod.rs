@@ -15,4 +15,4 @@ pub(crate) use kernel_sockets::{KernelSockets, verdicts};
 pub use occupancy::{Family, OccupancyPolicy, Probe, Protocol, Scope, Verdict};
 pub(crate) use probe_cache::{Availability, ProbeCache};
 pub use sockets::Owner;
-pub(crate) use sockets::{Owners, Process};
+pub(crate) use sockets::{Owners, PortUser, Process, users_of_port};

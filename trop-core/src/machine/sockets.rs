@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
+use super::kernel_sockets::KernelSockets;
 use super::occupancy::{Family, Probe, Protocol, Scope};
 use crate::model::Port;
-use crate::os::process::user_of_process;
+use crate::os::process::{directory_of_process, user_of_process};
 
 /// The process that has a socket. Facts that could not be found out are absent, which does not mean that the
 /// port is free.
@@ -77,9 +79,14 @@ impl Owners {
 
     /// The processes that listen on a TCP port, each once.
     pub(crate) fn listeners(&self, port: Port) -> Vec<Process> {
-        let sockets = self.0.get(&(Protocol::Tcp, port.get())).map(Vec::as_slice).unwrap_or_default();
-        let mut processes: Vec<_> = sockets
+        self.users(port, &[Protocol::Tcp])
+    }
+
+    fn users(&self, port: Port, protocols: &[Protocol]) -> Vec<Process> {
+        let mut processes: Vec<_> = protocols
             .iter()
+            .filter_map(|protocol| self.0.get(&(*protocol, port.get())))
+            .flatten()
             .map(|socket| Process { id: socket.process_id, name: socket.process_name.clone() })
             .collect();
         processes.sort();
@@ -102,6 +109,27 @@ impl Owners {
             user: user_of_process(socket.process_id),
         }
     }
+}
+
+/// A process that uses a port, and where it works.
+pub(crate) struct PortUser {
+    pub(crate) process: Process,
+    pub(crate) directory: PathBuf,
+}
+
+/// The processes that listen on a TCP port or have a UDP port bound, by their ids, as far as their working
+/// directories are known.
+pub(crate) fn users_of_port(port: Port) -> Vec<PortUser> {
+    // Nearly always nobody uses it, and the kernel knows that at once.
+    let is_unused = |sockets: Option<KernelSockets>| sockets.is_some_and(|sockets| !sockets.have(port));
+    if is_unused(KernelSockets::listeners()) && is_unused(KernelSockets::udp()) {
+        return Vec::new();
+    }
+    let user = |process: Process| {
+        let directory = directory_of_process(process.id)?;
+        Some(PortUser { process, directory })
+    };
+    Owners::snapshot().users(port, &[Protocol::Tcp, Protocol::Udp]).into_iter().filter_map(user).collect()
 }
 
 /// Whether a socket at this address can be the reason why the probe failed.

@@ -1,6 +1,5 @@
 //! Processes: their parents, their users, and handlers around `fork`.
 
-#[cfg(unix)]
 use std::path::PathBuf;
 
 /// Registers handlers that run around every `fork` of this process: before it, and after it in the parent and
@@ -93,6 +92,32 @@ pub(crate) fn parent_of_process(process_id: u32) -> Option<u32> {
 
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn parent_of_process(_process_id: u32) -> Option<u32> {
+    None
+}
+
+/// The working directory of a process, if it is known and means the same to this one. It need not exist any
+/// more.
+#[cfg(target_os = "linux")]
+pub(crate) fn directory_of_process(process_id: u32) -> Option<PathBuf> {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let link = |process: &str, name| std::fs::read_link(format!("/proc/{process}/{name}")).ok();
+    let process = process_id.to_string();
+    // Another container has other files under the same names.
+    if link(&process, "ns/mnt")? != link("self", "ns/mnt")? {
+        return None;
+    }
+    let directory = link(&process, "cwd")?;
+    // What the kernel puts behind the name of a directory that was removed.
+    let name = directory.as_os_str().as_bytes();
+    Some(match name.strip_suffix(b" (deleted)") {
+        Some(name) if !directory.exists() => OsString::from_vec(name.to_vec()).into(),
+        _ => directory,
+    })
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn directory_of_process(_process_id: u32) -> Option<PathBuf> {
     None
 }
 

@@ -111,7 +111,8 @@ impl Subcommand for Reserve {
             options.min = min;
             options.max = max;
         })?;
-        let reserved = if dry_run { registry.dry_run()? } else { registry }.reserve(&request)?;
+        let registry = if dry_run { registry.dry_run()? } else { registry };
+        let reserved = registry.reserve(&request)?;
 
         let Reservation { port, key, .. } = &reserved.reservation;
         let mut report = if dry_run { Report::default() } else { Report::result(format!("{port}\n")) };
@@ -123,6 +124,17 @@ impl Subcommand for Reserve {
         {
             let reason = reserved.refusal.map_or("this path and tag have a port already", obstacle);
             report.note(format!("Warning: preferred port {preferred} was not used: {reason}"));
+        }
+        if !reserved.created
+            && let Some(other) = registry.foreign_process(&reserved.reservation)
+        {
+            report.note(format!(
+                "Warning: port {port} is used by process {} ({}), which works in '{}', outside '{}'",
+                other.process_id,
+                other.process_name,
+                other.directory.display(),
+                key.path()
+            ));
         }
         if let Some(cleanup) = &reserved.cleanup {
             clean::note_automatic(cleanup, &mut report);

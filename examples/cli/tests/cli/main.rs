@@ -10,6 +10,7 @@ mod database;
 mod exclusions;
 mod faults;
 mod fields;
+mod foreign_process;
 mod generated;
 mod git;
 mod group_races;
