@@ -28,8 +28,10 @@
  * (number), path (string), tag, project, task (string or null), created_at and last_used_at (strings, UTC,
  * YYYY-MM-DD HH:MM:SS). A lease is one with port (number), label (string or null), state ("alive" or
  * "ended"), pid (number or null), command (string or null: the command line of the process that took it),
- * directory (string: the working directory it was taken in) and since (string, as created_at). Objects may
- * get further keys.
+ * directory (string: the working directory it was taken in), since (string, as created_at), process_state
+ * ("running", "ended" or "unknown", as that process is; a lease outlives it in the children that it has
+ * forked) and kept_by (number or null: the process that keeps it then, if it can be found). Objects may get
+ * further keys.
  *
  * Memory. Every object is freed once, with its own trop_*_free, which accepts NULL. Releasing a port
  * (trop_release) gives the port back to everybody; freeing memory (trop_reservation_free) leaves the port

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 import agents
+import registry_files
 
 UNKNOWN = 61234
 
@@ -64,3 +65,67 @@ def test_a_listener_of_an_unknown_user_is_shown(command: Path, env: dict[str, st
     listener.communicate("")
     assert (shown.returncode, shown.stderr) == (0, ""), shown
     assert f"Process ID: {listener.pid}\n" in shown.stdout
+
+
+@pytest.fixture
+def data_dir() -> Iterator[Path]:
+    """An empty data directory of an ordinary user."""
+    with tempfile.TemporaryDirectory() as directory:
+        Path(directory).chmod(0o755)
+        data = Path(directory) / "data"
+        data.mkdir(0o700)
+        os.chown(data, UNKNOWN, UNKNOWN)
+        yield data
+
+
+@pytest.mark.parametrize("may_open", [True, False])
+def test_what_root_makes_in_a_users_directory_is_in_nobodys_way(
+    command: Path, data_dir: Path, may_open: bool
+) -> None:
+    """The files belong to the user. Where root could not give one away, the user cannot open it.
+
+    In both cases root's lease lasts as long as root's process, and no longer.
+    """
+    [port] = registry_files.free_ports(1)
+    env = {"TROP_DATA_DIR": str(data_dir), "HOME": str(data_dir)}
+    run = [str(command), "run", "--skip-occupancy-check", "--min", str(port), "--max", str(port), "--"]
+
+    def asked_by_user() -> int:
+        ids = {"user": UNKNOWN, "group": UNKNOWN, "extra_groups": []}
+        return subprocess.run([*run, "true"], env=env, cwd="/", stderr=subprocess.DEVNULL, **ids).returncode
+
+    say = ["sh", "-c", "echo started; exec cat"]
+    lease = subprocess.Popen([*run, *say], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert lease.stdin is not None
+    assert lease.stdout is not None
+    assert lease.stdout.readline() == b"started\n"
+    with registry_files.connect(data_dir):
+        made = {file.name: (file.stat().st_uid, file.stat().st_gid) for file in data_dir.iterdir()}
+    [owner] = [name for name in made if name.startswith("owner-")]
+    assert set(made.values()) == {(UNKNOWN, UNKNOWN)}, made
+    if not may_open:
+        os.chown(data_dir / owner, 0, 0)
+    assert asked_by_user() == 125, "root's process is running"
+    lease.kill()
+    lease.wait()
+    assert asked_by_user() == 0
+    lease.stdin.close()
+    lease.stdout.close()
+
+
+def test_what_root_waits_in_belongs_to_the_user(command: Path, data_dir: Path) -> None:
+    """The queue of those that wait for the database, which is made by the first one who has to."""
+    env = {"TROP_DATA_DIR": str(data_dir), "HOME": str(data_dir), "TROP_BUSY_TIMEOUT": "1"}
+    reserve = [command, "reserve", "--path", "/", "--allow-unrelated-path", "--skip-occupancy-check"]
+    subprocess.run(reserve, env=env, check=True, capture_output=True)
+    program = Path(__file__).parent / "lock_holder.py"
+    arguments = [sys.executable, program, data_dir / "trop.db"]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"locked\n"
+        waited = subprocess.run([*reserve, "--tag", "a"], env=env, capture_output=True)
+        assert waited.returncode == 2, waited
+        holder.stdin.close()
+    queue = (data_dir / "trop.db-queue").stat()
+    assert (queue.st_uid, queue.st_gid) == (UNKNOWN, UNKNOWN)

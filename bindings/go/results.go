@@ -163,6 +163,12 @@ type LeaseInfo struct {
 	Directory string
 	// Since is when it was taken, in UTC, by the second.
 	Since time.Time
+	// ProcessState is "running" or "ended" as the process is that took it, or "unknown" for one in another
+	// container. A lease outlives its process in the children that it has forked.
+	ProcessState string
+	// KeptBy is the process that keeps a lease whose own process has ended; 0 if there is none or it cannot
+	// be found.
+	KeptBy int
 }
 
 // An Explanation is everything that is known about a port. What is unknown is empty, or 0.
@@ -313,10 +319,14 @@ type jsonLease struct {
 	Command   string   `json:"command"`
 	Directory string   `json:"directory"`
 	Since     jsonTime `json:"since"`
+
+	ProcessState string `json:"process_state"`
+	KeptBy       int    `json:"kept_by"`
 }
 
 func (l jsonLease) result() LeaseInfo {
-	return LeaseInfo{l.Port, l.Label, l.State, l.PID, l.Command, l.Directory, time.Time(l.Since)}
+	since := time.Time(l.Since)
+	return LeaseInfo{l.Port, l.Label, l.State, l.PID, l.Command, l.Directory, since, l.ProcessState, l.KeptBy}
 }
 
 type jsonExplanation struct {

@@ -306,6 +306,13 @@ export interface LeaseInfo {
   directory: string;
   /** When it was taken, in whole seconds. */
   since: Date;
+  /**
+   * Whether the process that took it is running; `unknown` for one in another container. A lease outlives its
+   * process in the children that it has forked.
+   */
+  processState: 'running' | 'ended' | 'unknown';
+  /** The process that keeps a lease whose own process has ended; null if none is known. */
+  keptBy: number | null;
 }
 
 /** Everything that is known about a port. */

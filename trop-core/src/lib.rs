@@ -86,8 +86,8 @@ pub use model::{
 pub use operations::{
     Cleanup, Doubt, ExcludeRequest, ExclusionFile, Explanation, Field, Filter, Finding, ForeignProcess,
     GroupFormat, GroupKey, GroupOutcome, GroupRequest, Holder, InitRequest, Initialized, Lease, LeaseInfo,
-    LeaseRequest, Member, MigrateRequest, PortOccupancy, Preserved, ReleaseRequest, ReserveRequest, Reserved,
-    ReservedGroup, Scan, ScanRequest, Shell, forgotten_ports,
+    LeaseRequest, Member, MigrateRequest, PortOccupancy, Preserved, ProcessState, ReleaseRequest,
+    ReserveRequest, Reserved, ReservedGroup, Scan, ScanRequest, Shell, forgotten_ports,
 };
 pub use registry::Registry;
 pub use store::data_dir::data_dir;

@@ -9,7 +9,7 @@ mod common;
 use std::collections::BTreeSet;
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
-use std::io::{Read, pipe};
+use std::io::{BufRead, BufReader, Read, pipe};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{self, Command};
 use std::sync::{Barrier, Mutex};
@@ -20,7 +20,7 @@ use common::{
     Process, Scratch, code, filter_system_call, free_ports, hear, isolated, port, python, query, range,
     reserve, say, works,
 };
-use trop_core::{Code, Holder, Lease, LeaseRequest, OccupancyPolicy, Registry};
+use trop_core::{Code, Holder, Lease, LeaseRequest, OccupancyPolicy, ProcessState, Registry};
 
 fn one(registry: &Registry) -> Lease {
     registry.lease(&LeaseRequest::default()).unwrap()
@@ -216,6 +216,10 @@ fn a_second_namespace_of_process_ids_ends_no_lease() {
     let lease = one(&registry);
     let mut inside = Process::start_by(launcher, NAME, "inside", &scratch.dir());
     assert_eq!(inside.hear(), "20002 1", "it is the first process of its namespace");
+    let of_other = registry.leases().unwrap().into_iter().find(|lease| lease.port == port(20002)).unwrap();
+    assert_eq!((of_other.process_state, of_other.kept_by), (ProcessState::Unknown, None));
+    let text = registry.explain(port(20002)).unwrap().to_string();
+    assert!(text.contains("that process is running, or one that it has forked."), "{text}");
     assert!(is_alive(&registry, 20000) && is_alive(&registry, 20002));
     assert_eq!(preferring(&registry, 20002), 20003);
     inside.unlock();
@@ -267,20 +271,37 @@ fn the_parent_ends_first() {
     isolated("the_parent_ends_first", |scratch| {
         adopt_orphans();
         let mut gate = Gate::new();
+        let (told, tell) = pipe().unwrap();
         fork(|| {
             let registry = scratch.open();
             let lease = one(&registry);
-            fork(|| {
+            let own = &registry.leases().unwrap()[0];
+            assert_eq!((own.process_state, own.kept_by), (ProcessState::Running, None));
+            let child = fork(|| {
                 gate.wait();
                 assert!(lease.is_open());
                 reserve(&registry, "/child", "a").unwrap();
                 assert_eq!(one(&registry).port(), port(20002));
             });
+            let ids = format!("{} {}\n", process::id(), child.0);
+            std::io::Write::write_all(&mut &tell, ids.as_bytes()).unwrap();
             std::mem::forget(lease);
         })
         .join();
+        let mut ids = String::new();
+        BufReader::new(told).read_line(&mut ids).unwrap();
+        let (parent, child) = ids.trim_end().split_once(' ').unwrap();
         let registry = scratch.open();
         assert!(is_alive(&registry, 20000), "the child has it");
+        let kept = &registry.leases().unwrap()[0];
+        assert_eq!((kept.pid, kept.kept_by), (Some(parent.parse().unwrap()), Some(child.parse().unwrap())));
+        assert_eq!(kept.process_state, ProcessState::Ended);
+        assert!(kept.holder().ends_with(&format!(", which has ended; process {child} keeps it")));
+        let refused = registry.release_port(port(20000), false).unwrap_err().to_string();
+        assert!(refused.contains(&format!(", which has ended; process {child} keeps it")), "{refused}");
+        let text = registry.explain(port(20000)).unwrap().to_string();
+        assert!(text.contains(&format!("that process has ended, and process {child} keeps it.")), "{text}");
+        assert!(text.contains("It comes back by itself when that one ends."), "{text}");
         assert_eq!(preferring(&registry, 20000), 20001);
         assert_eq!(count(scratch, "trop_owners"), 2);
         gate.open();

@@ -70,6 +70,8 @@ pub struct LeaseFields {
     pub directory: String,
     /// Seconds.
     pub since: i64,
+    pub process_state: &'static str,
+    pub kept_by: Option<u32>,
 }
 
 #[allow(clippy::struct_excessive_bools, reason = "JavaScript's fields")]
@@ -167,6 +169,8 @@ impl From<LeaseInfo> for LeaseFields {
             command: lease.command,
             directory: lease.directory,
             since: lease.since.seconds(),
+            process_state: lease.process_state.name(),
+            kept_by: lease.kept_by,
         }
     }
 }

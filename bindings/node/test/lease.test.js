@@ -58,6 +58,8 @@ bothWays('leases', (call) => {
       state: 'alive',
       pid: process.pid,
       directory: fs.realpathSync(process.cwd()),
+      processState: 'running',
+      keptBy: null,
     });
     assert.ok(command.includes('node') && Math.abs(since - Date.now()) < 60_000);
     assert.deepEqual(portsOf(await call(registry, 'ownLeases')), [first.port, second.port]);

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use clap::error::{ContextKind, ContextValue};
 use serde_json::Value;
-use trop_core::{Error, LeaseInfo, OutputFormat, Reservation, Result, Tag};
+use trop_core::{Error, LeaseInfo, OutputFormat, ProcessState, Reservation, Result, Tag};
 
 /// How a list is printed.
 #[derive(Clone, Copy, ValueEnum)]
@@ -237,10 +237,12 @@ pub(crate) fn describe(reservation: &Reservation) -> String {
 
 /// One lease in labelled lines.
 pub(crate) fn describe_lease(lease: &LeaseInfo) -> String {
+    let ended = if lease.process_state == ProcessState::Ended { ", which has ended" } else { "" };
     labelled([
         ("Port", Some(lease.port.to_string())),
         ("Label", lease.label.clone()),
-        ("Leased by", lease.pid.map(|pid| format!("process {pid}"))),
+        ("Leased by", lease.pid.map(|pid| format!("process {pid}{ended}"))),
+        ("Kept by", lease.keeper()),
         ("Command", lease.command.clone()),
         ("Directory", Some(lease.directory.clone())),
         ("Since", Some(lease.since.to_string())),
@@ -250,7 +252,7 @@ pub(crate) fn describe_lease(lease: &LeaseInfo) -> String {
 }
 
 /// A line for each value that is known.
-fn labelled(lines: [(&str, Option<String>); 8]) -> String {
+fn labelled<const N: usize>(lines: [(&str, Option<String>); N]) -> String {
     let mut text = String::new();
     for (label, value) in lines {
         if let Some(value) = value {

@@ -369,9 +369,12 @@ func leaseRow(l trop.LeaseInfo) map[string]any {
 	row := map[string]any{
 		"port": l.Port, "label": orNull(l.Label), "state": l.State, "pid": l.PID, "command": orNull(l.Command),
 		"directory": l.Directory, "since": l.Since.Format(time.DateTime),
+		"process_state": l.ProcessState, "kept_by": l.KeptBy,
 	}
-	if l.PID == 0 {
-		row["pid"] = nil
+	for _, name := range []string{"pid", "kept_by"} {
+		if row[name] == 0 {
+			row[name] = nil
+		}
 	}
 	return row
 }

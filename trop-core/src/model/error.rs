@@ -260,17 +260,12 @@ pub enum Error {
     },
 
     /// A running program leases the port; nothing was changed.
-    #[error(
-        "conflict: port {port} is leased by process {pid} ({command}), which is running; \
-         forcing the release ends that lease"
-    )]
+    #[error("conflict: port {port} is leased by {holder}; forcing the release ends that lease")]
     Leased {
         /// The port.
         port: Port,
-        /// The process that leases it.
-        pid: u32,
-        /// Its command line.
-        command: String,
+        /// The process that took the lease, with its command line, and who keeps it if that one has ended.
+        holder: String,
     },
 
     /// No process of the lease's owner accepted connections in time, or another process listens on the port.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::lease::Holder;
+use super::lease::{Holder, ProcessState};
 use super::scan::PortOccupancy;
 use crate::machine::Verdict;
 use crate::model::{Port, PortRange, Result, is_unsafe};
@@ -149,19 +149,32 @@ impl Explanation {
             }
             Some(Holder::Lease(lease)) => {
                 let label = lease.label.as_ref().map(|label| format!(" for '{label}'")).unwrap_or_default();
-                let who = lease.holder();
-                let taken = format!("taken {} s ago in '{}'", lease.age().as_secs(), lease.directory);
-                if lease.alive {
-                    vec![
-                        format!("Port {port} is leased{label} by {who}, {taken}; that process is running."),
-                        "It comes back by itself when the process ends.".to_owned(),
-                    ]
-                } else {
-                    vec![format!(
-                        "Port {port} was leased{label} by {who}, {taken}; that process has ended, so nothing is in \
-                         the way."
-                    )]
+                let taken = format!(
+                    "leased{label} by {}, taken {} s ago in '{}'",
+                    lease.taker(),
+                    lease.age().as_secs(),
+                    lease.directory
+                );
+                if !lease.alive {
+                    return vec![format!(
+                        "Port {port} was {taken}; that lease has ended, so nothing is in the way."
+                    )];
                 }
+                let (who, until) = match (lease.keeper(), lease.process_state) {
+                    (Some(keeper), _) => {
+                        (format!("that process has ended, and {keeper} keeps it"), "that one ends")
+                    }
+                    (None, ProcessState::Running) => {
+                        ("that process is running".to_owned(), "the process ends")
+                    }
+                    (None, _) => {
+                        ("that process is running, or one that it has forked".to_owned(), "they have ended")
+                    }
+                };
+                vec![
+                    format!("Port {port} is {taken}; {who}."),
+                    format!("It comes back by itself when {until}."),
+                ]
             }
         }
     }

@@ -24,7 +24,7 @@ pub use explain::Explanation;
 pub use foreign_process::ForeignProcess;
 pub use group_format::{GroupFormat, Shell};
 pub use init::{InitRequest, Initialized};
-pub use lease::{Holder, Lease, LeaseInfo, LeaseRequest, forgotten_ports};
+pub use lease::{Holder, Lease, LeaseInfo, LeaseRequest, ProcessState, forgotten_ports};
 pub use lookup::Filter;
 pub use metadata::Field;
 pub use migrate::MigrateRequest;

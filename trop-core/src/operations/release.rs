@@ -1,8 +1,9 @@
 //! `release`: give ports back.
 
 use std::path::PathBuf;
+use std::slice;
 
-use super::lease::{Holder, LeaseInfo};
+use super::lease::{Holder, LeaseInfo, find_keepers};
 use crate::model::{Error, Key, Port, Reservation, Result, Tag, paths};
 use crate::registry::Registry;
 use crate::store::{self, Selection};
@@ -55,20 +56,20 @@ impl Registry {
     pub fn release_port(&self, port: Port, force: bool) -> Result<Option<Holder>> {
         let may_end = |lease: &LeaseInfo| force || !lease.alive || self.session().has(lease.id());
         let released = self.write(|transaction| match self.holder_in(transaction, port)? {
-            None => Ok(None),
+            None => Ok(Ok(None)),
             Some(Holder::Reservation(row)) => {
                 store::remove(transaction, &row.key)?;
-                Ok(Some(Holder::Reservation(row)))
+                Ok(Ok(Some(Holder::Reservation(row))))
             }
             Some(Holder::Lease(lease)) if may_end(&lease) => {
                 store::remove_lease(transaction, lease.id())?;
-                Ok(Some(Holder::Lease(lease)))
+                Ok(Ok(Some(Holder::Lease(lease))))
             }
-            Some(Holder::Lease(lease)) => Err(Error::Leased {
-                port,
-                pid: lease.pid.unwrap_or_default(),
-                command: lease.command.unwrap_or_default(),
-            }),
+            Some(Holder::Lease(lease)) => Ok(Err(lease)),
+        })?;
+        let released = released.map_err(|mut lease| {
+            find_keepers(slice::from_mut(&mut lease));
+            Error::Leased { port, holder: lease.holder() }
         })?;
         if let Some(Holder::Lease(lease)) = &released {
             self.session().forget(&[lease.id()].into());

@@ -4,6 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+#[cfg(unix)]
+use super::process::effective_user;
+
 /// The path of a file beside a database: the database's path with a suffix.
 pub(crate) fn beside(database: &Path, suffix: &str) -> PathBuf {
     let mut name = database.as_os_str().to_owned();
@@ -33,6 +36,44 @@ pub(crate) fn open_without_waiting(path: &Path) -> io::Result<fs::File> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(&mut options, libc::O_NONBLOCK);
     options.open(path)
+}
+
+/// Creates a file for reading and appending that only its user may use. There must be nothing at the path, no
+/// link either. What root creates in the directory of another user belongs to that user, who can go on
+/// without root then, as SQLite does it beside a database.
+#[cfg(unix)]
+pub(crate) fn create_private(path: &Path) -> io::Result<fs::File> {
+    use std::os::fd::{AsRawFd, FromRawFd};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+    let mut options = fs::OpenOptions::new();
+    options.read(true).append(true).create_new(true).mode(0o600);
+    let (0, Some(directory), Some(name)) = (effective_user(), path.parent(), path.file_name()) else {
+        return options.open(path);
+    };
+    // The user may replace the directory meanwhile by a link to another one, so it is opened only once.
+    let directory = fs::OpenOptions::new().read(true).custom_flags(libc::O_DIRECTORY).open(directory)?;
+    let user = directory.metadata()?;
+    let name = std::ffi::CString::new(name.as_bytes())?;
+    let flags =
+        libc::O_RDWR | libc::O_APPEND | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+    // SAFETY: `name` is NUL-terminated, and a descriptor that is not negative is new and used only here.
+    let file = unsafe {
+        match libc::openat(directory.as_raw_fd(), name.as_ptr(), flags, 0o600) {
+            descriptor if descriptor >= 0 => fs::File::from_raw_fd(descriptor),
+            _ => return Err(io::Error::last_os_error()),
+        }
+    };
+    if user.uid() != 0 {
+        // In some containers root cannot do it. The file is as good as any other of root's then.
+        let _ = fchown(&file, Some(user.uid()), Some(user.gid()));
+    }
+    Ok(file)
+}
+
+#[cfg(not(unix))]
+pub(crate) fn create_private(path: &Path) -> io::Result<fs::File> {
+    fs::OpenOptions::new().read(true).append(true).create_new(true).open(path)
 }
 
 /// Whether an open file still has a name.

@@ -14,7 +14,7 @@ pub(crate) use other::{LockQueue, wake_own_threads};
 mod linux {
     use std::cell::Cell;
     use std::fs::{self, File, OpenOptions};
-    use std::io::{Error, Result};
+    use std::io::{Error, ErrorKind, Result};
     use std::os::fd::AsRawFd;
     use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, fchown};
     use std::path::Path;
@@ -55,13 +55,19 @@ mod linux {
         /// database. `longest_sleep` bounds every sleep behind the head.
         pub(crate) fn open(path: &Path, database: &Path, longest_sleep: Duration) -> Result<LockQueue> {
             let mut options = OpenOptions::new();
-            options.read(true).write(true).create(true).truncate(false);
-            let file = options.mode(0o600).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+            options.read(true).write(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).mode(0o600);
+            let (file, is_new) = match options.clone().create_new(true).open(path) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => (options.open(path)?, false),
+                created => (created?, true),
+            };
+            if is_new {
+                // Only of what was created here: the file could be another name of anything.
+                let _ = copy_owner_and_mode(&file, database);
+            }
             if file.metadata()?.len() < size_of::<Shared>() as u64 {
                 // Written, not only extended: accessing a mapped page for which the disk has no room would
                 // kill the process.
                 file.write_all_at(&[0; size_of::<Shared>()], 0)?;
-                let _ = copy_owner_and_mode(&file, database);
             }
             // SAFETY: a new mapping of a file; the kernel checks the arguments.
             let map = unsafe {

@@ -4,6 +4,7 @@
 //! Everything has a fallback that compiles elsewhere; only Linux is tested.
 #![allow(unsafe_code)]
 
+pub(crate) mod file_locks;
 pub(crate) mod file_system;
 pub(crate) mod fs;
 pub(crate) mod lock_queue;

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-pub(crate) use owner::{Reaper, noted_ends};
+pub(crate) use owner::{Reaper, keepers, maker_has_ended, noted_ends};
 pub(crate) use session::LeaseSession;
 
 use crate::config::{Configuration, Discovery, PortUse, RegistryOptions};

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::hash::{BuildHasher, RandomState};
 use std::io::{ErrorKind, Read, Write as _};
 use std::path::Path;
@@ -12,7 +12,9 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::model::{Error, Port, Result};
-use crate::os::fs::{is_linked, open_without_waiting};
+use crate::os::file_locks::{is_listed_as_locked, processes_with_lock};
+use crate::os::fs::{create_private, is_linked, open_without_waiting};
+use crate::os::process::{has_ended, identity};
 use crate::store;
 
 /// What the names of lock files begin with.
@@ -39,13 +41,9 @@ impl Owner {
     /// # Errors
     /// [`Error::Unsupported`] where files cannot be locked, [`Error::Io`], and every error of the database.
     pub(super) fn create(connection: &Connection, directory: &Path) -> Result<Owner> {
-        let file = format!("{PREFIX}{:016x}", RandomState::new().hash_one(std::process::id()));
+        let file = new_name();
         let path = directory.join(&file);
-        let mut options = OpenOptions::new();
-        options.read(true).append(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let lock = options.open(&path).map_err(|source| Error::io("create", &path, source))?;
+        let lock = create_private(&path).map_err(|source| Error::io("create", &path, source))?;
         let id = lock
             .try_lock()
             .map_err(|error| no_locks(&path, &error))
@@ -96,6 +94,27 @@ impl Owner {
     }
 }
 
+/// A name that no other owner has, ever. It tells which process has made it, so that others can tell whether
+/// that one has ended although a child keeps the lock, or although they may not open the file.
+fn new_name() -> String {
+    let random = RandomState::new().hash_one(std::process::id());
+    match identity() {
+        Some(process) => format!("{PREFIX}{random:016x}-{process}"),
+        None => format!("{PREFIX}{random:016x}"),
+    }
+}
+
+/// Whether the process that has made an owner's file has ended. None if that cannot be told.
+pub(crate) fn maker_has_ended(file: &str) -> Option<bool> {
+    let (_, process) = file.strip_prefix(PREFIX)?.split_once('-')?;
+    has_ended(process)
+}
+
+/// The processes that keep owners alive, as far as they can be found: by the owner's file, the lowest id.
+pub(crate) fn keepers() -> BTreeMap<String, u32> {
+    processes_with_lock(is_name)
+}
+
 fn no_locks(path: &Path, error: &TryLockError) -> Error {
     Error::Unsupported {
         reason: format!(
@@ -140,6 +159,15 @@ impl OwnerState {
             Ok(opened) if opened.try_lock_shared().is_ok() => OwnerState::Dead,
             Ok(opened) => OwnerState::Alive(Some(opened)),
             Err(error) if error.kind() == ErrorKind::NotFound => OwnerState::Dead,
+            // The lock may be in the list of the system, but need not. Without it, the process that has made
+            // the file decides.
+            Err(error)
+                if error.kind() == ErrorKind::PermissionDenied
+                    && maker_has_ended(file) == Some(true)
+                    && !is_listed_as_locked(&directory.join(file)) =>
+            {
+                OwnerState::Dead
+            }
             Err(_) => OwnerState::Alive(None),
         }
     }

@@ -1,7 +1,7 @@
 //! Finds and creates the data directory.
 
 use std::env;
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::DirBuilder;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ pub(crate) use super::file::{DATABASE, exists};
 use crate::fork;
 use crate::model::{Error, Result};
 use crate::os::file_system::untrusted_file_system;
-use crate::os::fs::failure;
+use crate::os::fs::{create_private, failure};
 
 /// The data directory as configured: the given one, else `TROP_DATA_DIR`, else the default. Creates nothing.
 ///
@@ -90,7 +90,7 @@ fn create_database(directory: &Path) -> Result<()> {
     // the standard library allocate a thread description that memory checkers report as possibly lost.
     let name = format!(".trop-new-{:016x}", RandomState::new().hash_one(std::process::id()));
     let path = directory.join(name);
-    let create = || private_files().open(&path).and_then(|_| tempfile::TempPath::try_from_path(&path));
+    let create = || create_private(&path).and_then(|_| tempfile::TempPath::try_from_path(&path));
     // Not during a fork: a child would take the inherited descriptor for that of another copy of SQLite.
     let empty =
         fork::locked(create).map_err(|source| Error::io("create the database in", directory, source))?;
@@ -101,14 +101,6 @@ fn create_database(directory: &Path) -> Result<()> {
         Err(failure) if failure.error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(failure) => Err(Error::io("create the database", &database, failure.error)),
     }
-}
-
-fn private_files() -> OpenOptions {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
 }
 
 fn private_directories(recursive: bool) -> DirBuilder {

@@ -168,7 +168,17 @@ class Migration:
 class LeaseInfo:
     """A lease of anybody, as others see it."""
 
-    __match_args__: Final = ("port", "label", "state", "pid", "command", "directory", "since")
+    __match_args__: Final = (
+        "port",
+        "label",
+        "state",
+        "pid",
+        "command",
+        "directory",
+        "since",
+        "process_state",
+        "kept_by",
+    )
     def __new__(
         cls,
         port: int,
@@ -178,6 +188,8 @@ class LeaseInfo:
         command: str | None,
         directory: str,
         since: datetime,
+        process_state: Literal["running", "ended", "unknown"],
+        kept_by: int | None,
     ) -> Self: ...
     @property
     def port(self) -> int:
@@ -206,6 +218,16 @@ class LeaseInfo:
     @property
     def since(self) -> datetime:
         """When it was taken, in UTC."""
+
+    @property
+    def process_state(self) -> Literal["running", "ended", "unknown"]:
+        """Whether the process that took it is running: `running`, `ended` or, for one in another container,
+        `unknown`. A lease outlives its process in the children that it has forked."""
+
+    @property
+    def kept_by(self) -> int | None:
+        """The process that keeps a lease whose own process has ended; `None` if there is none or it cannot be
+        found."""
 
     def __eq__(self, other: object, /) -> bool: ...
     def __ne__(self, other: object, /) -> bool: ...

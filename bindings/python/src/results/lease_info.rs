@@ -1,4 +1,5 @@
 //! The class `LeaseInfo`.
+#![allow(clippy::too_many_arguments, reason = "the constructor that pyo3 makes has one for each field")]
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDateTime, PyTuple, PyType};
@@ -22,9 +23,15 @@ pub(crate) struct LeaseInfo {
     directory: String,
     /// When it was taken, in UTC.
     since: Py<PyDateTime>,
+    /// Whether the process that took it is running: `running`, `ended` or, for one in another container,
+    /// `unknown`. A lease outlives its process in the children that it has forked.
+    process_state: String,
+    /// The process that keeps a lease whose own process has ended; `None` if there is none or it cannot be
+    /// found.
+    kept_by: Option<u32>,
 }
 
-impl_value!(LeaseInfo: port, label, state, pid, command, directory, since);
+impl_value!(LeaseInfo: port, label, state, pid, command, directory, since, process_state, kept_by);
 
 impl LeaseInfo {
     pub(crate) fn of(py: Python<'_>, lease: trop_core::LeaseInfo) -> PyResult<LeaseInfo> {
@@ -36,6 +43,8 @@ impl LeaseInfo {
             command: lease.command,
             directory: lease.directory,
             since: utc(py, lease.since.seconds())?.unbind(),
+            process_state: lease.process_state.name().to_owned(),
+            kept_by: lease.kept_by,
         })
     }
 

@@ -13,7 +13,8 @@ use crate::subcommand::{Context, Subcommand};
 
 const COLUMNS: [&str; 7] = ["port", "path", "tag", "project", "task", "created_at", "last_used_at"];
 
-const LEASE_COLUMNS: [&str; 7] = ["port", "label", "state", "pid", "command", "directory", "since"];
+const LEASE_COLUMNS: [&str; 9] =
+    ["port", "label", "state", "pid", "command", "directory", "since", "process_state", "kept_by"];
 
 /// List all reservations, or all leases
 ///
@@ -63,10 +64,10 @@ impl Subcommand for List {
         let format = self.format.unwrap_or_else(|| registry.configuration().output_format.into());
         let (columns, paths, records) = if self.leases {
             let leases = registry.leases()?;
-            (&LEASE_COLUMNS, "directory", leases.iter().map(LeaseInfo::to_json).collect())
+            (&LEASE_COLUMNS[..], "directory", leases.iter().map(LeaseInfo::to_json).collect())
         } else {
             let reservations = registry.list_filtered(&filter)?;
-            (&COLUMNS, "path", reservations.iter().map(Reservation::to_json).collect())
+            (&COLUMNS[..], "path", reservations.iter().map(Reservation::to_json).collect())
         };
         let home = std::env::home_dir().filter(|_| !self.show_full_paths);
         let shortened = home.map(|home| (paths, home));

@@ -68,7 +68,7 @@ fn each_format_of_leases_is_as_it_was() {
 fn no_lease_is_a_header_or_an_empty_array() {
     let machine = Machine::new();
     machine.reserve([""; 0]);
-    let header = "port,label,state,pid,command,directory,since\n";
+    let header = "port,label,state,pid,command,directory,since,process_state,kept_by\n";
     assert_eq!(result(&machine, &["list", "--leases"]), header.replace(',', "\t").to_uppercase());
     assert_eq!(result(&machine, &["list", "--leases", "--format", "json"]), "[]\n");
     assert_eq!(result(&machine, &["list", "--leases", "--format", "csv"]), header);

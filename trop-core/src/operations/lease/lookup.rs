@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::slice;
 use std::time::Duration;
 
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
 use crate::model::{LeaseId, Port, PortRange, PortSet, Reservation, Result, Timestamp};
-use crate::registry::{Registry, noted_ends};
+use crate::registry::{Registry, keepers, maker_has_ended, noted_ends};
 use crate::store::{self, LeaseRow};
 
 /// A lease of any process, as it is stored.
@@ -30,7 +31,38 @@ pub struct LeaseInfo {
     pub directory: String,
     /// When it was taken.
     pub since: Timestamp,
+    /// Whether the process that took it is running. A lease outlives that process in the children that it has
+    /// forked.
+    pub process_state: ProcessState,
+    /// The process that keeps a lease whose own process has ended, the one with the lowest id if there are
+    /// several; none if it cannot be found, because it is another user's or in another container.
+    pub kept_by: Option<u32>,
     id: LeaseId,
+    owner_file: Option<String>,
+}
+
+/// Whether a process is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ProcessState {
+    /// It is running.
+    Running,
+    /// It has ended.
+    Ended,
+    /// That cannot be told, as of a process in another container.
+    Unknown,
+}
+
+impl ProcessState {
+    /// `running`, `ended` or `unknown`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            ProcessState::Running => "running",
+            ProcessState::Ended => "ended",
+            ProcessState::Unknown => "unknown",
+        }
+    }
 }
 
 impl LeaseInfo {
@@ -44,13 +76,32 @@ impl LeaseInfo {
         if self.alive { "alive" } else { "ended" }
     }
 
-    /// Who took it, for people: the process id and the command line as far as they are known.
+    /// Who has it, for people: the process that took it, by its id and command line as far as they are known,
+    /// and who keeps it when that process has ended.
     #[must_use]
     pub fn holder(&self) -> String {
+        match self.keeper() {
+            Some(keeper) => format!("{}, which has ended; {keeper} keeps it", self.taker()),
+            None => self.taker(),
+        }
+    }
+
+    /// The process that took it.
+    pub(crate) fn taker(&self) -> String {
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => format!("process {pid} ({command})"),
             _ => "a process nobody knows any more".to_owned(),
         }
+    }
+
+    /// The process that keeps it if the one that took it has ended, for people.
+    #[must_use]
+    pub fn keeper(&self) -> Option<String> {
+        let is_kept = self.alive && self.process_state == ProcessState::Ended;
+        is_kept.then(|| match self.kept_by {
+            Some(pid) => format!("process {pid}"),
+            None => "a process that cannot be named (another user's, or in another container)".to_owned(),
+        })
     }
 
     /// How long ago it was taken, in whole seconds.
@@ -71,6 +122,8 @@ impl LeaseInfo {
             "command": self.command,
             "directory": self.directory,
             "since": self.since.to_string(),
+            "process_state": self.process_state.name(),
+            "kept_by": self.kept_by,
         })
     }
 }
@@ -93,7 +146,9 @@ impl Registry {
     pub fn leases(&self) -> Result<Vec<LeaseInfo>> {
         let rows = self.read(|snapshot| store::leases(snapshot, PortRange::ALL))?;
         let mut view = self.view();
-        Ok(rows.into_iter().map(|row| view.describe(row)).collect())
+        let mut leases: Vec<_> = rows.into_iter().map(|row| view.describe(row)).collect();
+        find_keepers(&mut leases);
+        Ok(leases)
     }
 
     /// The leases this registry has in this process, by port.
@@ -111,10 +166,14 @@ impl Registry {
     /// # Errors
     /// Every error of the database.
     pub fn holder(&self, port: Port) -> Result<Option<Holder>> {
-        self.read(|snapshot| self.holder_in(snapshot, port))
+        let mut holder = self.read(|snapshot| self.holder_in(snapshot, port))?;
+        if let Some(Holder::Lease(lease)) = &mut holder {
+            find_keepers(slice::from_mut(lease));
+        }
+        Ok(holder)
     }
 
-    /// As [`Registry::holder`], in the caller's transaction.
+    /// As [`Registry::holder`], in the caller's transaction, and without [`find_keepers`].
     pub(crate) fn holder_in(&self, connection: &Connection, port: Port) -> Result<Option<Holder>> {
         Ok(match store::leases(connection, PortRange::only(port))?.pop() {
             Some(lease) => Some(Holder::Lease(self.view().describe(lease))),
@@ -141,6 +200,16 @@ impl Registry {
     }
 }
 
+/// Finds out who keeps the leases whose own processes have ended. Not for a transaction: it may have to look
+/// at every process.
+pub(crate) fn find_keepers(leases: &mut [LeaseInfo]) {
+    let mut found = None;
+    for lease in leases.iter_mut().filter(|lease| lease.alive && lease.process_state == ProcessState::Ended) {
+        let found = found.get_or_insert_with(keepers);
+        lease.kept_by = lease.owner_file.as_ref().and_then(|file| found.get(file).copied());
+    }
+}
+
 /// Determines which leases have ended. Each owner is checked once.
 struct View<'r> {
     directory: &'r Path,
@@ -159,7 +228,25 @@ impl View<'_> {
                 let ends = self.noted.entry(owner.file.clone()).or_insert_with(look);
                 ends.as_ref().is_some_and(|ends| !ends.contains(&id.serial))
             });
+        let process_state = match owner.as_ref().and_then(|owner| maker_has_ended(&owner.file)) {
+            Some(true) => ProcessState::Ended,
+            Some(false) => ProcessState::Running,
+            None => ProcessState::Unknown,
+        };
+        let owner_file = owner.as_ref().map(|owner| owner.file.clone());
         let (pid, command) = owner.map(|owner| (owner.pid, owner.command)).unzip();
-        LeaseInfo { port: id.port, label, alive, pid, command, directory, since, id }
+        LeaseInfo {
+            port: id.port,
+            label,
+            alive,
+            pid,
+            command,
+            directory,
+            since,
+            process_state,
+            kept_by: None,
+            id,
+            owner_file,
+        }
     }
 }

@@ -9,5 +9,6 @@ mod without_handle;
 
 pub use allocate::LeaseRequest;
 pub use handle::Lease;
-pub use lookup::{Holder, LeaseInfo};
+pub(super) use lookup::find_keepers;
+pub use lookup::{Holder, LeaseInfo, ProcessState};
 pub use without_handle::forgotten_ports;
