@@ -444,6 +444,13 @@ fn a_home_directory_that_cannot_be_used_is_passed_over() {
             trop_core::data_dir(None).unwrap()
         };
         assert_eq!(chosen(&home), home.join(".trop"));
+        // Who comes back to a home directory comes back to its registry, whatever has happened to it.
+        assert_eq!(chosen(scratch.root()), scratch.root().join(".trop"));
+        fs::rename(home.join(".trop"), scratch.root().join("away")).unwrap();
+        fs::write(home.join(".trop"), "").unwrap();
+        assert_eq!(chosen(&home), home.join(".trop"));
+        fs::remove_file(home.join(".trop")).unwrap();
+        fs::rename(scratch.root().join("away"), home.join(".trop")).unwrap();
         become_nobody();
         assert_eq!(chosen(&home), home.join(".trop"));
         let elsewhere = [&closed, &closed.join("below"), &scratch.root().join("file"), Path::new("")];
@@ -455,7 +462,8 @@ fn a_home_directory_that_cannot_be_used_is_passed_over() {
         // A database there that may not be written is as good as none, unless it is named.
         reserve(&opened(&home.join(".trop")).unwrap(), "/p", "a").unwrap();
         allow(&home.join(".trop/trop.db"), 0o444);
-        assert!(!chosen(&home.join(".")).starts_with(&home));
+        // By another name, because the choice for this one is kept.
+        assert!(!chosen(&home.join("../home")).starts_with(&home));
         assert_eq!(listed(&opened(&home.join(".trop")).unwrap()).len(), 1);
         // One that is named is never replaced.
         assert_errno(opened(&closed.join("data")), libc::EACCES);

@@ -228,6 +228,23 @@ fn a_second_namespace_of_process_ids_ends_no_lease() {
     assert!(lease.is_open());
 }
 
+/// By its lock a program that cleans temporary directories knows that a directory is in use.
+#[test]
+fn a_data_directory_with_leases_is_locked_against_cleaners() {
+    let scratch = Scratch::new();
+    let registry = scratch.open();
+    let may_clean = || fs::File::open(scratch.dir()).unwrap().try_lock().is_ok();
+    assert!(may_clean());
+    let lease = one(&registry);
+    let other = one(&scratch.open());
+    assert!(!may_clean());
+    other.close();
+    lease.close();
+    registry.close();
+    drop(other);
+    assert!(may_clean());
+}
+
 #[test]
 fn a_child_ends_first() {
     isolated("a_child_ends_first", |scratch| {

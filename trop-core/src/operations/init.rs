@@ -43,9 +43,11 @@ impl Registry {
     ///
     /// # Errors
     /// [`Error::AlreadyExists`] when there is a database that is not to be replaced, [`Error::Corrupt`] when
-    /// something that is not a file has its name, [`Error::Io`].
+    /// something that is not a file has its name, [`Error::NoDataDir`] when the directory was chosen below a
+    /// shared one and is not this user's alone, [`Error::Io`].
     pub fn dry_run_init(&self, request: &InitRequest) -> Result<Initialized> {
         let directory = self.data_dir();
+        data_dir::ensure_own(directory)?;
         let exists = data_dir::exists(directory)?;
         if exists && !request.overwrite {
             return Err(Error::AlreadyExists { path: directory.join(DATABASE) });

@@ -19,7 +19,7 @@ use crate::config::{Configuration, Discovery, PortUse, RegistryOptions};
 use crate::fork;
 use crate::machine::CheckoutCache;
 use crate::model::{Error, Port, PortRange, Result, contain, paths};
-use crate::store::data_dir::data_dir;
+use crate::store::data_dir::{data_dir, ensure_own};
 use crate::store::{ConnectionSlot, Database};
 use closing_range::ClosingRange;
 use recent_keys::RecentKeys;
@@ -97,6 +97,7 @@ impl Registry {
             // directory.
             directory = paths::current_dir()?.join(directory);
         }
+        ensure_own(&directory)?;
         let configuration = Configuration::resolve(options.clone(), &directory)?;
         log::trace!("trop: data directory '{}'", directory.display());
         let connection = ConnectionSlot::new(directory, configuration.create, configuration.busy_timeout);

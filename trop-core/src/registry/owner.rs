@@ -33,6 +33,9 @@ pub(super) struct Owner {
     lock: File,
     /// Whether [`Owner::note_ended`] may have written to the file.
     has_notes: bool,
+    /// The data directory with a shared lock, where that can be had: `systemd-tmpfiles` then leaves the files
+    /// in it alone, of which it removes those in `/tmp` that were not touched for days.
+    _directory_lock: Option<File>,
 }
 
 impl Owner {
@@ -49,7 +52,11 @@ impl Owner {
             .map_err(|error| no_locks(&path, &error))
             .and_then(|()| store::insert_owner(connection, &file, std::process::id(), &command()));
         match id {
-            Ok(id) => Ok(Owner { id, file, lock, has_notes: false }),
+            Ok(id) => {
+                let directory = File::open(directory).ok();
+                let directory_lock = directory.filter(|directory| directory.try_lock_shared().is_ok());
+                Ok(Owner { id, file, lock, _directory_lock: directory_lock, has_notes: false })
+            }
             Err(error) => {
                 // The owner was not stored, so no other process knows its file.
                 let _ = fs::remove_file(&path);

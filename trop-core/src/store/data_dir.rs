@@ -57,6 +57,16 @@ pub(crate) fn prepare(directory: &Path, create: bool) -> Result<()> {
     prepare_in(directory, create, is_shared).inspect_err(|_| default_dir::forget(directory))
 }
 
+/// Refuses a directory that was chosen below a shared one and is not this user's alone: nothing may be read
+/// from it, not even a configuration file.
+///
+/// # Errors
+/// [`Error::NoDataDir`].
+pub(crate) fn ensure_own(directory: &Path) -> Result<()> {
+    refuse_foreign(directory, default_dir::is_shared(directory))
+        .inspect_err(|_| default_dir::forget(directory))
+}
+
 fn prepare_in(directory: &Path, create: bool, is_shared: bool) -> Result<()> {
     // Since it was chosen, somebody else may have created something of that name.
     refuse_foreign(directory, is_shared)?;

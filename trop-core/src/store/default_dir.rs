@@ -4,6 +4,7 @@
 //! or one that cannot be used. Their processes must find the same registry nevertheless, so the other places
 //! depend only on the user, except for the last one.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -50,7 +51,8 @@ struct Choice {
 
 /// What was chosen in this process, so that it is asked for only once.
 struct Memory {
-    last: Option<(Asked, PathBuf)>,
+    /// A program that changes its home directory and changes it back is in the first registry again.
+    chosen: BTreeMap<Asked, PathBuf>,
     /// All directories below shared ones that were ever chosen.
     shared: Vec<PathBuf>,
 }
@@ -58,11 +60,10 @@ struct Memory {
 /// What a choice is remembered by: the home directory by the environment, and the user.
 type Asked = (Option<PathBuf>, u32);
 
-static MEMORY: Mutex<Memory> = Mutex::new(Memory { last: None, shared: Vec::new() });
+static MEMORY: Mutex<Memory> = Mutex::new(Memory { chosen: BTreeMap::new(), shared: Vec::new() });
 
-/// Returns the data directory of this user. The choice is kept as long as the home directory and the user
-/// stay the same, so that a process does not go on in another registry because a place came or went, and to
-/// be fast.
+/// Returns the data directory of this user. The choice for a home directory and a user is kept, so that a
+/// process does not go on in another registry because a place came or went, and to be fast.
 ///
 /// # Errors
 /// [`Error::NoDataDir`] when there is no place for one.
@@ -70,9 +71,7 @@ pub(super) fn default_dir() -> Result<PathBuf> {
     // The mutex may be locked for ever in such a process, in which nothing can be opened anyway.
     fork::ensure_usable()?;
     let asked = (paths::home(), user());
-    let known = fork::locked_on(&MEMORY, |memory| {
-        memory.last.as_ref().filter(|(other, _)| *other == asked).map(|(_, directory)| directory.clone())
-    });
+    let known = fork::locked_on(&MEMORY, |memory| memory.chosen.get(&asked).cloned());
     if let Some(directory) = known {
         return Ok(directory);
     }
@@ -82,7 +81,7 @@ pub(super) fn default_dir() -> Result<PathBuf> {
         shared: shared_places(asked.1),
     })?;
     let is_new = fork::locked_on(&MEMORY, |memory| {
-        memory.last = Some((asked, choice.directory.clone()));
+        memory.chosen.insert(asked, choice.directory.clone());
         let is_new = choice.is_shared && !memory.shared.contains(&choice.directory);
         if is_new {
             memory.shared.push(choice.directory.clone());
@@ -109,7 +108,7 @@ pub(super) fn is_shared(directory: &Path) -> bool {
 /// Forgets that the directory was chosen, because it turned out not to be usable.
 pub(super) fn forget(directory: &Path) {
     fork::locked_on(&MEMORY, |memory| {
-        memory.last.take_if(|(_, chosen)| chosen == directory);
+        memory.chosen.retain(|_, chosen| chosen != directory);
     });
 }
 
