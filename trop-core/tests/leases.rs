@@ -690,3 +690,24 @@ fn neighbours_rest_too() {
     assert_eq!(registry.lease_many(10, &neighbours()).unwrap_err().code(), Code::InvalidArgument);
     common::assert_sound(&scratch.database());
 }
+
+/// `trop run --port 4123` means that port, though leases without a wish begin at 10000.
+#[test]
+fn a_wish_lies_outside_a_range_that_nobody_has_set() {
+    let scratch = Scratch::new();
+    let mut open = options(&scratch.dir());
+    open.ports = None;
+    let unset = Registry::open(open.clone()).unwrap();
+    assert_eq!(numbers(&unset.lease_many(1, &preferring(4123)).unwrap()), [4123]);
+    let mut run = preferring(4123);
+    run.contiguous = true;
+    assert_eq!(numbers(&unset.lease_many(2, &run).unwrap()), [4123, 4124]);
+
+    let mut request = preferring(4123);
+    (request.min, request.max) = (Some(port(20000)), Some(port(20010)));
+    assert_eq!(unset.lease(&request).unwrap().port().get(), 20000);
+    open.ports = Some(range(20000, 20010));
+    let set = Registry::open(open).unwrap();
+    assert_eq!(set.lease(&preferring(4123)).unwrap().port().get(), 20001);
+    assert_eq!(numbers(&set.lease_many(2, &run).unwrap()), [20002, 20003]);
+}

@@ -161,14 +161,24 @@ impl Configuration {
     /// # Errors
     /// [`Error::Config`] when `min` is above `max`; the message says where each of them comes from.
     pub(crate) fn range(&self, used: PortUse, min: Option<Port>, max: Option<Port>) -> Result<PortRange> {
-        let ends = match used {
-            PortUse::Reservations => &self.ends,
-            PortUse::Leases => &self.lease_ends,
-        };
+        let ends = self.ends_of(used);
         let origin = Origin::Argument(self.argument);
         let min = min.map(|value| Sourced { value, origin: origin.clone() });
         let max = max.map(|value| Sourced { value: Upper::Max(value), origin });
         range(used, min.as_ref().or(ends.min.as_ref()), max.as_ref().or(ends.upper.as_ref()))
+    }
+
+    /// Whether somebody has said which range it is.
+    pub(crate) fn is_range_set(&self, used: PortUse) -> bool {
+        let ends = self.ends_of(used);
+        ends.min.is_some() || ends.upper.is_some()
+    }
+
+    fn ends_of(&self, used: PortUse) -> &Ends {
+        match used {
+            PortUse::Reservations => &self.ends,
+            PortUse::Leases => &self.lease_ends,
+        }
     }
 
     /// The ports that no search in a range chooses: the excluded ones and, unless they are the whole range,

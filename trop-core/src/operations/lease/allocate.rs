@@ -16,7 +16,8 @@ use crate::store::{self, Order};
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct LeaseRequest {
-    /// The preferred port; for adjacent ports, the first of them.
+    /// The preferred port; for adjacent ports, the first of them. It has to lie in the range, unless nobody
+    /// has set one.
     pub preferred: Option<Port>,
     /// Replaces the lower end of the registry's range of leases.
     pub min: Option<Port>,
@@ -38,6 +39,8 @@ struct Plan<'r> {
     count: u32,
     request: &'r LeaseRequest,
     range: PortRange,
+    /// Whether the preferred port may lie outside the range, because nobody has set that range.
+    may_lie_outside: bool,
     label: Option<&'r str>,
     occupancy: OccupancyPolicy,
     /// The path of the row: the data directory, which always exists and belongs to no project.
@@ -58,12 +61,18 @@ impl Plan<'_> {
         if self.request.hold { HoldingSockets::bind(port) } else { Ok(Some(HoldingSockets::default())) }
     }
 
-    /// The adjacent ports that begin with the preferred one; `None` unless all of them lie in the range.
+    /// The adjacent ports that begin with the preferred one; `None` unless all of them may be wished for.
     fn preferred_run(&self) -> Option<PortRange> {
         let first = self.request.preferred?;
         let last = first.plus(u16::try_from(self.count - 1).ok()?)?;
         let run = PortRange::new("port", first, last).ok()?;
-        (self.range.contains(first) && self.range.contains(last)).then_some(run)
+        let is_inside = self.range.contains(first) && self.range.contains(last);
+        (is_inside || self.may_lie_outside).then_some(run)
+    }
+
+    /// What is checked of a preferred port.
+    fn preferred_checks(&self) -> ObstacleChecks {
+        ObstacleChecks { range: !self.may_lie_outside, ..ObstacleChecks::PREFERRED }
     }
 
     fn insert(&self, connection: &Connection, lease: LeaseId, owner: i64) -> Result<()> {
@@ -121,6 +130,9 @@ impl Registry {
             count,
             request,
             range,
+            may_lie_outside: request.min.is_none()
+                && request.max.is_none()
+                && !self.configuration().is_range_set(PortUse::Leases),
             label: request.label.as_deref().map(|label| identifier("label", label)).transpose()?,
             occupancy: self.configuration().occupancy.with(request.occupancy).for_lease(),
             path: paths::normalise("data_dir", self.data_dir())?,
@@ -168,7 +180,7 @@ impl Registry {
         let mut chosen = Vec::with_capacity(plan.count as usize);
         while chosen.len() < plan.count as usize {
             let port = match preferred.take() {
-                Some(port) if allocation.obstacle(port, ObstacleChecks::PREFERRED)?.is_none() => port,
+                Some(port) if allocation.obstacle(port, plan.preferred_checks())?.is_none() => port,
                 _ => allocation
                     .first(Order::RestedFirst)
                     .or_else(|error| give_back(connection, &chosen).and(Err(error)))?,
@@ -204,7 +216,8 @@ impl Registry {
         let closing = ObstacleChecks::MAY_BE_CLOSING;
         let mut run = None;
         if let Some(preferred) = preferred {
-            run = self.find_run(plan, preferred.ports(), closing, &mut allocation)?;
+            let wished = ObstacleChecks { range: !plan.may_lie_outside, ..closing };
+            run = self.find_run(plan, preferred.ports(), wished, &mut allocation)?;
         }
         if run.is_none() {
             let rested = plan.range.ports().filter(|port| rested.contains(*port));
@@ -245,7 +258,7 @@ impl Registry {
                 run.clear();
             }
             let is_preferred = plan.request.preferred == Some(port);
-            let checks = if is_preferred { ObstacleChecks::PREFERRED } else { found };
+            let checks = if is_preferred { plan.preferred_checks() } else { found };
             if allocation.obstacle(port, checks)?.is_some() {
                 run.clear();
             } else if let Some(sockets) = plan.hold(port)? {
