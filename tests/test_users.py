@@ -91,8 +91,16 @@ def test_what_root_makes_in_a_users_directory_is_in_nobodys_way(
     run = [str(command), "run", "--skip-occupancy-check", "--min", str(port), "--max", str(port), "--"]
 
     def asked_by_user() -> int:
-        ids = {"user": UNKNOWN, "group": UNKNOWN, "extra_groups": []}
-        return subprocess.run([*run, "true"], env=env, cwd="/", stderr=subprocess.DEVNULL, **ids).returncode
+        asked = subprocess.run(
+            [*run, "true"],
+            env=env,
+            cwd="/",
+            stderr=subprocess.DEVNULL,
+            user=UNKNOWN,
+            group=UNKNOWN,
+            extra_groups=[],
+        )
+        return asked.returncode
 
     say = ["sh", "-c", "echo started; exec cat"]
     lease = subprocess.Popen([*run, *say], env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -116,10 +124,10 @@ def test_what_root_makes_in_a_users_directory_is_in_nobodys_way(
 def test_what_root_waits_in_belongs_to_the_user(command: Path, data_dir: Path) -> None:
     """The queue of those that wait for the database, which is made by the first one who has to."""
     env = {"TROP_DATA_DIR": str(data_dir), "HOME": str(data_dir), "TROP_BUSY_TIMEOUT": "1"}
-    reserve = [command, "reserve", "--path", "/", "--allow-unrelated-path", "--skip-occupancy-check"]
+    reserve = [str(command), "reserve", "--path", "/", "--allow-unrelated-path", "--skip-occupancy-check"]
     subprocess.run(reserve, env=env, check=True, capture_output=True)
     program = Path(__file__).parent / "lock_holder.py"
-    arguments = [sys.executable, program, data_dir / "trop.db"]
+    arguments = [sys.executable, str(program), str(data_dir / "trop.db")]
     with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
         assert holder.stdin is not None
         assert holder.stdout is not None
