@@ -174,7 +174,9 @@ def test_all_languages_at_once_lease_a_whole_range(tmp_path: Path, env: dict[str
         lucky = [agent for agent in crew if agent not in refused]
         assert all(answer.ok for answer in at_once(lucky, [("lease_close", {"handle": "0"})] * 11))
         again = at_once(refused, [("lease", {})] * 9)
-        assert sorted(int(answer.fields["ports"]) for answer in again) == list(ports[:9])
+        given = {int(answer.fields["ports"]) for answer in again}
+        assert len(given) == 9
+        assert given <= set(ports)
 
 
 # ---- the test runners

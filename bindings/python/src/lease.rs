@@ -175,13 +175,7 @@ impl Lease {
         Ok(lease)
     }
 
-    /// Warns of an unclosed lease, except at the end of the program, until which a lease may well last.
     fn warn(&self, py: Python<'_>) -> PyResult<()> {
-        let is_finalizing = || py.import("sys")?.call_method0("is_finalizing")?.is_truthy();
-        // Late in the end nothing can be imported any more.
-        if is_finalizing().unwrap_or(true) {
-            return Ok(());
-        }
         let port = self.port();
         let text =
             format!("unclosed lease of port {port}: it lasts until the process ends or its registry closes");
@@ -190,15 +184,17 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// People keep numbers, not handles, so garbage collection does not end a lease.
+    /// People keep numbers, not handles, so garbage collection does not end a lease. At the end of the program
+    /// it does: until then a lease may well last, and nothing is left behind.
     fn drop(&mut self) {
-        if !contain(|| Ok(self.leased.forget())).unwrap_or_default() {
+        if !self.leased.is_open() {
             return;
         }
         Python::try_attach(|py| {
-            // An exception on its way is not that of the warning.
+            // An exception on its way has nothing to do with this.
             let raised = PyErr::take(py);
-            if let Err(error) = self.warn(py) {
+            let goes_on = !is_finalizing(py) && contain(|| Ok(self.leased.forget())).unwrap_or_default();
+            if goes_on && let Err(error) = self.warn(py) {
                 error.write_unraisable(py, None);
             }
             if let Some(raised) = raised {
@@ -206,6 +202,13 @@ impl Drop for Lease {
             }
         });
     }
+}
+
+/// Whether the program is about to end.
+fn is_finalizing(py: Python<'_>) -> bool {
+    let ask = || py.import("sys")?.call_method0("is_finalizing")?.is_truthy();
+    // Late in the end nothing can be imported any more.
+    ask().unwrap_or(true)
 }
 
 /// Shows a port that was given to the watchers, and its lease unless it is a bare number.
