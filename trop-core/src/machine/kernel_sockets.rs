@@ -14,8 +14,9 @@ pub(crate) struct KernelSockets {
     protocol: Protocol,
     /// In the order of their ports.
     sockets: Vec<BoundSocket>,
-    /// When the kernel was asked.
+    /// When the kernel was asked, and how long it took to answer.
     asked: Instant,
+    took: Duration,
 }
 
 impl KernelSockets {
@@ -41,12 +42,17 @@ impl KernelSockets {
             .inspect_err(|error| log::debug!("trop: the kernel does not tell its sockets: {error}"))
             .ok()?;
         sockets.sort_unstable_by_key(|socket| socket.address.port());
-        Some(KernelSockets { protocol, sockets, asked })
+        Some(KernelSockets { protocol, sockets, asked, took: asked.elapsed() })
     }
 
     /// How long ago the kernel was asked.
     pub(crate) fn age(&self) -> Duration {
         self.asked.elapsed()
+    }
+
+    /// How long the kernel took to answer.
+    pub(crate) fn took(&self) -> Duration {
+        self.took
     }
 
     /// Whether any of the sockets has the port.

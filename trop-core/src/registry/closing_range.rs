@@ -24,9 +24,12 @@ struct Noted {
 impl ClosingRange {
     /// How long it is remembered. Ports are closing for up to a minute.
     const LASTS: Duration = Duration::from_secs(1);
-    /// How long the kernel's answer is used. Somebody who binds a closing port right after the answer is as
-    /// little to be noticed as somebody who binds it right after a lease.
+    /// How long the kernel's answer is used at least. Somebody who binds a closing port right after the answer
+    /// is as little to be noticed as somebody who binds it right after a lease.
     const ANSWER_LASTS: Duration = Duration::from_millis(5);
+    /// How many times as long as the question took it is used. With 50,000 closing connections that is some
+    /// milliseconds.
+    const ANSWER_LASTS_TIMES: u32 = 4;
 
     /// Notes that a search in this range has met nothing but closing ports, and what the kernel has told it.
     pub(crate) fn note(&self, range: PortRange, bound: Option<&Arc<KernelSockets>>) {
@@ -50,7 +53,8 @@ impl ClosingRange {
     /// What the kernel has told just now.
     pub(crate) fn answer(&self) -> Option<Arc<KernelSockets>> {
         let bound = fork::locked_on(&self.0, |noted| noted.as_ref()?.bound.clone());
-        bound.filter(|bound| bound.age() < ClosingRange::ANSWER_LASTS)
+        let lasts = |took: Duration| ClosingRange::ANSWER_LASTS.max(took * ClosingRange::ANSWER_LASTS_TIMES);
+        bound.filter(|bound| bound.age() < lasts(bound.took()))
     }
 
     fn note_at(&self, range: PortRange, bound: Option<&Arc<KernelSockets>>, since: Instant) {
