@@ -184,8 +184,8 @@ impl Lease {
 }
 
 impl Drop for Lease {
-    /// People keep numbers, not handles, so garbage collection does not end a lease. At the end of the program
-    /// it does: until then a lease may well last, and nothing is left behind.
+    /// People keep numbers, not handles, so garbage collection does not end a lease. At the end of the
+    /// program it does: until then a lease may well last, and nothing is left behind.
     fn drop(&mut self) {
         if !self.leased.is_open() {
             return;

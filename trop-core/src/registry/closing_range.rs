@@ -24,8 +24,8 @@ struct Noted {
 impl ClosingRange {
     /// How long it is remembered. Ports are closing for up to a minute.
     const LASTS: Duration = Duration::from_secs(1);
-    /// How long the kernel's answer is used at least. Somebody who binds a closing port right after the answer
-    /// is as little to be noticed as somebody who binds it right after a lease.
+    /// How long the kernel's answer is used at least. Somebody who binds a closing port right after the
+    /// answer is as little to be noticed as somebody who binds it right after a lease.
     const ANSWER_LASTS: Duration = Duration::from_millis(5);
     /// How many times as long as the question took it is used. With 50,000 closing connections that is some
     /// milliseconds.
