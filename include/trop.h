@@ -534,8 +534,9 @@ typedef struct trop_list_options {
  *
  * What is given here overrides environment variables, these override configuration files, and these override
  * the defaults. Excluded ports and flags only add to what those say, except for
- * TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given: they
- * override avoid_unsafe_ports.
+ * TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given and which
+ * override avoid_unsafe_ports, and TROP_CHECK_ALL_INTERFACES and TROP_CHECK_LOOPBACK_ONLY, of which the same
+ * holds for check_all_interfaces.
  */
 typedef struct trop_open_options {
     /**
@@ -851,7 +852,7 @@ int32_t trop_lease_many(struct trop_registry *registry,
  * cannot be given back before, but by trop_release_port. A forked child shares it.
  *
  * registry: the registry.
- * options: what to lease; NULL means any port of the registry's range.
+ * options: what to lease; NULL means any port of the registry's range of leases.
  * port: receives the port; 0 after a failure.
  * error: receives the details of a failure; may be NULL.
  *
@@ -1254,8 +1255,8 @@ int32_t trop_reservation_created(const struct trop_reservation *reservation);
  *
  * reservation: the reservation, or NULL.
  *
- * Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the
- * reservation; NULL when there was no preferred port or it was used, and for NULL.
+ * Returns "outside_range", "reserved", "excluded", "occupied" or "forbidden", a string that lives as long as
+ * the reservation; NULL when there was no preferred port or it was used, and for NULL.
  */
 const char *trop_reservation_refusal(const struct trop_reservation *reservation);
 

@@ -121,6 +121,29 @@ def test_what_root_makes_in_a_users_directory_is_in_nobodys_way(
     lease.stdout.close()
 
 
+def test_what_root_makes_in_a_home_directory_is_the_users(command: Path, data_dir: Path) -> None:
+    """As with `sudo -E`: the registry that root creates there is the one that the user goes on with."""
+    env = {"HOME": str(data_dir)}
+    reserve = [str(command), "reserve", "--path", "/", "--allow-unrelated-path", "--skip-occupancy-check"]
+    by_root = subprocess.run(reserve, env=env, capture_output=True, text=True)
+    assert (by_root.returncode, by_root.stderr) == (0, ""), by_root
+    made = data_dir / ".trop"
+    assert {(file.stat().st_uid, file.stat().st_gid) for file in (made, *made.iterdir())} == {
+        (UNKNOWN, UNKNOWN)
+    }
+    by_user = subprocess.run(
+        reserve,
+        env=env,
+        cwd="/",
+        capture_output=True,
+        text=True,
+        user=UNKNOWN,
+        group=UNKNOWN,
+        extra_groups=[],
+    )
+    assert (by_user.returncode, by_user.stdout) == (0, by_root.stdout), by_user
+
+
 def test_what_root_waits_in_belongs_to_the_user(command: Path, data_dir: Path) -> None:
     """The queue of those that wait for the database, which is made by the first one who has to."""
     env = {"TROP_DATA_DIR": str(data_dir), "HOME": str(data_dir), "TROP_BUSY_TIMEOUT": "1"}

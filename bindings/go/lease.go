@@ -8,6 +8,7 @@ static trop_lease_options lease_defaults(void) { return (trop_lease_options)TROP
 import "C"
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log"
@@ -213,12 +214,12 @@ func (l *Lease) Port() int {
 }
 
 // String returns the digits of the port.
-func (l *Lease) String() string {
+func (l Lease) String() string {
 	return strconv.Itoa(l.Port())
 }
 
 // Format prints the port, as a number for the verbs of numbers, such as %d, else as its digits.
-func (l *Lease) Format(state fmt.State, verb rune) {
+func (l Lease) Format(state fmt.State, verb rune) {
 	format := fmt.FormatString(state, verb)
 	switch verb {
 	case 'v', 's', 'q':
@@ -226,6 +227,18 @@ func (l *Lease) Format(state fmt.State, verb rune) {
 	default:
 		fmt.Fprintf(state, format, l.Port())
 	}
+}
+
+// MarshalJSON returns an object with the port and the label, which is null for none.
+func (l Lease) MarshalJSON() ([]byte, error) {
+	value := struct {
+		Port  int     `json:"port"`
+		Label *string `json:"label"`
+	}{Port: l.Port()}
+	if label := l.Label(); label != "" {
+		value.Label = &label
+	}
+	return json.Marshal(value)
 }
 
 // Label returns the label of the lease; empty for none.

@@ -1,6 +1,7 @@
 package trop_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -580,6 +581,25 @@ func TestPackageLevelLeases(t *testing.T) {
 	for _, lease := range append(two, one) {
 		if !lease.IsOpen() || lease.Close() != nil {
 			t.Error("ended early")
+		}
+	}
+}
+
+func TestALeaseIsItsPortInEveryForm(t *testing.T) {
+	registry := plain(t)
+	plainly, labelled := lease(t, registry), lease(t, registry, trop.Label("shop"))
+	port := strconv.Itoa(plainly.Port())
+	copied := *plainly
+	if got := fmt.Sprintf("%d %s %v %d %s %v", plainly, plainly, plainly, copied, copied, copied); got !=
+		strings.Join([]string{port, port, port, port, port, port}, " ") {
+		t.Error(got)
+	}
+	for lease, expected := range map[*trop.Lease]string{
+		plainly:  fmt.Sprintf(`{"port":%d,"label":null}`, plainly.Port()),
+		labelled: fmt.Sprintf(`{"port":%d,"label":"shop"}`, labelled.Port()),
+	} {
+		if got, err := json.Marshal(lease); err != nil || string(got) != expected {
+			t.Errorf("%s, %v", got, err)
 		}
 	}
 }

@@ -542,7 +542,7 @@ fn hostile_names_of_owner_files() {
     let registry = scratch.open();
     let victim = scratch.root().join("owner-victim");
     std::fs::write(&victim, "").unwrap();
-    let pipe = scratch.dir().join("owner-pipe");
+    let pipe = scratch.dir().join("owner-00000000000000ab");
     let long = format!("owner-{}", "a".repeat(400));
     for name in [
         "../owner-victim",
@@ -552,10 +552,10 @@ fn hostile_names_of_owner_files() {
         "trop.db",
         "owner-..",
         &long,
-        "owner-pipe",
+        "owner-00000000000000ab",
     ] {
         ended(&scratch, 1);
-        if name == "owner-pipe" {
+        if name == "owner-00000000000000ab" {
             assert!(common::works("mkfifo", &[pipe.to_str().unwrap()]));
         }
         let set =
@@ -710,4 +710,28 @@ fn a_wish_lies_outside_a_range_that_nobody_has_set() {
     let set = Registry::open(open).unwrap();
     assert_eq!(set.lease(&preferring(4123)).unwrap().port().get(), 20001);
     assert_eq!(numbers(&set.lease_many(2, &run).unwrap()), [20002, 20003]);
+}
+
+/// Whoever may read the database can test the lock of an owner; other files of a similar name stay.
+#[test]
+fn an_owners_file_is_for_the_users_of_the_database() {
+    use std::fs::{Permissions, metadata, set_permissions, write};
+    use std::os::unix::fs::PermissionsExt;
+    let scratch = Scratch::new();
+    let notes = scratch.dir().join("owner-manual.txt");
+    let mode_of_owner = || {
+        let _lease = scratch.open().lease(&LeaseRequest::default()).unwrap();
+        let [file] = &files(&scratch).into_iter().filter(|name| name.len() > 20).collect::<Vec<_>>()[..] else {
+            panic!("one owner")
+        };
+        metadata(scratch.dir().join(file)).unwrap().permissions().mode() & 0o777
+    };
+    drop(scratch.open());
+    write(&notes, "how to own").unwrap();
+    assert_eq!(mode_of_owner(), 0o600);
+    for (database, owner) in [(0o660, 0o640), (0o666, 0o644)] {
+        set_permissions(scratch.database(), Permissions::from_mode(database)).unwrap();
+        assert_eq!(mode_of_owner(), owner);
+    }
+    assert!(notes.exists());
 }

@@ -179,7 +179,7 @@ pub unsafe extern "C" fn trop_lease_many(
 /// cannot be given back before, but by trop_release_port. A forked child shares it.
 ///
 /// registry: the registry.
-/// options: what to lease; NULL means any port of the registry's range.
+/// options: what to lease; NULL means any port of the registry's range of leases.
 /// port: receives the port; 0 after a failure.
 /// error: receives the details of a failure; may be NULL.
 ///

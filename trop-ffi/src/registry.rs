@@ -30,8 +30,9 @@ pub const TROP_OPEN_AVOID_UNSAFE_PORTS: u32 = 32;
 ///
 /// What is given here overrides environment variables, these override configuration files, and these override
 /// the defaults. Excluded ports and flags only add to what those say, except for
-/// TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given: they
-/// override avoid_unsafe_ports.
+/// TROP_OPEN_ALLOW_UNSAFE_PORTS and TROP_OPEN_AVOID_UNSAFE_PORTS, of which at most one may be given and which
+/// override avoid_unsafe_ports, and TROP_CHECK_ALL_INTERFACES and TROP_CHECK_LOOPBACK_ONLY, of which the same
+/// holds for check_all_interfaces.
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq)]
 pub struct trop_open_options {

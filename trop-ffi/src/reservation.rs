@@ -148,8 +148,8 @@ pub unsafe extern "C" fn trop_reservation_created(reservation: *const trop_reser
 ///
 /// reservation: the reservation, or NULL.
 ///
-/// Returns "outside_range", "reserved", "excluded" or "occupied", a string that lives as long as the
-/// reservation; NULL when there was no preferred port or it was used, and for NULL.
+/// Returns "outside_range", "reserved", "excluded", "occupied" or "forbidden", a string that lives as long as
+/// the reservation; NULL when there was no preferred port or it was used, and for NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn trop_reservation_refusal(reservation: *const trop_reservation) -> *const c_char {
     // SAFETY: NULL or a live reservation.

@@ -6,7 +6,7 @@ use std::os::fd::{AsRawFd, IntoRawFd, OwnedFd};
 use pyo3::exceptions::{PyResourceWarning, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{IntoPyDict, PyInt, PyList};
+use pyo3::types::{IntoPyDict, PyInt, PyList, PyString};
 use trop_core::contain;
 
 use crate::arguments::{self, Given};
@@ -145,6 +145,10 @@ impl Lease {
     }
 
     fn __format__<'py>(&self, py: Python<'py>, spec: &str) -> PyResult<Bound<'py, PyAny>> {
+        // As text where text is asked for, else as a number.
+        if spec.ends_with('s') {
+            return PyString::new(py, &self.__str__()).call_method1("__format__", (spec,));
+        }
         PyInt::new(py, self.port()).call_method1("__format__", (spec,))
     }
 

@@ -554,3 +554,35 @@ def test_a_program_ends_in_silence_in_development_mode(registry: trop.Registry) 
     ended = subprocess.run(arguments, capture_output=True, text=True, timeout=30)
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
     assert "alive" not in {info.state for info in registry.leases()}
+
+
+def test_a_lease_is_text_where_text_is_asked_for(registry: trop.Registry) -> None:
+    lease = registry.lease(**QUIET)
+    digits = str(lease.port)
+    assert [
+        f"{lease}",
+        f"{lease:s}",
+        f"{lease:d}",
+        f"{lease:>8}",
+        f"{lease:>8s}",
+    ] == [
+        digits,
+        digits,
+        digits,
+        digits.rjust(8),
+        digits.rjust(8),
+    ]
+
+
+def test_a_program_that_changes_its_directory_is_one_owner(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TROP_DATA_DIR", str(data_dir))
+    numbers = set()
+    for number in range(20):
+        place = tmp_path / str(number)
+        place.mkdir()
+        monkeypatch.chdir(place)
+        numbers.add(trop.port(min=PORTS[0], max=PORTS[1], **QUIET))
+    assert len(numbers) == 20
+    assert len([*data_dir.glob("owner-*")]) == 1

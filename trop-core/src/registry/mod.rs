@@ -52,10 +52,10 @@ struct RegistryState {
 }
 
 impl RegistryState {
-    fn new(connection: ConnectionSlot, session: LeaseSession) -> RegistryState {
+    fn new(connection: ConnectionSlot, session: Arc<LeaseSession>) -> RegistryState {
         RegistryState {
             connection,
-            session: Arc::new(session),
+            session,
             recent_keys: RecentKeys::default(),
             checkouts: CheckoutCache::default(),
             closing_range: ClosingRange::default(),
@@ -91,6 +91,10 @@ impl Registry {
     /// [`Error::InvalidArgument`] and [`Error::Config`] as for [`Registry::open`], [`Error::NoDataDir`] when
     /// none is named and there is no place for one, [`Error::Io`] without a working directory.
     pub fn open_lazily(options: RegistryOptions) -> Result<Registry> {
+        Registry::open_with(options, Arc::default())
+    }
+
+    fn open_with(options: RegistryOptions, session: Arc<LeaseSession>) -> Result<Registry> {
         let mut directory = data_dir(options.data_dir.as_deref())?;
         if directory.is_relative() {
             // Made absolute, so that the handle keeps its directory when the process changes its working
@@ -102,7 +106,7 @@ impl Registry {
         log::trace!("trop: data directory '{}'", directory.display());
         let connection = ConnectionSlot::new(directory, configuration.create, configuration.busy_timeout);
         let inner = Inner {
-            state: Arc::new(RegistryState::new(connection, LeaseSession::default())),
+            state: Arc::new(RegistryState::new(connection, session)),
             options,
             configuration,
             base: paths::working_directory().ok(),
@@ -151,8 +155,16 @@ impl Registry {
         if let Some(registry) = cached.filter(Registry::is_usable) {
             return Ok(registry);
         }
+        // One owner for all of them: a program that changes its directory often, and keeps numbers without
+        // handles, would else have a lock file open for each directory.
+        let session = fork::locked_on(&SHARED, |shared| {
+            let same = shared.iter().find(|((data_dir, _), _)| *data_dir == directories.0);
+            same.map(|(_, registry)| Arc::clone(&registry.0.state.session))
+        });
+        let session = session.filter(|session| !session.is_closed()).unwrap_or_default();
         let data_dir = Some(directories.0.clone());
-        let opened = Registry::open_lazily(RegistryOptions { data_dir, ..RegistryOptions::default() })?;
+        let options = RegistryOptions { data_dir, ..RegistryOptions::default() };
+        let opened = Registry::open_with(options, session)?;
         let kept = opened.clone();
         let evicted = fork::locked_on(&SHARED, move |shared| {
             shared.insert(0, (directories, kept));
@@ -168,7 +180,7 @@ impl Registry {
     /// # Errors
     /// As [`Registry::open`].
     pub fn dry_run(&self) -> Result<Registry> {
-        let state = RegistryState::new(self.connection().copy()?, self.session().dry_run());
+        let state = RegistryState::new(self.connection().copy()?, Arc::new(self.session().dry_run()));
         Ok(self.derived(Arc::new(state), self.configuration().clone()))
     }
 

@@ -47,6 +47,7 @@ impl Owner {
         let file = new_name();
         let path = directory.join(&file);
         let lock = create_private(&path).map_err(|source| Error::io("create", &path, source))?;
+        show_to_users_of_the_database(&lock, directory);
         let id = lock
             .try_lock()
             .map_err(|error| no_locks(&path, &error))
@@ -110,6 +111,22 @@ fn new_name() -> String {
         None => format!("{PREFIX}{random:016x}"),
     }
 }
+
+/// Whoever may read the database may read the file of an owner, which is how its lock is tested. Without that
+/// another user of a shared directory could only guess.
+#[cfg(unix)]
+fn show_to_users_of_the_database(lock: &File, directory: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    let Ok(database) = fs::metadata(directory.join(store::data_dir::DATABASE)) else { return };
+    let readers = database.permissions().mode() & 0o044;
+    if readers != 0 {
+        // If it fails, they have to guess.
+        let _ = lock.set_permissions(fs::Permissions::from_mode(0o600 | readers));
+    }
+}
+
+#[cfg(not(unix))]
+fn show_to_users_of_the_database(_lock: &File, _directory: &Path) {}
 
 /// Whether the process that has made an owner's file has ended. None if that cannot be told.
 pub(crate) fn maker_has_ended(file: &str) -> Option<bool> {
@@ -210,10 +227,15 @@ fn serial(line: &[u8]) -> Option<i64> {
     i64::from_str_radix(text, 16).ok().filter(|_| is_whole)
 }
 
-/// Whether text from the database is a name of a lock file, which cannot lead out of the data directory.
+/// Whether a text is a name of a lock file: 16 hexadecimal digits and perhaps the identity of the process. It
+/// cannot lead out of the data directory.
 fn is_name(file: &str) -> bool {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    file.starts_with(PREFIX) && file.len() <= 100 && file.bytes().all(is_plain)
+    const RANDOM: usize = 16;
+    let is_plain = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+    let is_random = |digits: &str| digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+    file.strip_prefix(PREFIX).is_some_and(|rest| {
+        rest.len() >= RANDOM && rest.len() <= 100 && rest.bytes().all(is_plain) && is_random(&rest[..RANDOM])
+    })
 }
 
 /// Ends the leases of dead owners, as part of the transaction that allocates ports.
@@ -293,7 +315,7 @@ impl Reaper<'_> {
         }
         let Ok(entries) = fs::read_dir(self.directory) else { return Ok(()) };
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        for name in names.filter(|name| name.starts_with(PREFIX)).take(most) {
+        for name in names.filter(|name| is_name(name)).take(most) {
             if !store::is_owner_file(self.connection, &name)? && !is_alive(self.directory, &name) {
                 let _ = fs::remove_file(self.directory.join(name));
             }

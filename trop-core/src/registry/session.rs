@@ -186,6 +186,11 @@ impl LeaseSession {
         self.with(|state| state.has(lease))
     }
 
+    /// Whether its registry was closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.with(|state| state.closed)
+    }
+
     /// Lets this session outlive its registry, until that is closed explicitly or the process ends.
     pub(crate) fn keep(self: &Arc<Self>) {
         if !self.with(|state| mem::replace(&mut state.kept, true)) {
