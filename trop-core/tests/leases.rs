@@ -721,7 +721,8 @@ fn an_owners_file_is_for_the_users_of_the_database() {
     let notes = scratch.dir().join("owner-manual.txt");
     let mode_of_owner = || {
         let _lease = scratch.open().lease(&LeaseRequest::default()).unwrap();
-        let [file] = &files(&scratch).into_iter().filter(|name| name.len() > 20).collect::<Vec<_>>()[..] else {
+        let [file] = &files(&scratch).into_iter().filter(|name| name.len() > 20).collect::<Vec<_>>()[..]
+        else {
             panic!("one owner")
         };
         metadata(scratch.dir().join(file)).unwrap().permissions().mode() & 0o777
