@@ -6,11 +6,11 @@ use crate::support::{Machine, Outcome, assert_failure, assert_syntax_error, run,
 
 const SILENT: Outcome = Outcome { code: 0, stdout: String::new(), stderr: String::new() };
 
-/// Leases that a crashed program left, some of them hostile. The owner with the file `owner-00000000000a11fe` is alive
-/// while that file is locked.
+/// Leases that a crashed program left, some of them hostile. The owner with the file `owner-00000000000a11ce`
+/// is alive while that file is locked.
 const ROWS: &str = r#"
     INSERT INTO trop_owners VALUES
-        (1, 'owner-00000000000a11fe', 4711, 'node server.js', 1772357400),
+        (1, 'owner-00000000000a11ce', 4711, 'node server.js', 1772357400),
         (2, 'owner-00000000000dead0', 4712, 'say "hi", ' || char(10) || char(27) || '[2J', 1772357400);
     INSERT INTO reservations VALUES
         ('/data', 'lease-5007', 5007, NULL, NULL, 1772357400, 253402300799),
@@ -29,7 +29,7 @@ fn machine() -> (Machine, File) {
     let machine = Machine::new();
     assert_eq!(machine.trop(["list"]).code, 0);
     machine.sql(ROWS);
-    let lock = File::create(machine.path("data/owner-00000000000a11fe")).unwrap();
+    let lock = File::create(machine.path("data/owner-00000000000a11ce")).unwrap();
     lock.lock().unwrap();
     (machine, lock)
 }
