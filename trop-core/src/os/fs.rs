@@ -45,7 +45,7 @@ pub(crate) fn open_without_waiting(path: &Path) -> io::Result<fs::File> {
 pub(crate) fn create_private(path: &Path) -> io::Result<fs::File> {
     use std::os::fd::{AsRawFd, FromRawFd};
     use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
+    use std::os::unix::fs::OpenOptionsExt;
     let mut options = fs::OpenOptions::new();
     options.read(true).append(true).create_new(true).mode(0o600);
     let (0, Some(directory), Some(name)) = (effective_user(), path.parent(), path.file_name()) else {
@@ -64,11 +64,36 @@ pub(crate) fn create_private(path: &Path) -> io::Result<fs::File> {
             _ => return Err(io::Error::last_os_error()),
         }
     };
-    if user.uid() != 0 {
-        // In some containers root cannot do it. The file is as good as any other of root's then.
-        let _ = fchown(&file, Some(user.uid()), Some(user.gid()));
-    }
+    give_away(&file, &user);
     Ok(file)
+}
+
+/// Gives a directory that root has just created to the owner of the one above. In the home directory of a
+/// user it is the user's, who could not use it otherwise.
+#[cfg(unix)]
+pub(crate) fn give_to_owner_of_parent(directory: &Path) {
+    use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+    let Some(parent) = directory.parent().filter(|_| effective_user() == 0) else { return };
+    let no_link = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+    let created = fs::OpenOptions::new().read(true).custom_flags(no_link).open(directory);
+    if let (Ok(owner), Ok(created)) = (fs::metadata(parent), created)
+        && created.metadata().is_ok_and(|found| found.uid() == 0)
+    {
+        give_away(&created, &owner);
+    }
+}
+
+#[cfg(not(unix))]
+pub(crate) fn give_to_owner_of_parent(_directory: &Path) {}
+
+/// Gives what root has created to the owner of something else, if that is not root.
+#[cfg(unix)]
+fn give_away(created: &fs::File, owner: &fs::Metadata) {
+    use std::os::unix::fs::{MetadataExt, fchown};
+    if owner.uid() != 0 {
+        // In some containers root cannot do it. It is as good as anything else of root's then.
+        let _ = fchown(created, Some(owner.uid()), Some(owner.gid()));
+    }
 }
 
 #[cfg(not(unix))]

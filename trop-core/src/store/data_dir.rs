@@ -11,9 +11,7 @@ pub(crate) use super::file::{DATABASE, exists};
 use crate::fork;
 use crate::model::{Error, Result};
 use crate::os::file_system::untrusted_file_system;
-use crate::os::fs::{create_private, failure};
-#[cfg(unix)]
-use crate::os::process::effective_user;
+use crate::os::fs::{create_private, failure, give_to_owner_of_parent};
 
 /// The data directory as configured: the given one, else `TROP_DATA_DIR`, else the default. Creates nothing.
 ///
@@ -114,25 +112,6 @@ fn create_database(directory: &Path) -> Result<()> {
         Err(failure) => Err(Error::io("create the database", &database, failure.error)),
     }
 }
-
-/// What root creates in the home directory of a user is the user's, who could not use it otherwise.
-#[cfg(unix)]
-fn give_to_owner_of_parent(directory: &Path) {
-    use std::os::unix::fs::{MetadataExt, OpenOptionsExt, fchown};
-    let Some(parent) = directory.parent().filter(|_| effective_user() == 0) else { return };
-    let no_link = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let created = std::fs::OpenOptions::new().read(true).custom_flags(no_link).open(directory);
-    if let (Ok(owner), Ok(created)) = (std::fs::metadata(parent), created)
-        && owner.uid() != 0
-        && created.metadata().is_ok_and(|found| found.uid() == 0)
-    {
-        // In some containers root cannot do it.
-        let _ = fchown(&created, Some(owner.uid()), Some(owner.gid()));
-    }
-}
-
-#[cfg(not(unix))]
-fn give_to_owner_of_parent(_directory: &Path) {}
 
 fn private_directories(recursive: bool) -> DirBuilder {
     let mut builder = DirBuilder::new();

@@ -1,7 +1,7 @@
 //! Leases.
 
 use pyo3::prelude::*;
-use trop_core::{LeaseRequest, Port};
+use trop_core::{LeaseRequest, OccupancyPolicy, Port};
 
 use crate::arguments::{self, Given};
 use crate::calls::Operations;
@@ -42,12 +42,11 @@ impl Operations {
         skip_ipv6: bool,
         check_all_interfaces: Option<bool>,
     ) -> PyResult<Bound<'py, Lease>> {
-        let mut request = lease_request([port, min, max], label)?;
-        request.hold = hold;
-        request.occupancy = arguments::occupancy(
+        let occupancy = arguments::occupancy(
             [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
         );
+        let request = lease_request([port, min, max], label, hold, occupancy)?;
         Lease::of(slf, slf.get().call(py, |registry| registry.lease(&request))?)
     }
 
@@ -79,13 +78,12 @@ impl Operations {
         check_all_interfaces: Option<bool>,
     ) -> PyResult<Vec<Bound<'py, Lease>>> {
         let count = arguments::count(count)?;
-        let mut request = lease_request([port, min, max], label)?;
-        request.contiguous = contiguous;
-        request.hold = hold;
-        request.occupancy = arguments::occupancy(
+        let occupancy = arguments::occupancy(
             [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
         );
+        let mut request = lease_request([port, min, max], label, hold, occupancy)?;
+        request.contiguous = contiguous;
         let leased = slf.get().call(py, |registry| registry.lease_many(count, &request))?;
         leased.into_iter().map(|lease| Lease::of(slf, lease)).collect()
     }
@@ -113,12 +111,11 @@ impl Operations {
         skip_ipv6: bool,
         check_all_interfaces: Option<bool>,
     ) -> PyResult<u16> {
-        let mut request = lease_request([port, min, max], label)?;
-        request.hold = hold;
-        request.occupancy = arguments::occupancy(
+        let occupancy = arguments::occupancy(
             [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
         );
+        let request = lease_request([port, min, max], label, hold, occupancy)?;
         Ok(given(py, self.call(py, |registry| registry.port(&request))?))
     }
 
@@ -146,13 +143,12 @@ impl Operations {
         check_all_interfaces: Option<bool>,
     ) -> PyResult<Vec<u16>> {
         let count = arguments::count(count)?;
-        let mut request = lease_request([port, min, max], label)?;
-        request.contiguous = contiguous;
-        request.hold = hold;
-        request.occupancy = arguments::occupancy(
+        let occupancy = arguments::occupancy(
             [skip_occupancy_check, skip_tcp, skip_udp, skip_ipv4, skip_ipv6],
             check_all_interfaces,
         );
+        let mut request = lease_request([port, min, max], label, hold, occupancy)?;
+        request.contiguous = contiguous;
         let ports = self.call(py, |registry| registry.ports(count, &request))?;
         Ok(ports.into_iter().map(|port| given(py, port)).collect())
     }
@@ -178,11 +174,18 @@ fn given(py: Python<'_>, port: Port) -> u16 {
     port.get()
 }
 
-fn lease_request([port, min, max]: [Given<'_, '_>; 3], label: Given<'_, '_>) -> PyResult<LeaseRequest> {
+fn lease_request(
+    [port, min, max]: [Given<'_, '_>; 3],
+    label: Given<'_, '_>,
+    hold: bool,
+    occupancy: OccupancyPolicy,
+) -> PyResult<LeaseRequest> {
     let mut request = LeaseRequest::default();
     request.preferred = arguments::port("port", port)?;
     request.min = arguments::port("min", min)?;
     request.max = arguments::port("max", max)?;
     request.label = arguments::text("label", label)?;
+    request.hold = hold;
+    request.occupancy = occupancy;
     Ok(request)
 }

@@ -160,10 +160,11 @@ impl Registry {
         owner: i64,
         probes: &mut ProbeCache,
     ) -> Result<Vec<Chosen>> {
+        let allocation = Allocation::new(self, connection, plan.range, probes);
         if plan.request.contiguous && plan.count > 1 {
-            self.choose_neighbours(connection, plan, owner, probes)
+            self.choose_neighbours(connection, plan, owner, allocation)
         } else {
-            self.choose_single(connection, plan, owner, probes)
+            self.choose_single(connection, plan, owner, allocation)
         }
     }
 
@@ -173,9 +174,8 @@ impl Registry {
         connection: &Connection,
         plan: &Plan<'_>,
         owner: i64,
-        probes: &mut ProbeCache,
+        mut allocation: Allocation<'_>,
     ) -> Result<Vec<Chosen>> {
-        let mut allocation = Allocation::new(self, connection, plan.range, probes);
         let mut preferred = plan.request.preferred;
         let mut chosen = Vec::with_capacity(plan.count as usize);
         while chosen.len() < plan.count as usize {
@@ -207,10 +207,9 @@ impl Registry {
         connection: &Connection,
         plan: &Plan<'_>,
         owner: i64,
-        probes: &mut ProbeCache,
+        mut allocation: Allocation<'_>,
     ) -> Result<Vec<Chosen>> {
         let preferred = plan.preferred_run();
-        let mut allocation = Allocation::new(self, connection, plan.range, probes);
         allocation.read_reserved(preferred.into_iter().flat_map(PortRange::ports))?;
         let rested = store::rested_ports(connection, plan.range)?;
         let closing = ObstacleChecks::MAY_BE_CLOSING;
